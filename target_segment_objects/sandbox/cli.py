@@ -1,0 +1,108 @@
+"""The command `segment-objects-sandbox`: run a local Segment, and see what landed in it."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from target_segment_objects import sandbox
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from target_segment_objects.sandbox.server import Sandbox
+
+
+@click.group()
+def main() -> None:
+    """A local Segment: the Objects Bulk API, and a warehouse in a DuckDB file."""
+
+
+@main.command()
+@click.option(
+    "--warehouse",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    metavar="FILE",
+    help="The DuckDB file to load into; made when it is missing.",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8080,
+    show_default=True,
+    help="Port to listen on; 0 picks a free one.",
+)
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on; one of this machine's own.",
+)
+@click.option(
+    "--write-key",
+    envvar="SEGMENT_OBJECTS_SANDBOX_WRITE_KEY",
+    show_envvar=True,
+    metavar="KEY",
+    help="The only write key to accept; without it, any is accepted.",
+)
+def serve(warehouse: Path, port: int, host: str, write_key: str | None) -> None:
+    """Listen until SIGINT (Ctrl-C) or SIGTERM."""
+    loaded = _load()
+    over = threading.Event()
+
+    def end(_: int, __: FrameType | None) -> None:
+        over.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
+    try:
+        with loaded(warehouse, host=host, port=port, write_key=write_key or None) as running:
+            click.echo(f"api_url: {running.url}")
+            click.echo("Listening until Ctrl-C.")
+            while not over.wait(1):  # bounded, as Windows sees no signal while it waits
+                pass
+    except (ValueError, sandbox.WarehouseError) as error:
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        message = f"Cannot listen on {host}:{port}: {error.strerror or error}"
+        raise click.ClickException(message) from error
+
+
+@main.command()
+@click.argument("warehouse", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE")
+@click.option(
+    "--rows",
+    type=click.IntRange(0),
+    default=5,
+    show_default=True,
+    help="Rows of each collection to show.",
+)
+def show(warehouse: Path, rows: int) -> None:
+    """Show what landed in a warehouse."""
+    _load()
+    from rich.console import Console  # noqa: PLC0415 - may be missing
+
+    from target_segment_objects.sandbox.report import print_report  # noqa: PLC0415 - may be missing
+    from target_segment_objects.sandbox.warehouse import Warehouse  # noqa: PLC0415 - may be missing
+
+    try:
+        with Warehouse.open(warehouse, read_only=True) as opened:
+            print_report(opened, Console(highlight=False), rows=rows)
+    except sandbox.WarehouseError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _load() -> type[Sandbox]:
+    try:
+        return sandbox.load()
+    except sandbox.SandboxNotInstalledError as error:
+        raise click.ClickException(str(error)) from error
+
+
+if __name__ == "__main__":
+    main()
