@@ -1,0 +1,211 @@
+"""A way to the sandbox on which anything can go wrong that a network and a service can do."""
+
+from __future__ import annotations
+
+import email.utils
+import http.client
+import http.server
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from typing_extensions import Self
+
+STATUSES = ("500", "502", "503", "504", "408", "429")
+FAULTS = (
+    *STATUSES,
+    "429 after 0",  # with Retry-After in seconds
+    "429 after date",  # … and as a date
+    "reset before",  # the connection breaks before the service has seen the request
+    "reset after",  # … after it has handled it: the answer is lost
+    "hang before",  # no answer in time, the request is not handled
+    "hang after",  # … it is
+    "expire",  # the service forgets its sessions before the request
+)
+
+HOLD_SECONDS = 30
+
+
+class ManualClock:
+    """A clock for the sandbox's sessions that jumps when it is told to."""
+
+    def __init__(self) -> None:
+        """Begin at now."""
+        self._ahead = 0.0
+
+    def __call__(self) -> float:
+        """Return the time in seconds."""
+        return time.monotonic() + self._ahead
+
+    def jump(self, seconds: float) -> None:
+        """Let time pass."""
+        self._ahead += seconds
+
+
+class FaultyProxy:
+    """Forwards requests to a sandbox, or does what its script says instead.
+
+    Each request takes the next step of the script; when that has ended, all goes well. The step
+    "hold" keeps a request until the test sets `released`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        script: Iterable[str | None] = (),
+        *,
+        clock: ManualClock | None = None,
+        hang_seconds: float = 0.0,
+        latency_seconds: float = 0.0,
+        bytes_per_second: float | None = None,
+    ) -> None:
+        """Prepare it.
+
+        Args:
+            url: The sandbox's address.
+            script: A fault, or None for a request that goes well.
+            clock: The sandbox's clock, for "expire".
+            hang_seconds: How long "hang" gives no answer.
+            latency_seconds: What every request takes at least.
+            bytes_per_second: How fast bodies are taken.
+        """
+        self.upstream = urlsplit(url).netloc
+        self.script = deque(script)
+        self.clock = clock
+        self.hang_seconds = hang_seconds
+        self.latency_seconds = latency_seconds
+        self.bytes_per_second = bytes_per_second
+        self.most_at_once = 0
+        self.requests: list[str] = []
+        self.held = threading.Event()
+        self.released = threading.Event()
+        self._at_once = 0
+        self._lock = threading.Lock()
+        self._server = _Server(self)
+
+    @property
+    def url(self) -> str:
+        """The address to use as `api_url`."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> Self:
+        """Start to listen."""
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+        )
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop."""
+        self.released.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def begin(self, path: str) -> str | None:
+        """Take the next step of the script."""
+        with self._lock:
+            self.requests.append(path.split("/")[2])
+            self._at_once += 1
+            self.most_at_once = max(self.most_at_once, self._at_once)
+            return self.script.popleft() if self.script else None
+
+    def end(self) -> None:
+        """Count a request that is over."""
+        with self._lock:
+            self._at_once -= 1
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
+
+    def __init__(self, proxy: FaultyProxy) -> None:
+        self.proxy = proxy
+        super().__init__(("127.0.0.1", 0), _Handler)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that went away is no news."""
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server
+    timeout = 30
+
+    def log_message(self, *_: object) -> None:
+        """Stay quiet."""
+
+    def do_POST(self) -> None:
+        """Do what the script says."""
+        proxy = self.server.proxy
+        step = proxy.begin(self.path)
+        try:
+            self._do(proxy, step)
+        finally:
+            proxy.end()
+
+    def _do(self, proxy: FaultyProxy, step: str | None) -> None:
+        body = self._body(proxy)
+        time.sleep(proxy.latency_seconds)
+        if step == "expire" and proxy.clock is not None:
+            proxy.clock.jump(601)
+        if step == "hold":
+            self._hold(proxy)
+        if step in {None, "expire", "hold"}:
+            self._answer(*self._forwarded(body))
+        elif step is not None and step[:3].isdigit():
+            self._answer(int(step[:3]), {"Retry-After": _retry_after(step)}, b"")
+        else:
+            if step is not None and step.endswith("after"):
+                self._forwarded(body)
+            if step is not None and step.startswith("hang"):
+                time.sleep(proxy.hang_seconds)
+            self.close_connection = True
+
+    def _hold(self, proxy: FaultyProxy) -> None:
+        proxy.held.set()
+        proxy.released.wait(HOLD_SECONDS)
+
+    def _body(self, proxy: FaultyProxy) -> bytes:
+        length = int(self.headers.get("Content-Length", 0))
+        if proxy.bytes_per_second is None:
+            return self.rfile.read(length)
+        chunks = []
+        while length > 0:
+            chunk = self.rfile.read(min(length, 64 * 1024))
+            chunks.append(chunk)
+            length -= len(chunk)
+            time.sleep(len(chunk) / proxy.bytes_per_second)
+        return b"".join(chunks)
+
+    def _forwarded(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        upstream = http.client.HTTPConnection(self.server.proxy.upstream, timeout=30)
+        try:
+            upstream.request("POST", self.path, body, dict(self.headers))
+            answer = upstream.getresponse()
+            return answer.status, {}, answer.read()
+        finally:
+            upstream.close()
+
+    def _answer(self, status: int, headers: Mapping[str, str | None], body: bytes) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            if value is not None:
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def _retry_after(step: str) -> str | None:
+    if step.endswith("after 0"):
+        return "0"
+    return email.utils.formatdate(usegmt=True) if step.endswith("date") else None
