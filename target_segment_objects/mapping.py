@@ -64,8 +64,23 @@ class MappingOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class Sent:
+    """A declared property as it is sent.
+
+    Attributes:
+        path: The names from the record down to it.
+        name: The property's name.
+        kind: How its values are written.
+    """
+
+    path: Path
+    name: str
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True)
 class _Leaf:
-    """A property as it is sent."""
+    """A property as it is sent, with what writes its values."""
 
     name: str
     path: Path
@@ -93,7 +108,14 @@ class _Branch:
 
 
 class Mapping:
-    """One schema of one stream, compiled."""
+    """One schema of one stream, compiled.
+
+    Attributes:
+        stream: The stream's name.
+        collection: The collection of its objects.
+        sent: The declared properties, in the order in which they are sent: the schema's.
+        told_long: Paths of texts that were told to be longer than a warehouse keeps.
+    """
 
     def __init__(
         self,
@@ -126,7 +148,8 @@ class Mapping:
         self._warn = warn
         self._warned: set[tuple[str, str]] = set()
         self._taken: set[str] = set()
-        self._declared: list[str] = []
+        self.sent: list[Sent] = []
+        self.told_long: frozenset[Path] = frozenset()
         self._root = _Branch((), {})
         self._branches: dict[Path, _Branch] = {}
         self._undeclared: dict[Path, _Leaf] = {}
@@ -169,7 +192,7 @@ class Mapping:
         names = naming.distinct_names(kinds)
         for path, kind in kinds.items():
             self._plant(_Leaf(names[path], path, CONVERTERS[kind]))
-            self._declared.append(names[path])
+            self.sent.append(Sent(path, names[path], kind))
         self._tell_renamed(names)
         self._tell_shadowed(names)
 
@@ -223,7 +246,7 @@ class Mapping:
         collected: dict[str, Scalar] = {}
         undeclared: dict[Path, object] = {}
         self._collect(self._root, record, collected, undeclared)
-        properties = {name: collected[name] for name in self._declared if name in collected}
+        properties = {one.name: collected[one.name] for one in self.sent if one.name in collected}
         if undeclared:
             # Only when all are known, so that no name hangs on the order of the record's keys.
             self._name_undeclared(undeclared)
@@ -244,7 +267,8 @@ class Mapping:
             if isinstance(child, _Leaf):
                 self._put(child, value, properties)
             elif child is None or not (value is None or isinstance(value, dict)):
-                undeclared[(*branch.path, key)] = value
+                path = (*branch.path, key)
+                undeclared[path] = value
             elif value is None:
                 for leaf in child.leaves():
                     self._put(leaf, None, properties)
@@ -309,6 +333,8 @@ class Mapping:
                 raise _refusal(leaf.label, error) from None
             if len(utf8) >= limits.VALUE_BYTES:
                 return self._truncated(leaf, utf8)
+        if leaf.path not in self.told_long:
+            self.told_long |= {leaf.path}
         self._tell(
             "long",
             leaf.label,

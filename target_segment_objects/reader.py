@@ -8,12 +8,13 @@ no message of ours.
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import zlib
 from collections import Counter
 from decimal import Decimal, InvalidOperation
-from typing import IO, TYPE_CHECKING, Any, Final, NoReturn
+from typing import IO, TYPE_CHECKING, Any, Final, NoReturn, cast
 
 import msgspec
 from singer_sdk.singerlib.encoding.base import GenericSingerReader
@@ -29,6 +30,10 @@ _CUT: Final = "the input ends in the middle of it, so the tap seems to have died
 _BEYOND_FLOATS: Final = 999_999  # an exponent: no 64-bit float comes near, and a Decimal takes it
 
 
+RECORD_KEY: Final = b'"record"'
+"""Ends a RECORD line's head, which is the same for all records of a stream, as taps go."""
+
+
 class ReadingStopped(BaseException):
     """Reading was told to stop, as by KeyboardInterrupt; what was read is whole."""
 
@@ -42,6 +47,8 @@ class MessageReader(GenericSingerReader[bytes]):
         is_waiting: Whether it waits for the tap. Only then may a signal handler raise: no message
             is half handled.
         stop_requested: Set it to stop before the next line.
+        shortcuts: By the head of a line, up to `RECORD_KEY`, what may handle the line without its
+            being decoded here; it returns whether it did.
     """
 
     def __init__(self) -> None:
@@ -51,6 +58,7 @@ class MessageReader(GenericSingerReader[bytes]):
         self.line_number = 0
         self.is_waiting = False
         self.stop_requested = False
+        self.shortcuts: dict[bytes, Callable[[bytes], bool]] = {}
 
     @property
     def default_input(self) -> IO[bytes]:
@@ -78,10 +86,27 @@ class MessageReader(GenericSingerReader[bytes]):
             ReadingStopped: `stop_requested` was set.
         """
         count: Counter[str] = Counter()
-        readline = (self.default_input if file_input is None else file_input).readline
-        while line := self._next(readline):
+        readline = _readline_of(self.default_input if file_input is None else file_input)
+        shortcuts = self.shortcuts
+        while True:
+            self.is_waiting = True
+            try:
+                if self.stop_requested:
+                    raise ReadingStopped
+                line = readline()
+            except (OSError, EOFError, zlib.error, UnicodeDecodeError) as cause:
+                raise self._unreadable(cause) from cause
+            finally:
+                self.is_waiting = False
+            if not line:
+                return count
             self.line = line
             self.line_number += 1
+            if shortcuts:
+                shortcut = shortcuts.get(line[: line.find(RECORD_KEY)])
+                if shortcut is not None and shortcut(line):
+                    count["RECORD"] += 1
+                    continue
             message = self.deserialize_json(line)
             self.assert_line_requires(message, {"type"})
             kind = message["type"]
@@ -90,7 +115,6 @@ class MessageReader(GenericSingerReader[bytes]):
                 self.refuse("its type is none that Singer has")
             callback(message)
             count[kind] += 1
-        return count
 
     def deserialize_json(self, line: bytes) -> dict[str, Any]:
         """Return the message that a line holds.
@@ -118,22 +142,12 @@ class MessageReader(GenericSingerReader[bytes]):
         if missing:
             self.refuse(f"it has no {' and no '.join(missing)}")
 
-    def _next(self, readline: Callable[[], bytes | str]) -> bytes:
-        self.is_waiting = True
-        try:
-            if self.stop_requested:
-                raise ReadingStopped
-            line = readline()
-        except (OSError, EOFError, zlib.error, UnicodeDecodeError) as cause:
-            reason = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
-            msg = (
-                f"The input cannot be read beyond line {self.line_number}: {reason}. What came "
-                "before is delivered."
-            )
-            raise InputError(msg) from cause
-        finally:
-            self.is_waiting = False
-        return line.encode(errors="surrogatepass") if isinstance(line, str) else line
+    def _unreadable(self, cause: Exception) -> InputError:
+        reason = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
+        return InputError(
+            f"The input cannot be read beyond line {self.line_number}: {reason}. What came "
+            "before is delivered."
+        )
 
     def _deserialize_leniently(self, line: bytes) -> Any:  # noqa: ANN401 - JSON is anything
         """Read what msgspec refuses but taps do write: NaN, infinities, halves of surrogates."""
@@ -187,3 +201,10 @@ def _decimal(digits: str) -> Decimal:
         mantissa, _, exponent = digits.lower().partition("e")
         sign = "-" if exponent.startswith("-") else ""
         return Decimal(f"{mantissa}e{sign}{_BEYOND_FLOATS}")
+
+
+def _readline_of(file: IO[bytes] | IO[str]) -> Callable[[], bytes]:
+    """Return what reads a line of bytes, of a file of bytes or of text."""
+    if not isinstance(file, io.TextIOBase):
+        return cast("Callable[[], bytes]", file.readline)
+    return lambda: file.readline().encode(errors="surrogatepass")

@@ -1,0 +1,83 @@
+"""What we override or use of the SDK that is not public: told when a release changes it."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from importlib import metadata
+from typing import Any, Final
+
+import pytest
+from singer_sdk import mapper, metrics, plugin_base, sinks, target_base
+from singer_sdk.singerlib.encoding import base
+
+# Each piece, and the start of its source's SHA-256 in singer-sdk 0.54.9.
+KNOWN: Final[dict[Any, dict[str, str]]] = {
+    target_base.Target: {
+        "get_sink": "d50a023664a5c97b",
+        "drain_all": "1da0109210d345c4",
+        "invoke": "09090ea685c4bda1",
+        "process_endofpipe": "cfb659b6898b0490",
+        "_process_schema_message": "ed6e8449bc8ff234",
+        "_process_record_message": "08aaf4096e2d39e7",
+        "_process_batch_message": "f26fbe519745daf2",
+        "_process_activate_version_message": "377950028ca9b3eb",
+        "_process_state_message": "e27158e2b1e7ea6d",
+        "_write_state_message": "bf40aa5e36ebef4d",
+        "_handle_termination": "0d610b822293792b",
+    },
+    plugin_base.PluginBase: {
+        "_validate_config": "0584b9e347e353fa",
+        "_setup_signal_handlers": "eb4287001bdd7d19",
+        "cb_config": "bb313c8c34f6ff33",
+        "get_singer_command": "71a1f42edd6f0d64",
+    },
+    plugin_base._ConfigInput: {"from_cli_args": "977c27ea1aa526c8"},  # noqa: SLF001 - this is what is looked at
+    base.GenericSingerReader: {
+        "process_lines": "f6d848854616d1d8",
+        "assert_line_requires": "91c2ae04d02f56c8",
+    },
+    sinks.Sink: {
+        "__init__": "8013bcca4771f0ee",
+        "_add_sdc_metadata_to_record": "0ac381cf306bfc0c",
+        "_remove_sdc_metadata_from_record": "7cd9e5fb192f13ec",
+        "_validate_and_parse": "970aadabcc4da8c7",
+        "_singer_validate_message": "018b08ee7f624f61",
+    },
+    mapper.SameRecordTransform: {
+        "transform": "db46d82cacfd5593",
+        "get_filter_result": "1bf3b70e2572a4c4",
+    },
+    mapper.DefaultStreamMap.__mro__[1]: {
+        "transform": "3d21910fbf85f850",
+        "flattening_enabled": "9e9ab2f48c35207e",
+    },
+    metrics.Counter: {"increment": "7310d5f6f52fdbf2", "_ready_to_log": "57f5533effc3a205"},
+}
+
+
+def digest(owner: Any, name: str) -> str:  # noqa: ANN401 - any class
+    """Return the start of the SHA-256 of a member's source."""
+    member = inspect.getattr_static(owner, name)
+    if isinstance(member, property):
+        member = member.fget
+    function = getattr(member, "__func__", member)
+    return hashlib.sha256(inspect.getsource(function).encode()).hexdigest()[:16]
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "known"),
+    [
+        pytest.param(owner, name, known, id=f"{owner.__name__}.{name}")
+        for owner, members in KNOWN.items()
+        for name, known in members.items()
+    ],
+)
+def test_the_sdk_is_as_we_know_it(owner: Any, name: str, known: str) -> None:  # noqa: ANN401 - any class
+    """A changed source asks for a look at what we do in its stead, and then for a new digest."""
+    now = digest(owner, name)
+    assert now == known, (
+        f"singer-sdk {metadata.version('singer-sdk')} has another {owner.__name__}.{name} than "
+        "0.54.9 had. Read what changed, see whether target.py, sinks.py, reader.py and typed.py "
+        f"still do the same in its stead, and then write {now} here."
+    )
