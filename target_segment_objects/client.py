@@ -26,7 +26,7 @@ import ssl
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import quote
 
 import backoff
@@ -47,6 +47,9 @@ from target_segment_objects.exceptions import (
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
     from pathlib import Path
+    from types import TracebackType
+
+    from typing_extensions import Self
 
 DEFAULT_URL: Final = "https://objects-bulk-api.segmentapis.com"
 
@@ -142,8 +145,30 @@ class _Part(io.FileIO):
             raise SpoolError("read", self.name, cause) from cause
 
 
+class BulkApi(Protocol):
+    """What a session needs at its other end: `Client`, or what stands in for it."""
+
+    def start(self) -> str:
+        """Begin a bulk session, and return its `sync_id`."""
+
+    def upload(self, sync_id: str, file: Path) -> str:
+        """Send a file of a session, and return its `part_id`."""
+
+    def keep_alive(self, sync_id: str) -> None:
+        """Tell that a session is still in use."""
+
+    def finish(self, sync_id: str, error: str = "") -> None:
+        """End a session."""
+
+    def finish_now(self, sync_id: str, error: str) -> None:
+        """End a session that failed, on the way out."""
+
+
 class Client:
-    """Segment's Objects Bulk API with one write key. Threads may share it."""
+    """Segment's Objects Bulk API with one write key. Threads may share it.
+
+    As a context manager it closes its connections.
+    """
 
     def __init__(
         self,
@@ -152,6 +177,7 @@ class Client:
         api_url: str = DEFAULT_URL,
         timeout_seconds: float = 300.0,
         max_retries: int = 10,
+        max_wait_seconds: float = LONGEST_RETRY_AFTER_SECONDS,
         user_agent: str | None = None,
     ) -> None:
         """Keep what every call needs; nothing is sent yet.
@@ -161,11 +187,13 @@ class Client:
             api_url: The API's base address.
             timeout_seconds: For one answer.
             max_retries: Further tries of a call, after the first.
+            max_wait_seconds: Longest wait between two tries, whatever an answer asks for.
             user_agent: How to present ourselves; None for the HTTP library's way.
         """
         self.api_url = api_url.rstrip("/")
         self._timeout = timeout_seconds
         self._max_retries = max_retries
+        self._max_wait = max_wait_seconds
         token = base64.b64encode(f"{write_key}:".encode()).decode()
         # What is shorter is no secret, and may be a word of the answer's.
         self._secrets = tuple(
@@ -186,6 +214,19 @@ class Client:
         self._http.mount("http://", adapter)
         self._places = threading.BoundedSemaphore(limits.REQUESTS_AT_ONCE - 1)
         self._kept_place = threading.Lock()
+
+    def __enter__(self) -> Self:
+        """Use it."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the connections."""
+        self.close()
 
     def close(self) -> None:
         """Close the connections."""
@@ -247,6 +288,7 @@ class Client:
             _waits,
             UnavailableError,
             max_tries=self._max_retries + 1,
+            longest=self._max_wait,
             jitter=None,  # _waits has it already, but not on what Retry-After asks for
             on_backoff=[_log_wait],
             logger=None,
@@ -441,14 +483,15 @@ def _identifier(call: _Call, answer: _Answer, name: str) -> str:
     return identifier
 
 
-def _waits() -> Generator[Any, Any, None]:
+def _waits(longest: float) -> Generator[Any, Any, None]:
     """Yield the seconds to wait before each further try, as `backoff` asks for them."""
-    longest = backoff.expo(max_value=LONGEST_WAIT_SECONDS)
-    next(longest)
+    steps = backoff.expo(max_value=LONGEST_WAIT_SECONDS)
+    next(steps)
     error = yield
     while True:
         asked = error.retry_after
-        error = yield backoff.full_jitter(next(longest)) if asked is None else asked
+        wait = backoff.full_jitter(next(steps)) if asked is None else asked
+        error = yield min(wait, longest)
 
 
 def _log_wait(details: Any) -> None:  # noqa: ANN401 - backoff has no public type for it

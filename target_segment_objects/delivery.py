@@ -39,10 +39,10 @@ from target_segment_objects.exceptions import (
 from target_segment_objects.session import DEFAULT_KEEP_ALIVE_SECONDS, Session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from target_segment_objects.batch import Spool
-    from target_segment_objects.client import Client
+    from target_segment_objects.client import BulkApi
 
 SESSION_REPEATS: Final = 3
 """Times that a session which Segment lost is begun again from its first part."""
@@ -100,6 +100,21 @@ class SessionReport:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class DeliveryStatus:
+    """How delivery stands at a moment.
+
+    Attributes:
+        sessions: Its number of open sessions.
+        outstanding: Collection to objects that were added and are not delivered.
+        oldest_seconds: Age of the oldest batch that is not delivered; None when all are.
+    """
+
+    sessions: int
+    outstanding: Mapping[str, int]
+    oldest_seconds: float | None
+
+
 @dataclass(slots=True)
 class _Outstanding:
     """A batch that is not delivered yet."""
@@ -114,7 +129,7 @@ class Delivery:
 
     def __init__(
         self,
-        client: Client,
+        client: BulkApi,
         spool: Spool,
         *,
         write_state: Callable[[Any], None],
@@ -128,7 +143,7 @@ class Delivery:
             client: Makes the calls.
             spool: Where batch files wait.
             write_state: Writes a STATE's value; called in order, by one thread at a time.
-            on_finished: Told of each session that was answered 202.
+            on_finished: Told of each session that was answered 202, by the thread that ran it.
             on_failure: Told once of the first failure, by the thread that met it: whoever waits
                 for the tap to speak must be woken.
             options: What the user chose.
@@ -139,7 +154,9 @@ class Delivery:
         self._on_finished = on_finished
         self._on_failure = on_failure
         self._options = options or DeliveryOptions()
-        self._changed = threading.Condition()
+        self._batch_size = self._options.batch_size_rows
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         # All below is touched only while `_changed` is held, but for what `abort` reads.
         self._number = 0
         self._begun_at = -1  # the first number of the batch that began last
@@ -165,16 +182,18 @@ class Delivery:
         Raises:
             SegmentObjectsError: Delivery has failed; nothing can be added any more.
         """
-        with self._changed:
-            self._raise_failure()
-            entry = self._open.get(collection)
-            if entry is None:
-                entry = self._begin(collection)
-            with self._failing():
-                entry.batch.add(line)
+        with self._lock:  # once for each object: this is on the hot path
+            if self._failure is not None:
+                raise self._failure
+            batch = (self._open.get(collection) or self._begin(collection)).batch
+            try:
+                batch.add(line)
                 self._number += 1
-                if entry.batch.objects >= self._options.batch_size_rows:
+                if batch.objects >= self._batch_size:
                     self._hand_over(collection)
+            except SegmentObjectsError as failure:
+                self._fail(failure)
+                raise
 
     def checkpoint(self, state: Any) -> None:  # noqa: ANN401 - STATE is any JSON
         """Take a STATE's value, which vouches for every object added so far."""
@@ -187,6 +206,17 @@ class Delivery:
             self._states.append((self._number, state))
             with self._failing():
                 self._release_states()
+
+    def status(self) -> DeliveryStatus:
+        """Return how delivery stands; may be called from any thread, at any time."""
+        with self._changed:
+            outstanding: dict[str, int] = {}
+            for entry in self._outstanding.values():
+                name = entry.batch.collection
+                outstanding[name] = outstanding.get(name, 0) + entry.batch.objects
+            oldest = next(iter(self._outstanding.values()), None)
+            age = None if oldest is None else time.monotonic() - oldest.opened
+            return DeliveryStatus(len(self._sessions), outstanding, age)
 
     def drain(self) -> None:
         """Deliver all that was added, and end.
@@ -302,17 +332,6 @@ class Delivery:
 
     def _deliver(self, batch: Batch) -> None:
         report = self._in_a_session(batch)
-        logger.info(
-            "Session %s is finished: collection %s, %d objects, %d bytes (%d gzipped), "
-            "%d part(s), %.2f s.",
-            report.sync_id,
-            report.collection,
-            report.objects,
-            report.raw_bytes,
-            report.gzip_bytes,
-            len(report.part_ids),
-            report.seconds,
-        )
         batch.delete()
         self._on_finished(report)
         with self._changed:

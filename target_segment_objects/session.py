@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from target_segment_objects.client import Client
+    from target_segment_objects.client import BulkApi
 
 DEFAULT_KEEP_ALIVE_SECONDS: Final = 180
 """A third of the silence after which Segment drops a session, so that two more may fail."""
@@ -72,7 +72,7 @@ class Session:
 
     def __init__(
         self,
-        client: Client,
+        client: BulkApi,
         *,
         keep_alive_seconds: float = DEFAULT_KEEP_ALIVE_SECONDS,
     ) -> None:

@@ -49,7 +49,7 @@ SETTINGS: Final[dict[str, Any]] = th.PropertiesList(
         title="Write key",
         description=(
             "The write key of the Segment source that receives the objects. Required, except with "
-            "`--sandbox`. It is never logged."
+            "`--sandbox` and `--dry-run`. It is never logged."
         ),
     ),
     th.Property(
@@ -364,9 +364,19 @@ def _allowed_below(error: jsonschema.ValidationError) -> str:
 
 
 def _allowed(declared: Mapping[str, Any]) -> str:
+    return f"it must be {takes(declared)}"
+
+
+def takes(declared: Mapping[str, Any]) -> str:
     """Say in words what a setting takes."""
     if "enum" in declared:
-        return f"it must be {' or '.join(json.dumps(value) for value in declared['enum'])}"
+        return " or ".join(json.dumps(value) for value in declared["enum"])
+    choices = declared.get("oneOf") or declared.get("anyOf")
+    if choices:  # of the SDK's own settings; a null is as good as none
+        given = [one for one in choices if isinstance(one, dict) and one.get("type") != "null"]
+        return " or ".join(takes(one) for one in given)
+    if "const" in declared:
+        return json.dumps(declared["const"])
     types = {
         "integer": "a whole number",
         "number": "a number",
@@ -382,7 +392,7 @@ def _allowed(declared: Mapping[str, Any]) -> str:
         "maximum": "of at most",
     }
     told = [f"{words} {declared[name]}" for name, words in bounds.items() if name in declared]
-    return f"it must be {' '.join([kind, ' and '.join(told)]).strip()}"
+    return " ".join([kind, " and ".join(told)]).strip()
 
 
 def _is_of_texts(declared: Mapping[str, Any]) -> bool:

@@ -1,13 +1,15 @@
-"""The target: what a message of each kind does, the command line, and the end of a run."""
+"""The target: what a message of each kind does, and the end of a run."""
 
 from __future__ import annotations
 
 import copy
-import gzip
+import logging
 import os
 import signal
 import sys
 import threading
+import time
+from contextlib import suppress
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
@@ -23,10 +25,11 @@ from singer_sdk.exceptions import (
     SingerSDKError,
 )
 from singer_sdk.helpers.capabilities import PluginCapabilities, TargetCapabilities
+from singer_sdk.mapper import SameRecordTransform
 from singer_sdk.plugin_base import _ConfigInput  # the type that the SDK's own `invoke` takes
 from singer_sdk.singerlib.json import serialize_json
 
-from target_segment_objects import manifest, sandbox, settings
+from target_segment_objects import cli, manifest, settings, summary
 from target_segment_objects.batch import Spool
 from target_segment_objects.client import Client
 from target_segment_objects.delivery import Delivery
@@ -39,22 +42,24 @@ from target_segment_objects.exceptions import (
     SegmentObjectsError,
 )
 from target_segment_objects.naming import Collections
-from target_segment_objects.reader import MessageReader, ReadingStopped
+from target_segment_objects.progress import Look, Progress, is_terminal
+from target_segment_objects.reader import RECORD_KEY, MessageReader, ReadingStopped
 from target_segment_objects.rejects import DeadLetters
 from target_segment_objects.settings import SETTINGS, Settings
 from target_segment_objects.sinks import SegmentObjectsSink
+from target_segment_objects.summary import StreamCount, Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from types import FrameType
 
     from singer_sdk.helpers.capabilities import CapabilitiesEnum
     from singer_sdk.mapper import StreamMap
 
+    from target_segment_objects.delivery import SessionReport
+
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _SIGNALLED: Final = 128  # and the signal's number: what a shell makes of a process so ended
-_GZIP_MAGIC: Final = b"\x1f\x8b"
-_SANDBOX_KEY: Final = "sandbox"
 
 
 class KeyPropertyMissingError(MissingKeyError, MissingKeyPropertiesError):
@@ -91,7 +96,8 @@ class TargetSegmentObjects(Target):
         super().__init__(**kwargs)
         self.max_parallelism = 1  # the SDK's sinks have nothing to drain: delivery has threads
         self._schema_lines: dict[str, bytes] = {}
-        self._rejected = 0
+        self._heads: dict[str, bytes] = {}  # of RECORD lines, stream by stream
+        self.tally = Tally()
         self._versions_told: set[str] = set()
         self._signal: int | None = None
         self._waking = False
@@ -119,9 +125,20 @@ class TargetSegmentObjects(Target):
             self._client,
             self._spool,
             write_state=self._write_state_message,
+            on_finished=self._session_finished,
             on_failure=self._stop_reading,
             options=self.settings.delivery,
         )
+
+    @property
+    def counts(self) -> Mapping[str, StreamCount]:
+        """Stream to its counts, which whoever reads one of its records adds to."""
+        return self.tally.streams
+
+    @property
+    def user_agent(self) -> str:
+        """How we present ourselves to Segment."""
+        return f"{self.name}/{metadata.version(self.name)}"
 
     @cached_property
     def _client(self) -> Client:
@@ -130,7 +147,7 @@ class TargetSegmentObjects(Target):
             api_url=self.settings.api_url,
             timeout_seconds=self.settings.request_timeout_seconds,
             max_retries=self.settings.max_retries,
-            user_agent=f"{self.name}/{metadata.version(self.name)}",
+            user_agent=self.user_agent,
         )
 
     @cached_property
@@ -141,6 +158,10 @@ class TargetSegmentObjects(Target):
     def _dead_letters(self) -> DeadLetters | None:
         path = self.settings.dead_letter_path
         return None if path is None or self.settings.fail_on_invalid else DeadLetters(path)
+
+    @cached_property
+    def _progress(self) -> Progress:
+        return Progress(self._look, sys.stderr, self.logger)
 
     # Settings
 
@@ -182,6 +203,7 @@ class TargetSegmentObjects(Target):
         if not _is_list_of_texts(message_dict.get("key_properties") or []):
             self.message_reader.refuse("its key_properties are no list of names")
         self._schema_lines[stream] = self.message_reader.line
+        self.message_reader.shortcuts.pop(self._heads.pop(stream, b""), None)
         super()._process_schema_message(message_dict)
 
     def _process_record_message(self, message_dict: dict[str, Any]) -> None:
@@ -189,6 +211,27 @@ class TargetSegmentObjects(Target):
         if not isinstance(message_dict["record"], dict):
             self.message_reader.refuse("its record is no object")
         self._load(message_dict, self.message_reader.line)
+        if message_dict["stream"] not in self._heads:
+            self._take_fast_way(message_dict["stream"])
+
+    def _take_fast_way(self, stream: str) -> None:
+        """Let further RECORDs of a stream that begin as this one skip what the SDK does to none.
+
+        That is so without stream maps, flattening and metadata: the record is loaded as it is.
+        """
+        line = self.message_reader.line
+        head = self._heads[stream] = line[: line.find(RECORD_KEY)]
+        stream_maps = self.mapper.stream_maps[stream]
+        sink = self._sinks_active.get(stream)
+        if (
+            isinstance(sink, SegmentObjectsSink)
+            and not sink.include_sdc_metadata_properties
+            and len(stream_maps) == 1
+            and type(stream_maps[0]) is SameRecordTransform
+            and stream_maps[0].stream_alias == stream
+            and not stream_maps[0].flattening_enabled
+        ):
+            self.message_reader.shortcuts[head] = sink.load_line
 
     def _process_batch_message(self, message_dict: dict[str, Any]) -> None:
         stream = self._stream_of(message_dict, "encoding", "manifest")
@@ -213,10 +256,10 @@ class TargetSegmentObjects(Target):
         stream = self._stream_of(message_dict, "version")
         if stream not in self._versions_told:
             self._versions_told.add(stream)
-            self.logger.warning(
-                "Stream '%s': the tap replaces all its rows by a new version, but Segment has no "
-                "delete: rows that are gone at the source stay.",
+            self.warn(
                 stream,
+                f"Stream '{stream}': the tap replaces all its rows by a new version, but Segment "
+                "has no delete: rows that are gone at the source stay.",
             )
 
     def _process_state_message(self, message_dict: dict[str, Any]) -> None:
@@ -233,6 +276,7 @@ class TargetSegmentObjects(Target):
 
     def _load(self, message: dict[str, Any], line: bytes) -> None:
         """Give a record to each of its stream's sinks."""
+        self.counts[message["stream"]].read += 1
         stream_maps = self.mapper.stream_maps.get(message["stream"])
         if stream_maps is None:
             msg = (
@@ -263,21 +307,30 @@ class TargetSegmentObjects(Target):
         sink.record_counter_metric.increment()
 
     def _reject(self, error: InvalidRecordError, stream: str, line: bytes) -> None:
+        self._count_reject(error)
         if self._dead_letters is not None:
             self._dead_letters.write(self._schema_lines[stream], line, error)
-            self._rejected += 1
             return
         if isinstance(error, MissingKeyError):
             raise KeyPropertyMissingError(error.stream, error.reason, field=error.field) from error
         raise error
+
+    def _count_reject(self, error: InvalidRecordError) -> None:
+        self.tally.reject(error.stream, self.collections.of(error.stream))
+
+    def warn(self, stream: str, message: str) -> None:
+        """Warn of something in a stream, and keep it with the stream's counts."""
+        self.counts[stream].warnings.append(message)
+        self.logger.getChild(stream).warning("%s", message)
 
     def _write_state_message(self, state: Any) -> None:  # noqa: ANN401 - STATE is any JSON
         """Write a STATE, after the records that it passes over."""
         if self._dead_letters is not None:
             self._dead_letters.flush()
         try:
-            sys.stdout.write(f"{serialize_json(state)}\n")
-            sys.stdout.flush()
+            with self._progress.aside(sys.stdout):
+                sys.stdout.write(f"{serialize_json(state)}\n")
+                sys.stdout.flush()
         except OSError as cause:
             # Or Python would try again, and complain, when it ends.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -320,6 +373,32 @@ class TargetSegmentObjects(Target):
                 "dead_letter_path is the file that is read. Give replayed records another file."
             )
             return 1
+        began = time.monotonic()
+        _ = self.delivery  # made here, and not by the thread that looks at it
+        with self._progress:
+            problems = self._read_and_deliver(file_input)
+            if problems is not None:  # else whoever has delivery's lock may be stuck
+                is_complete = not problems and self._signal is None
+                seconds = time.monotonic() - began
+                self._measure_end(seconds, is_complete=is_complete)
+        if problems is None:
+            self.logger.error("Stopped at once: what was not finished is not in Segment.")
+        else:
+            self._tell_end(seconds)
+        for problem in problems or ():
+            self.logger.error("%s", problem)
+        if self._dead_letters is not None and self.tally.rejected:
+            self.logger.warning(
+                "%d invalid record(s) are in %s.",
+                self.tally.rejected,
+                self.settings.dead_letter_path,
+            )
+        if self._signal is not None:
+            return _SIGNALLED + self._signal
+        return 1 if problems else 0
+
+    def _read_and_deliver(self, file_input: IO[bytes] | None) -> list[Exception] | None:
+        """Return what went wrong; None when the user would not wait for the end."""
         problems: list[Exception] = []
         before = {number: signal.getsignal(number) for number in _STOP_SIGNALS}
         try:
@@ -332,7 +411,7 @@ class TargetSegmentObjects(Target):
         except _StopNow:
             self.delivery.abort("stopped by the user")
             self.close()
-            self.logger.error("Stopped at once: what was not finished is not in Segment.")
+            return None
         except BaseException:
             self.delivery.abort("the target failed")
             self.close()
@@ -340,15 +419,7 @@ class TargetSegmentObjects(Target):
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-        for problem in problems:
-            self.logger.error("%s", problem)
-        if self._rejected:
-            self.logger.warning(
-                "%d invalid record(s) are in %s.", self._rejected, self.settings.dead_letter_path
-            )
-        if self._signal is not None:
-            return _SIGNALLED + self._signal
-        return 1 if problems else 0
+        return problems
 
     def _attempt(self, step: Callable[[], object], problems: list[Exception]) -> None:
         try:
@@ -363,6 +434,39 @@ class TargetSegmentObjects(Target):
         except (SegmentObjectsError, SingerSDKError) as problem:
             if problem not in problems:
                 problems.append(problem)
+
+    # What is shown of a run
+
+    def _look(self) -> Look:
+        status = self.delivery.status()
+        return Look(self.tally.read, self.tally.sent, status.sessions, status.oldest_seconds)
+
+    def _session_finished(self, report: SessionReport) -> None:
+        self.tally.add(report)
+        summary.tell_session(report, self.logger, self.metrics_logger)
+
+    def _measure_end(self, seconds: float, *, is_complete: bool) -> None:
+        """Tell programs what the run did."""
+        summary.measure_end(
+            self.tally,
+            self.delivery.status().outstanding,
+            seconds=seconds,
+            is_complete=is_complete,
+            logger=self.logger,
+            meter=self.metrics_logger,
+        )
+
+    def _tell_end(self, seconds: float) -> None:
+        """Tell people what the run did."""
+        totals = self.tally.totals(self.delivery.status().outstanding)
+        if not is_terminal(sys.stderr):
+            summary.log_totals(totals, self.logger)
+        elif self.logger.isEnabledFor(logging.INFO):
+            from rich.console import Console  # noqa: PLC0415 - only on a terminal
+
+            with suppress(OSError):  # the terminal is gone
+                console = Console(stderr=True, highlight=False)
+                summary.print_totals(totals, console, seconds=seconds)
 
     def _setup_signal_handlers(self) -> None:
         """Leave the process's signals alone until `run`, which only the command line calls."""
@@ -398,26 +502,7 @@ class TargetSegmentObjects(Target):
     @classmethod
     def get_singer_command(cls) -> click.Command:
         """Add to the SDK's command what is our own."""
-        command = super().get_singer_command()
-        command.help = (
-            "Load the Singer messages on standard input into Segment. STATE goes to standard "
-            "output, once what it vouches for has landed."
-        )
-        command.params = [param for param in command.params if param.name != "file_input"]
-        command.params += [
-            click.Option(
-                ["--input", "file_input"],
-                type=click.File("rb"),
-                help="Read messages from this file, gzipped or not, instead of standard input.",
-            ),
-            click.Option(
-                ["--sandbox", "sandbox_warehouse"],
-                type=click.Path(dir_okay=False, path_type=Path),
-                help="Load into a local stand-in for Segment, whose warehouse is this DuckDB file, "
-                "and show what landed. Needs no account.",
-            ),
-        ]
-        return command
+        return cli.extended(super().get_singer_command())
 
     @classmethod
     def cb_config(
@@ -434,14 +519,13 @@ class TargetSegmentObjects(Target):
         return super().cb_config(ctx, param, value)
 
     @classmethod
-    def invoke(  # type: ignore[override]  # the SDK's has no sandbox, either
+    def invoke(  # type: ignore[override]  # the SDK's has fewer options
         cls,
         *,
         about: bool = False,
-        about_format: str | None = None,
+        about_format: str = "text",
         config: _ConfigInput | None = None,
-        file_input: IO[bytes] | None = None,
-        sandbox_warehouse: Path | None = None,
+        **options: Any,  # noqa: ANN401 - as `cli.invoke` has them
     ) -> None:
         """Run from the command line, and exit with the code that says how it went.
 
@@ -449,52 +533,16 @@ class TargetSegmentObjects(Target):
             about: Show what the target is, and do nothing.
             about_format: How to show it.
             config: What the configuration files hold, and whether to read the environment.
-            file_input: Where messages come from; None for standard input.
-            sandbox_warehouse: The file to load into, instead of Segment.
+            **options: As `cli.invoke` takes them.
         """
-        if about:
-            cls.print_about(about_format)
-            return
-        cls.print_version(print_fn=cls.logger.info)
+        if not about:
+            cls.print_version(print_fn=cls.logger.info)
         given = config or _ConfigInput()
-        lines = _unzipped(file_input)
-        if sandbox_warehouse is None:
-            target = cls(config=given.config, parse_env_config=given.parse_env)
-            sys.exit(target.run(lines))
-        sys.exit(cls._run_in_sandbox(given, lines, sandbox_warehouse))
-
-    @classmethod
-    def _run_in_sandbox(cls, given: _ConfigInput, lines: IO[bytes] | None, warehouse: Path) -> int:
-        """Run against a local stand-in for Segment, and show what landed."""
-        # Whatever is configured, these win: the sandbox's rows must not go to Segment.
-        config = {**given.config, **(cls._environment() if given.parse_env else {})}
-        try:
-            sandbox_class = sandbox.load()
-            # What comes with the extra, too.
-            from rich.console import Console  # noqa: PLC0415
-
-            from target_segment_objects.sandbox.report import print_report  # noqa: PLC0415
-
-            with sandbox_class(warehouse) as running:
-                config |= {"api_url": running.url, "write_key": _SANDBOX_KEY}
-                code = cls(config=config).run(lines)
-                print_report(running.warehouse, Console(stderr=True))
-        except (sandbox.SandboxNotInstalledError, sandbox.WarehouseError) as problem:
-            cls.logger.error("%s", problem)
-            return 1
-        return code
+        sys.exit(cli.invoke(cls, given, about_format=about_format if about else None, **options))
 
 
 def _is_list_of_texts(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(one, str) for one in value)
-
-
-def _unzipped(file: IO[bytes] | None) -> IO[bytes] | None:
-    """Unzip a file that is gzipped, whatever its name."""
-    peek = getattr(file, "peek", None)
-    if file is None or peek is None or peek(len(_GZIP_MAGIC))[: len(_GZIP_MAGIC)] != _GZIP_MAGIC:
-        return file
-    return cast("IO[bytes]", gzip.open(file))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -89,3 +90,10 @@ def run_target(tmp_path: Path) -> RunTarget:
         )
 
     return run
+
+
+@pytest.fixture
+def environment() -> dict[str, str]:
+    """The environment, without settings of ours."""
+    ours = ("TARGET_SEGMENT_OBJECTS_", "LOGLEVEL", "SINGER_SDK_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}

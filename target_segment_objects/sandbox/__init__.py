@@ -8,8 +8,8 @@ reads the rules a second time instead of calling the target's own code.
                   columns → warehouse → api → server → cli
                  sessions ──────────────┘
 
-This module stays cheap to import: DuckDB, Starlette, uvicorn and rich come with the extra
-`sandbox` and are imported by `load` alone.
+This module stays cheap to import: DuckDB, Starlette and uvicorn, which come with the extra
+`sandbox`, and rich are imported by `load` alone.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from target_segment_objects.sandbox.server import Sandbox
 
 _EXTRA: Final = frozenset({"anyio", "duckdb", "h11", "rich", "starlette", "uvicorn"})
-"""Modules that come with the extra `sandbox`."""
+"""Modules that come with the extra `sandbox`, and rich, which comes with the target."""
 
 
 class SandboxNotInstalledError(ImportError):

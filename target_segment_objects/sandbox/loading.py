@@ -136,7 +136,7 @@ class Loading:
     def _count_losses(self) -> None:
         for key, lost in self._losses.items():
             self._connection.execute(
-                "INSERT INTO sandbox.losses VALUES (?, ?, ?, ?, ?)"
+                "INSERT INTO sandbox_books.losses VALUES (?, ?, ?, ?, ?)"
                 " ON CONFLICT DO UPDATE SET count = count + excluded.count",
                 [*key, lost.count, lost.example_id],
             )

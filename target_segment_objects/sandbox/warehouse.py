@@ -1,8 +1,8 @@
 """The warehouse: a DuckDB file with a table per collection, and what there is to say about it.
 
 The tables of the collections are in the schema `main`: `id` is the key, and every other column is a
-property, as `columns` describes. The schema `sandbox` keeps the books: `sandbox.sessions`, and in
-`sandbox.losses` every loss, counted, with one example and never a value.
+property, as `columns` describes. The schema `sandbox_books` keeps the books: `sessions`, and in
+`losses` every loss, counted, with one example and never a value.
 
 What one session brings is one transaction. The methods may be called from any thread: they wait for
 each other.
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from target_segment_objects.sandbox.objects import Object
 
 _BOOKS: Final = """
-CREATE SCHEMA sandbox;
-CREATE TABLE sandbox.sessions (
+CREATE SCHEMA sandbox_books;
+CREATE TABLE sandbox_books.sessions (
     sync_id VARCHAR PRIMARY KEY,
     outcome VARCHAR NOT NULL,
     collections VARCHAR[] NOT NULL,
@@ -44,7 +44,7 @@ CREATE TABLE sandbox.sessions (
     ended TIMESTAMP NOT NULL,
     error VARCHAR NOT NULL
 );
-CREATE TABLE sandbox.losses (
+CREATE TABLE sandbox_books.losses (
     collection VARCHAR NOT NULL,
     column_name VARCHAR NOT NULL,
     kind VARCHAR NOT NULL,
@@ -206,7 +206,7 @@ class Warehouse:
         return [
             Loss(*row.values())
             for row in self._query(
-                "SELECT collection, column_name, kind, count, example_id FROM sandbox.losses"
+                "SELECT collection, column_name, kind, count, example_id FROM sandbox_books.losses"
                 " ORDER BY ALL"
             )
         ]
@@ -215,7 +215,7 @@ class Warehouse:
         """Give all sessions that are over, in the order of their ends."""
         return [
             SessionRow(**{**row, "collections": tuple(row["collections"])})
-            for row in self._query("SELECT * FROM sandbox.sessions ORDER BY ended, started")
+            for row in self._query("SELECT * FROM sandbox_books.sessions ORDER BY ended, started")
         ]
 
     def _known(self, collection: str) -> str:
@@ -251,7 +251,7 @@ def _prepare(connection: duckdb.DuckDBPyConnection, path: Path, *, read_only: bo
             " WHERE table_catalog = current_database()"
         ).fetchall()
     }
-    if "sandbox" in schemas:
+    if "sandbox_books" in schemas:
         return
     if schemas or read_only:
         message = f"{path} is a DuckDB file, but not a sandbox's warehouse"
@@ -262,7 +262,8 @@ def _prepare(connection: duckdb.DuckDBPyConnection, path: Path, *, read_only: bo
 def _note(connection: duckdb.DuckDBPyConnection, session: SessionRow) -> None:
     """Note a session; one that was loaded while the sandbox was being stopped stays so."""
     connection.execute(
-        "INSERT INTO sandbox.sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        "INSERT INTO sandbox_books.sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT DO NOTHING",
         [list(value) if isinstance(value, tuple) else value for value in astuple(session)],
     )
 

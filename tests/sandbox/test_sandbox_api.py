@@ -544,14 +544,14 @@ def test_a_failed_finish_leaves_nothing_and_can_be_repeated(
         caller = Caller(sandbox.url)
         sync_id = caller.start()
         assert caller.upload(sync_id, losing).status == 201
-        other.execute("ALTER TABLE sandbox.losses RENAME TO hidden")
+        other.execute("ALTER TABLE sandbox_books.losses RENAME TO hidden")
         answer = caller.finish(sync_id)
         assert answer.status == 500
         assert "see its log" in answer.reason
         until(lambda: any(record.levelno == logging.ERROR for record in caplog.records))
         assert sandbox.warehouse.collections() == []
         assert sandbox.warehouse.sessions() == []
-        other.execute("ALTER TABLE sandbox.hidden RENAME TO losses")
+        other.execute("ALTER TABLE sandbox_books.hidden RENAME TO losses")
         assert caller.finish(sync_id).status == 202
         assert sandbox.warehouse.count("users") == 2
         assert sandbox.warehouse.losses()[0].count == 1
@@ -564,7 +564,7 @@ def test_an_open_session_is_noted_at_the_end(tmp_path: Path) -> None:
         caller = Caller(sandbox.url)
         assert caller.upload(caller.start(), line()).status == 201
     with duckdb.connect(str(tmp_path / "w.duckdb")) as connection:
-        found = connection.execute("SELECT outcome, objects FROM sandbox.sessions").fetchall()
+        found = connection.execute("SELECT outcome, objects FROM sandbox_books.sessions").fetchall()
     assert found == [("open", 1)]
     with pytest.raises(RuntimeError):
         sandbox.warehouse.collections()

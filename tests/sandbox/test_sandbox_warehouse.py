@@ -443,3 +443,13 @@ def test_where_no_warehouse_can_be(tmp_path: Path) -> None:
     with pytest.raises(WarehouseError, match="Cannot open the warehouse"):
         Warehouse.open(tmp_path / "missing" / "w.duckdb")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["sandbox", "main", "temp", "system", "users"])
+def test_a_warehouse_may_have_any_name(tmp_path: Path, name: str) -> None:
+    """DuckDB calls a file's catalog after it: no name may get in the way of the tables."""
+    path = tmp_path / f"{name}.duckdb"
+    for _ in range(2):
+        with Warehouse.open(path) as warehouse:
+            assert warehouse.sessions() == []
+            assert warehouse.losses() == []

@@ -1,0 +1,134 @@
+"""The real command line on a terminal (POSIX), and what a person would see there."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import subprocess
+import threading
+from typing import IO, TYPE_CHECKING
+
+import pyte
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+COLUMNS = 400  # so that no log line is wrapped
+LINES = 200
+END_SECONDS = 30
+
+
+class Terminal:
+    """A process whose standard error is a terminal, and its standard output, too, if wanted.
+
+    Attributes:
+        seen: All lines that were ever to be seen.
+        raw: All that was written.
+    """
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        *,
+        folder: Path,
+        environment: Mapping[str, str] | None = None,
+        output: IO[bytes] | bool = False,
+    ) -> None:
+        """Start the process.
+
+        Args:
+            arguments: The command line.
+            folder: Where it runs.
+            environment: Further variables.
+            output: Where standard output goes: to a file, to the same terminal, or nowhere.
+        """
+        self.seen: set[str] = set()
+        self.raw = b""
+        self._is_closing = threading.Event()
+        self._is_closed = False
+        self._screen = pyte.Screen(COLUMNS, LINES)
+        self._stream = pyte.ByteStream(self._screen)
+        self._master, slave = pty.openpty()
+        stdout = (slave if output else subprocess.DEVNULL) if isinstance(output, bool) else output
+        kept = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+        self.process = subprocess.Popen(
+            arguments,
+            stdin=subprocess.PIPE,
+            stdout=stdout,
+            stderr=slave,
+            cwd=folder,
+            start_new_session=True,  # or closing the terminal would end the process
+            env={**kept, "TERM": "xterm", "COLUMNS": str(COLUMNS), **(environment or {})},
+        )
+        os.close(slave)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def __enter__(self) -> Self:
+        """Use it."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End the process if it runs still."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """Close the terminal, whoever writes to it."""
+        self._is_closing.set()
+        self._reader.join(END_SECONDS)
+        if not self._is_closed:
+            self._is_closed = True
+            os.close(self._master)
+
+    def say(self, *lines: str) -> None:
+        """Write lines as the tap."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("".join(f"{line}\n" for line in lines).encode())
+        self.process.stdin.flush()
+
+    def end(self) -> int:
+        """End the input, and wait for the process and for all that it wrote."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        code = self.process.wait(END_SECONDS)
+        self._reader.join(END_SECONDS)
+        return code
+
+    @property
+    def lines(self) -> list[str]:
+        """What stands on the screen."""
+        return [line.rstrip() for line in self._screen.display if line.strip()]
+
+    @property
+    def has_cursor(self) -> bool:
+        """Whether the cursor is to be seen."""
+        return not self._screen.cursor.hidden
+
+    def _read(self) -> None:
+        while not self._is_closing.is_set():
+            if not select.select([self._master], [], [], 0.05)[0]:
+                continue
+            try:
+                written = os.read(self._master, 65536)
+            except OSError:  # so Linux says that nobody writes any more
+                return
+            if not written:
+                return
+            self.raw += written
+            self._stream.feed(written)
+            self.seen.update(self.lines)
