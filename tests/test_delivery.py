@@ -17,7 +17,12 @@ from faulty_proxy import FaultyProxy, ManualClock
 
 from target_segment_objects.batch import Spool
 from target_segment_objects.client import Client
-from target_segment_objects.delivery import Delivery, DeliveryOptions, SessionReport
+from target_segment_objects.delivery import (
+    Delivery,
+    DeliveryOptions,
+    DeliveryStatus,
+    SessionReport,
+)
 from target_segment_objects.exceptions import (
     KeyRefusedError,
     OutputError,
@@ -400,3 +405,23 @@ def test_many_small_sessions_leave_nothing_behind(
     run.delivery.drain()
     assert list(tmp_path.rglob("*.gz")) == []
     assert not [thread for thread in threading.enumerate() if "delivery" in thread.name]
+
+
+def test_its_status_says_what_is_not_delivered_and_for_how_long(
+    sandbox: Sandbox, start: Callable[..., Run]
+) -> None:
+    """Objects by collection, open sessions, the oldest batch's age; nothing once all landed."""
+    with FaultyProxy(sandbox.url, [None, "hold"]) as proxy:
+        run = start(proxy.url, DeliveryOptions(batch_size_rows=2), timeout_seconds=1)
+        assert run.delivery.status() == DeliveryStatus(0, {}, None)
+        for number in range(3):
+            run.add("a", number)
+        run.add("b", 1)
+        wait_for(lambda: run.delivery.status().sessions == 1)
+        time.sleep(0.05)
+        status = run.delivery.status()
+        assert status.outstanding == {"a": 3, "b": 1}
+        assert status.oldest_seconds is not None
+        assert 0.05 <= status.oldest_seconds < 20
+        run.delivery.drain()
+    assert run.delivery.status() == DeliveryStatus(0, {}, None)
