@@ -99,3 +99,15 @@ def test_no_registry_is_named() -> None:
     for name in listed.stdout.split():
         content = (ROOT / name).read_bytes().decode(errors="ignore")
         assert not hosts.search(content), name
+
+
+def test_the_messages_in_the_troubleshooting_table_are_those_that_are_said() -> None:
+    """Each begins as the code has it, so that a user finds there what the screen says."""
+    table = README[README.index("| the message says |") :]
+    files = (ROOT / "target_segment_objects").glob("**/*.py")
+    code = " ".join("".join(file.read_text(encoding="utf-8") for file in files).split())
+    code = re.sub(r'" f?"', "", code)
+    messages = re.findall(r"^\| `(?:… )?([^…`]{8,}?)(?: ?…[^`]*| [45]\.\.)?`", table, re.MULTILINE)
+    assert len(messages) > 15
+    for message in messages:
+        assert message.rstrip(" :") in code
