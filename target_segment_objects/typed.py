@@ -328,6 +328,8 @@ def _leaf(
     elif kind is Kind.BOOLEAN:
         _refuse_unknown(schema)
         field_type = bool
+    elif kind is Kind.TEXT and "enum" in schema:
+        field_type, types = _choice(schema, only)
     elif only == {"string"}:
         field_type = _string(schema, longest)
         if kind is Kind.TIME:
@@ -354,6 +356,21 @@ def _integer(schema: Schema) -> Any:  # noqa: ANN401 - a type
     if not (type(least) is type(most) is int):
         raise UnsuitableError("an integer's bounds are no integers")
     return Annotated[int, Meta(ge=max(least, _INT64[0]), le=min(most, _INT64[1]))]
+
+
+def _choice(schema: Schema, only: frozenset[str]) -> tuple[Any, frozenset[str]]:
+    """Return the type of one of some texts, and whether null is one of them, as types."""
+    _refuse_unknown(schema, known={"enum"})
+    texts = [value for value in schema["enum"] if value is not None]
+    if not (
+        only == {"string"}
+        and texts
+        and all(type(text) is str for text in texts)
+        and max(map(len, texts)) <= limits.WAREHOUSE_STRING_CHARACTERS
+    ):
+        raise UnsuitableError("it has a choice that is not of short texts")
+    has_null = len(texts) < len(schema["enum"]) and "null" in _types(schema)
+    return Literal[tuple(texts)], frozenset({"null"} if has_null else ())
 
 
 def _string(schema: Schema, longest: int | None) -> Any:  # noqa: ANN401 - a type

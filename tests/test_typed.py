@@ -84,6 +84,8 @@ FLAT = {
         "free": {"type": "object"},
         "any": {},
         "mixed": {"type": ["integer", "string"]},
+        "choice": {"type": ["string", "null"], "enum": ["x", "y", None]},
+        "must": {"type": ["string", "null"], "enum": ["x", "y"]},
         "home": {
             "type": ["object", "null"],
             "required": ["street"],
@@ -101,6 +103,8 @@ KNOWN = [
     '{"id": 1, "number": null, "sure": 0.0000001, "atTime": "2024-01-31 10:00:00Z"}',
     '{"id": 1, "atTime": "2024-01-31T10:00:00Z", "tags": ["a", 1, "\\u00e9"]}',
     '{"id": 1, "free": {"k": [1.50]}}',
+    '{"id": 1, "choice": "x", "must": "y"}',
+    '{"id": 1, "choice": null}',
     '{"id": 1, "any": {"b": 1, "a": 1E-7}, "mixed": 5, "home": null}',
     '{"id": 1, "home": {"street": "x", "size": 2, "inner": {"x": 3}}, "any": null}',
     '{"id": 1, "home": {"street": "x", "size": null}, "mixed": "\\u0000"}',
@@ -122,6 +126,8 @@ LEFT = [
     '{"id": 1, "text": "\\ud800"}',
     '{"id": 1, "tags": [1.5]}',
     '{"id": 1, "free": []}',
+    '{"id": 1, "choice": "z"}',
+    '{"id": 1, "must": null}',
     '{"id": 1, "home": {"size": 1}}',
     '{"id": 1, "home": {"street": "x", "more": 1}}',
     '{"id": 1, "home": "x"}',
@@ -171,6 +177,8 @@ def test_another_s_line_is_left_alone(line: bytes) -> None:
     "properties",
     [
         {"a": {"enum": ["x"]}},
+        {"a": {"type": ["string", "integer"], "enum": ["x", 1]}},
+        {"a": {"type": "string", "enum": ["x" * 513]}},
         {"a": {"pattern": "x"}},
         {"a": {"$ref": "#/definitions/x"}},
         {"a": {"type": "string", "minLength": 1.0}},
@@ -224,6 +232,7 @@ leaf_schemas = st.one_of(
     st.just({}),
     st.just({"type": "array", "items": {"type": "integer"}}),
     st.just({"anyOf": [{"type": "string", "format": "date"}, {"type": "null"}]}),
+    st.just({"type": ["string", "null"], "enum": ["", "a_b%", "1.5"]}),
 )
 
 
