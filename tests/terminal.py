@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import pty
 import select
 import subprocess
 import threading
 from typing import IO, TYPE_CHECKING
 
 import pyte
+import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from typing_extensions import Self
+
+pty = pytest.importorskip("pty", reason="Windows has no pseudo-terminals")
 
 COLUMNS = 400  # so that no log line is wrapped
 LINES = 200

@@ -6,7 +6,6 @@ import gzip
 import itertools
 import os
 import random
-import resource
 import stat
 import subprocess
 import sys
@@ -340,6 +339,7 @@ def test_a_disk_that_is_full(tmp_path: Path) -> None:
 
 def test_too_many_open_files(spool: Spool) -> None:
     """A process that may open no further file says so, and the line can be added later."""
+    resource = pytest.importorskip("resource", reason="Windows has no such limits")
     batch = Batch("users", spool, max_file_bytes=1000)
     spool.new_path()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

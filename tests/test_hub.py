@@ -16,7 +16,7 @@ from referencing import Registry, Resource
 from target_segment_objects.target import TargetSegmentObjects
 
 ROOT = Path(__file__).parents[1]
-SCHEMAS = ROOT.parent / "shared" / "hub-schemas"
+SCHEMAS = next(ROOT.parent.glob("*/hub-schemas"), ROOT / "hub-schemas")  # put them beside the clone
 MELTANO = yaml.safe_load((ROOT / "meltano.yml").read_text(encoding="utf-8"))
 (LOADER,) = MELTANO["plugins"]["loaders"]
 HUB_FILE = ROOT / "plugins" / "hub" / "loaders" / LOADER["name"] / f"{LOADER['variant']}.yml"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import json
 import os
-import resource
 import signal
 import stat
 import sys
@@ -260,6 +259,7 @@ def test_a_disk_that_is_full(tmp_path: Path) -> None:
 
 def test_a_file_that_may_not_grow(path: Path) -> None:
     """A flush that took a part only is an error every time: the STATE behind it never goes."""
+    resource = pytest.importorskip("resource", reason="Windows has no such limits")
     letters = DeadLetters(path)
     old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
