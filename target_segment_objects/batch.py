@@ -121,6 +121,8 @@ class Batch:
         self._spool = spool
         self._max_file_bytes = max_file_bytes
         self._writer: _FileWriter | None = None
+        self._gathered: list[bytes] = []
+        self._room = 0  # for bytes that may be gathered before something is to be done
 
     @property
     def raw_bytes(self) -> int:
@@ -139,15 +141,11 @@ class Batch:
             SpoolError: The file cannot be written, now or before: the batch is of no use any more.
             ValueError: The line is longer than a file may be.
         """
-        writer = self._writer
-        if writer is None or writer.room <= len(line):
-            writer = None  # what it holds goes before there is another
-            self.close()
-            writer = self._writer = self._new_writer(len(line) + 1)
-        writer.lines.append(line)
-        writer.room -= len(line) + 1
-        if writer.room < writer.flush_below:
-            writer.flush()
+        size = len(line) + 1
+        if size > self._room:
+            self._make_room(size)
+        self._room -= size
+        self._gathered.append(line)
         self.objects += 1
 
     def close(self) -> None:
@@ -157,8 +155,10 @@ class Batch:
             SpoolError: The file cannot be written, now or before.
         """
         if self._writer is not None:
-            self.files.append(self._writer.close())
+            self._writer.write(self._gathered, is_last=True)
+            self.files.append(self._writer.file)
             self._writer = None
+            self._room = 0
 
     def delete(self) -> None:
         """Remove its files; one that is gone already is no matter, nor one that cannot be removed.
@@ -175,54 +175,57 @@ class Batch:
             except OSError as cause:
                 logger.warning("Cannot remove %s yet: %s.", path, cause.strerror or cause)
 
-    def _new_writer(self, first_bytes: int) -> _FileWriter:
-        if first_bytes > self._max_file_bytes:
-            msg = f"a line of {first_bytes} bytes in files of at most {self._max_file_bytes}"
-            raise ValueError(msg)
-        return _FileWriter(self._spool.new_path(), self._max_file_bytes)
+    def _make_room(self, size: int) -> None:
+        """Write what is gathered, go on in a further file if need be, and gather anew."""
+        if self._writer is not None:
+            self._writer.write(self._gathered)
+            if self._writer.room < size:
+                self.close()
+        if self._writer is None:
+            if size > self._max_file_bytes:
+                msg = f"a line of {size} bytes in files of at most {self._max_file_bytes}"
+                raise ValueError(msg)
+            self._writer = _FileWriter(self._spool.new_path(), self._max_file_bytes)
+        self._room = min(self._writer.room, max(size, _BUFFER_BYTES))
 
 
 class _FileWriter:
     """One gzip file while it grows. Its bytes are a function of its lines: no time, no name.
 
-    A batch gathers lines in it, and has it flushed: a call for each line would take its time.
-
     Attributes:
         path: Where the file is.
         room: The bytes, uncompressed, that it still takes.
-        lines: Lines that are gathered, without their ends.
-        flush_below: The room below which gathered lines are to be flushed.
     """
 
     def __init__(self, path: Path, max_bytes: int) -> None:
         self.path = path
         self.room = max_bytes
         self._max_bytes = max_bytes
-        self.flush_below = max_bytes - _BUFFER_BYTES
         self._objects = 0
         self._gzip_bytes = 0
-        self.lines: list[bytes] = []
         self._compressor = _compressor()
         self._failure: SpoolError | None = None
         self._append(b"", mode="xb")
 
-    def close(self) -> BatchFile:
-        self.flush(is_last=True)
+    @property
+    def file(self) -> BatchFile:
+        """What it is once the last lines are written."""
         raw_bytes = self._max_bytes - self.room
         return BatchFile(self.path, self._objects, raw_bytes, self._gzip_bytes)
 
-    def flush(self, *, is_last: bool = False) -> None:
-        """Compress and write what is gathered.
+    def write(self, lines: list[bytes], *, is_last: bool = False) -> None:
+        """Compress and write lines, given without their ends, and empty the list.
 
         After a failure nothing more is written: it would follow half of what came before.
         """
         if self._failure is not None:
             raise self._failure
-        self._objects += len(self.lines)
-        self.flush_below = self.room - _BUFFER_BYTES
-        self.lines.append(b"")  # each line is ended, the last one, too
-        compressed = self._compressor.compress(b"\n".join(self.lines))
-        self.lines.clear()
+        self._objects += len(lines)
+        lines.append(b"")  # each line is ended, the last one, too
+        raw = b"\n".join(lines)
+        lines.clear()
+        self.room -= len(raw)
+        compressed = self._compressor.compress(raw)
         self._append(compressed + self._compressor.flush() if is_last else compressed)
 
     def _append(self, compressed: bytes, mode: str = "r+b") -> None:

@@ -13,6 +13,7 @@ import json
 import sys
 import zlib
 from collections import Counter
+from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
 from typing import IO, TYPE_CHECKING, Any, Final, NoReturn, cast
 
@@ -23,10 +24,12 @@ from target_segment_objects.exceptions import BrokenLineError, InputError
 from target_segment_objects.values import NonFinite
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
 _DECODER: Final = msgspec.json.Decoder(float_hook=Decimal)
 _CUT: Final = "the input ends in the middle of it, so the tap seems to have died"
+_BUFFER_BYTES: Final = 128 * 1024  # twice what a pipe holds; lines are cut faster from more
+_NO_HEAD: Final = b"\n"  # no line that is JSON begins so
 _BEYOND_FLOATS: Final = 999_999  # an exponent: no 64-bit float comes near, and a Decimal takes it
 
 
@@ -86,27 +89,20 @@ class MessageReader(GenericSingerReader[bytes]):
             ReadingStopped: `stop_requested` was set.
         """
         count: Counter[str] = Counter()
-        readline = _readline_of(self.default_input if file_input is None else file_input)
         shortcuts = self.shortcuts
-        while True:
-            self.is_waiting = True
-            try:
-                if self.stop_requested:
-                    raise ReadingStopped
-                line = readline()
-            except (OSError, EOFError, zlib.error, UnicodeDecodeError) as cause:
-                raise self._unreadable(cause) from cause
-            finally:
-                self.is_waiting = False
-            if not line:
-                return count
-            self.line = line
+        head, shortcut, taken = _NO_HEAD, None, 0
+        for line in self._lines_of(self.default_input if file_input is None else file_input):
+            if self.stop_requested:
+                raise ReadingStopped
             self.line_number += 1
-            if shortcuts:
-                shortcut = shortcuts.get(line[: line.find(RECORD_KEY)])
-                if shortcut is not None and shortcut(line):
-                    count["RECORD"] += 1
-                    continue
+            if not line.startswith(head):  # it is of another stream than the last one
+                head = line[: line.find(RECORD_KEY)]
+                shortcut = shortcuts.get(head)
+            if shortcut is not None and shortcut(line):
+                taken += 1
+                continue
+            head, shortcut = _NO_HEAD, None  # what follows may change what there is
+            self.line = line
             message = self.deserialize_json(line)
             self.assert_line_requires(message, {"type"})
             kind = message["type"]
@@ -115,6 +111,9 @@ class MessageReader(GenericSingerReader[bytes]):
                 self.refuse("its type is none that Singer has")
             callback(message)
             count[kind] += 1
+        if taken:
+            count["RECORD"] += taken
+        return count
 
     def deserialize_json(self, line: bytes) -> dict[str, Any]:
         """Return the message that a line holds.
@@ -142,12 +141,41 @@ class MessageReader(GenericSingerReader[bytes]):
         if missing:
             self.refuse(f"it has no {' and no '.join(missing)}")
 
-    def _unreadable(self, cause: Exception) -> InputError:
-        reason = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
-        return InputError(
-            f"The input cannot be read beyond line {self.line_number}: {reason}. What came "
-            "before is delivered."
-        )
+    def _lines_of(self, file: IO[bytes] | IO[str]) -> Iterable[bytes]:
+        if isinstance(file, io.TextIOBase):
+            return self._encoded(file)
+        return io.BufferedReader(_Tap(cast("IO[bytes]", file), self), _BUFFER_BYTES)
+
+    def _encoded(self, file: IO[str]) -> Iterator[bytes]:
+        while True:
+            with self.waiting():
+                line = file.readline()
+            if not line:
+                return
+            yield line.encode(errors="surrogatepass")
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Wait for the tap.
+
+        Raises:
+            InputError: It cannot be read.
+            ReadingStopped: `stop_requested` was set.
+        """
+        self.is_waiting = True
+        try:
+            if self.stop_requested:
+                raise ReadingStopped
+            yield
+        except (OSError, EOFError, zlib.error, UnicodeDecodeError) as cause:
+            reason = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
+            msg = (
+                f"The input cannot be read beyond line {self.line_number}: {reason}. What came "
+                "before is delivered."
+            )
+            raise InputError(msg) from cause
+        finally:
+            self.is_waiting = False
 
     def _deserialize_leniently(self, line: bytes) -> Any:  # noqa: ANN401 - JSON is anything
         """Read what msgspec refuses but taps do write: NaN, infinities, halves of surrogates."""
@@ -203,8 +231,19 @@ def _decimal(digits: str) -> Decimal:
         return Decimal(f"{mantissa}e{sign}{_BEYOND_FLOATS}")
 
 
-def _readline_of(file: IO[bytes] | IO[str]) -> Callable[[], bytes]:
-    """Return what reads a line of bytes, of a file of bytes or of text."""
-    if not isinstance(file, io.TextIOBase):
-        return cast("Callable[[], bytes]", file.readline)
-    return lambda: file.readline().encode(errors="surrogatepass")
+class _Tap(io.RawIOBase):
+    """Bytes as they come, for a buffer around it: so waiting is noted once for many lines."""
+
+    def __init__(self, file: IO[bytes], reader: MessageReader) -> None:
+        super().__init__()
+        # As much as there is, and no more: a tap may be slow.
+        read = getattr(file, "readinto1", None) or file.readinto  # type: ignore[attr-defined]
+        self._read: Callable[[memoryview], int | None] = read
+        self._reader = reader
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int | None:  # type: ignore[override]
+        with self._reader.waiting():
+            return self._read(buffer)

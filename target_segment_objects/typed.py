@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from decimal import Decimal
+from operator import itemgetter
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
@@ -127,7 +128,7 @@ def typed_records(  # noqa: C901 - the hot path stands in one piece: a call take
         [("type", Literal["RECORD"]), ("stream", Literal[stream]), ("record", record_type)],
         gc=False,
     )
-    decode = msgspec.json.Decoder(message_type, float_hook=Decimal).decode
+    decode: Callable[[bytes], Any] = msgspec.json.Decoder(message_type, float_hook=Decimal).decode
     properties = msgspec.defstruct(
         "Properties",
         [(f"f{at}", Any, UNSET if send_nulls else None) for at in range(len(sent))],
@@ -139,20 +140,22 @@ def typed_records(  # noqa: C901 - the hot path stands in one piece: a call take
         "Line", [("id", str), ("collection", str), ("properties", properties)], gc=False
     )
     numbers, times, texts = fields.numbers, fields.times, fields.texts
-    number_places = [at for at, _ in numbers]
+    pick: Callable[[Any], Any] = itemgetter(*(at for at, _ in numbers)) if numbers else tuple
+    has_one_number = len(numbers) == 1
     nulls_pass = send_nulls and all(is_nullable for _, is_nullable in numbers)
     are_plain = (_PLAIN_NUMBERS_OR_NULLS if nulls_pass else _PLAIN_NUMBERS).fullmatch
     first_key, has_one_key = keys[0], len(keys) == 1
     encode = ENCODER.encode
     longest = limits.VALUE_BYTES
 
-    def object_line(line: bytes) -> bytes | None:
+    def object_line(line: bytes) -> bytes | None:  # noqa: C901 - see above
         try:
-            message: Any = decode(line)
+            record = decode(line).record
         except _UNDECODABLE:
             return None
-        values = [*astuple(message.record)]
+        values: Any = astuple(record)  # a list as soon as something in it is another
         if nested:
+            values = [*values]
             _flatten(values, nested)
         key = values[first_key]
         object_id = str(key) if has_one_key and type(key) is int else _id(values, keys)
@@ -161,18 +164,24 @@ def typed_records(  # noqa: C901 - the hot path stands in one piece: a call take
         if numbers:
             try:
                 # All at once, as they stand: for one by one there is seldom a reason.
-                joined = b",".join([values[at] for at in number_places])
+                digits = pick(values) if has_one_number else b",".join(pick(values))
+                has_plain = are_plain(digits)
             except TypeError:  # some are of an object that is null or absent
-                joined = b""
-            if not are_plain(joined) and not _write_numbers(values, numbers):
-                return None
+                has_plain = None
+            if not has_plain:
+                values = [*values]
+                if not _write_numbers(values, numbers):
+                    return None
         for at in times:
             value = values[at]
-            if value and value[10:11] == " ":
+            if value and " " in value:
+                values = [*values]
                 values[at] = time_of(value)
-        if texts and not _write_texts(values, texts):
-            return None
-        encoded: bytes = encode(line_of(object_id, collection, properties(*values)))
+        if texts:
+            values = [*values]
+            if not _write_texts(values, texts):
+                return None
+        encoded = encode(line_of(object_id, collection, properties(*values)))
         # A value that is too large makes a line that is at least as large.
         return encoded if len(encoded) < longest else None
 

@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import math
+import os
 import subprocess
 import sys
 from decimal import Decimal
@@ -90,6 +91,63 @@ def test_a_file(tmp_path: Path) -> None:
         messages, counts = read(file)
     assert counts == {"STATE": 2}
     assert len(messages[1]["value"]) == 3_000_000
+
+
+def test_a_line_is_handled_when_it_comes() -> None:
+    """Though its tap goes on and the buffer is far from full."""
+    out, into = os.pipe()
+    seen = []
+
+    def handle(message: dict[str, Any]) -> None:
+        seen.append(message["value"])
+        if len(seen) < 3:
+            os.write(into, b'{"type":"STATE","value":%d}\n' % len(seen))
+        else:
+            os.close(into)
+
+    os.write(into, GOOD)
+    with open(out, "rb") as tap:  # noqa: PTH123 - of a descriptor
+        MessageReader().process_lines(tap, {"STATE": handle})
+    assert seen == [1, 1, 2]
+
+
+def test_shortcuts() -> None:
+    """A shortcut takes the lines with its head, unless it leaves one; a SCHEMA may end that."""
+    reader = MessageReader()
+    taken: list[bytes] = []
+    messages = []
+
+    def shortcut(line: bytes) -> bool:
+        assert not reader.is_waiting
+        if b"odd" not in line:
+            taken.append(line)
+        return b"odd" not in line
+
+    def handle(message: dict[str, Any]) -> None:
+        messages.append((reader.line_number, reader.line, message["type"]))
+        if message["type"] == "SCHEMA":
+            del reader.shortcuts[b'{"type":"RECORD","stream":"a",']
+
+    def record(stream: str, value: str) -> bytes:
+        return f'{{"type":"RECORD","stream":"{stream}","record":{{"n":"{value}"}}}}\n'.encode()
+
+    for stream in ("a", "b"):
+        line = record(stream, "")
+        reader.shortcuts[line[: line.find(b'"record"')]] = shortcut
+    one, two, odd = record("a", "1"), record("a", "2"), record("a", "odd")
+    other, third = record("b", "3"), record("c", "4")
+    schema = b'{"type":"RECORD","stream":"a","type":"SCHEMA"}\n'  # of two members the last counts
+    lines = [one, two, odd, one, other, GOOD, two, third, schema, one, other]
+    counts = reader.process_lines(io.BytesIO(b"".join(lines)), dict.fromkeys(KINDS, handle))
+    assert taken == [one, two, one, other, two, other]
+    assert messages == [
+        (3, odd, "RECORD"),
+        (6, GOOD, "STATE"),
+        (8, third, "RECORD"),
+        (9, schema, "SCHEMA"),
+        (10, one, "RECORD"),
+    ]
+    assert counts == {"RECORD": 9, "STATE": 1, "SCHEMA": 1}
 
 
 def test_the_line_at_hand() -> None:
@@ -284,21 +342,27 @@ def test_what_a_message_lacks() -> None:
 # How reading ends
 
 
-class Interrupting:
-    """Lines that ask to stop, or fail, before the third."""
+class Interrupting(io.RawIOBase):
+    """Lines that come one by one, and fail before the third."""
 
-    def __init__(self, reader: MessageReader, error: BaseException | None = None) -> None:
+    def __init__(self, reader: MessageReader, error: BaseException) -> None:
         """Be ready to be read."""
+        super().__init__()
         self.reader = reader
         self.error = error
         self.was_waiting: list[bool] = []
 
-    def readline(self) -> bytes:
-        """Return a line, or fail."""
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:  # noqa: ANN401 - a buffer of any kind
+        """Give a line, or fail."""
         self.was_waiting.append(self.reader.is_waiting)
-        if self.error is not None and len(self.was_waiting) > 2:
+        if len(self.was_waiting) > 2:
             raise self.error
-        return GOOD
+        buffer[: len(GOOD)] = GOOD
+        return len(GOOD)
 
 
 def test_stop_requested() -> None:
@@ -310,12 +374,10 @@ def test_stop_requested() -> None:
         seen.append(reader.line_number)
         reader.stop_requested = reader.line_number == 2
 
-    source = io.BytesIO(GOOD * 5)
     with pytest.raises(ReadingStopped):
-        reader.process_lines(source, {"STATE": handle})
+        reader.process_lines(io.BytesIO(GOOD * 5), {"STATE": handle})
     assert seen == [1, 2]
     assert not reader.is_waiting, "nothing waits any more: a signal handler must not raise"
-    assert len(source.readlines()) == 3
 
 
 @pytest.mark.parametrize(
