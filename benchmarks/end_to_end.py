@@ -144,7 +144,7 @@ def _measure(
         target = dataclasses.replace(
             OURS,
             command=(
-                *(sys.executable, "-m", "target_segment_objects.target"),
+                *(sys.executable, "-m", "target_segment_objects"),
                 *("--config", "{config}"),
             ),
             config={**config, "api_url": sandbox.url},

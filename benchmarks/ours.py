@@ -1,8 +1,8 @@
 """Our target as it is, with a client that answers at once instead of Segment.
 
-`python -m benchmarks.ours --config config.json < input`. What would have been uploaded is kept, as
-it is, in the folder that the variable `BENCHMARK_OUTPUT` names, which must be on the same disk as
-`spool_dir`: a file is not copied, but given a second name.
+`python -m benchmarks.run_ours --config config.json < input`. What would have been uploaded is
+kept, as it is, in the folder that the variable `BENCHMARK_OUTPUT` names, which must be on the same
+disk as `spool_dir`: a file is not copied, but given a second name.
 """
 
 from __future__ import annotations
@@ -61,7 +61,3 @@ class OurTarget(TargetSegmentObjects):
     @cached_property
     def _client(self) -> Client:
         return KeepingClient(Path(os.environ[OUTPUT]))
-
-
-if __name__ == "__main__":
-    OurTarget.cli()

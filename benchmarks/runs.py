@@ -91,7 +91,7 @@ class RunFailedError(Exception):
 
 OURS: Final = Contestant(
     "target-segment-objects",
-    (sys.executable, "-m", "benchmarks.ours", "--config", "{config}"),
+    (sys.executable, "-m", "benchmarks.run_ours", "--config", "{config}"),
     # Nobody listens at this address: should the client not be replaced, nothing is sent.
     {"write_key": "none", "api_url": "http://127.0.0.1:9", "spool_dir": "{spool}"},
 )

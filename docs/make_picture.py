@@ -30,7 +30,7 @@ def main() -> None:
     """Load the sample, and draw what the sandbox shows of it."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "warehouse.duckdb"
-        command = [sys.executable, "-m", "target_segment_objects.target"]
+        command = [sys.executable, "-m", "target_segment_objects"]
         subprocess.run(  # noqa: S603 - our own command
             [*command, "--sandbox", str(file), "--input", str(SAMPLE)],
             check=True,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     RunTarget = Callable[..., subprocess.CompletedProcess[str]]
 
 DATA = Path(__file__).parent / "data"
-TARGET = (sys.executable, "-m", "target_segment_objects.target")
+TARGET = (sys.executable, "-m", "target_segment_objects")
 RUN_SECONDS = 120
 
 

@@ -191,3 +191,18 @@ def test_the_readme_s_line_for_a_shell_prints_a_script(shell: str) -> None:
     )
     assert done.returncode == 0
     assert f"_TARGET_SEGMENT_OBJECTS_COMPLETE={shell}_complete" in done.stdout
+
+
+def test_what_was_imported_is_no_garbage_and_what_a_run_makes_may_be() -> None:
+    """The command looks for garbage again when it runs, but not among what was imported."""
+    code = (
+        "import gc\n"
+        "from target_segment_objects.__main__ import main\n"
+        "class Target:\n"
+        "    def cli(): print(gc.isenabled(), gc.get_freeze_count() > 1000)\n"
+        "main(lambda: print(gc.isenabled()) or Target)\n"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60
+    ).stdout
+    assert said.split() == ["False", "True", "True"]
