@@ -12,6 +12,7 @@ import zlib
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, Final
 
+import msgspec
 from upath import UPath
 
 from target_segment_objects.exceptions import InputError
@@ -20,6 +21,7 @@ from target_segment_objects.values import ENCODER
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+_DECODER: Final = msgspec.json.Decoder(msgspec.Raw)
 _PARQUET_ROWS: Final = 1000  # rows held at once
 
 
@@ -49,6 +51,18 @@ def record_lines(message: Mapping[str, Any], storage: Mapping[str, Any] | None) 
                     yield from _not_blank(lines)
             else:
                 yield from _not_blank(file)
+
+
+def is_json(line: bytes) -> bool:
+    """Return whether a line is one JSON value, so that it may stand within another.
+
+    `{"id":1},"record":{"id":2}` is none, though a message around it would be one.
+    """
+    try:
+        _DECODER.decode(line)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
 
 
 def _is_list_of_texts(value: object) -> bool:

@@ -215,12 +215,18 @@ class TargetSegmentObjects(Target):
             self._take_fast_way(message_dict["stream"])
 
     def _take_fast_way(self, stream: str) -> None:
-        """Let further RECORDs of a stream that begin as this one skip what the SDK does to none.
+        """Let further RECORDs of a stream that begin as this one be loaded the fast way."""
+        line = self.message_reader.line
+        head = self._heads[stream] = line[: line.find(RECORD_KEY)]
+        shortcut = self._shortcut(stream)
+        if shortcut is not None:
+            self.message_reader.shortcuts[head] = shortcut
+
+    def _shortcut(self, stream: str) -> Callable[[bytes], bool] | None:
+        """Return what may load a RECORD's line, where the SDK does nothing to a record.
 
         That is so without stream maps, flattening and metadata: the record is loaded as it is.
         """
-        line = self.message_reader.line
-        head = self._heads[stream] = line[: line.find(RECORD_KEY)]
         stream_maps = self.mapper.stream_maps[stream]
         sink = self._sinks_active.get(stream)
         if (
@@ -231,13 +237,18 @@ class TargetSegmentObjects(Target):
             and stream_maps[0].stream_alias == stream
             and not stream_maps[0].flattening_enabled
         ):
-            self.message_reader.shortcuts[head] = sink.load_line
+            return sink.load_line
+        return None
 
     def _process_batch_message(self, message_dict: dict[str, Any]) -> None:
         stream = self._stream_of(message_dict, "encoding", "manifest")
         storage = (self.config.get("batch_config") or {}).get("storage")
         as_text = serialize_json(stream).encode()
+        shortcut = None
         for number, line in enumerate(manifest.record_lines(message_dict, storage), start=1):
+            message_line = b'{"type":"RECORD","stream":%b,"record":%b}' % (as_text, line.strip())
+            if shortcut is not None and manifest.is_json(line) and shortcut(message_line):
+                continue
             try:
                 record = self.message_reader.deserialize_json(line)
             except BrokenLineError as cause:
@@ -247,10 +258,8 @@ class TargetSegmentObjects(Target):
                     "before it is delivered."
                 )
                 raise InputError(msg) from cause
-            message = {"type": "RECORD", "stream": stream, "record": record}
-            self._load(
-                message, b'{"type":"RECORD","stream":%b,"record":%b}' % (as_text, line.strip())
-            )
+            self._load({"type": "RECORD", "stream": stream, "record": record}, message_line)
+            shortcut = self._shortcut(stream)
 
     def _process_activate_version_message(self, message_dict: dict[str, Any]) -> None:
         stream = self._stream_of(message_dict, "version")
@@ -543,7 +552,3 @@ class TargetSegmentObjects(Target):
 
 def _is_list_of_texts(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(one, str) for one in value)
-
-
-if __name__ == "__main__":
-    TargetSegmentObjects.cli()

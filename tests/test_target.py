@@ -19,6 +19,7 @@ from singer_sdk.testing.target_tests import (
 )
 
 from target_segment_objects.exceptions import InvalidRecordError
+from target_segment_objects.sinks import SegmentObjectsSink
 from target_segment_objects.target import KeyPropertyMissingError, TargetSegmentObjects
 
 if TYPE_CHECKING:
@@ -343,6 +344,41 @@ def test_a_broken_line_of_a_batch_file_is_told_with_its_place(
     assert code == 1
     assert "Record 2 of the BATCH files of stream 'users' (line 2 of the input)" in caplog.text
     assert "secret" not in caplog.text
+
+
+def test_a_line_of_a_batch_file_that_would_end_its_message_is_broken(
+    sandbox: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Put into a RECORD message it would be JSON, but by itself it is none."""
+    file = tmp_path / "1.jsonl"
+    file.write_text('{"id": 1}\n{"id": 2},"record":{"id": 3}\n')
+    code, _ = load(sandbox, USERS, batch_line("users", file))
+    assert code == 1
+    assert "Record 2 of the BATCH files of stream 'users'" in caplog.text
+    assert [row["id"] for row in sandbox.warehouse.rows("users")] == ["1"]
+
+
+def test_records_of_batch_files_take_the_fast_way_too(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All but the first, which makes the sink, and the one that the fast way does not know."""
+    seen = []
+    slow = SegmentObjectsSink.process_record
+
+    def process_record(self: SegmentObjectsSink, record: Any, context: Any) -> None:  # noqa: ANN401
+        seen.append(record["id"])
+        slow(self, record, context)
+
+    monkeypatch.setattr(SegmentObjectsSink, "process_record", process_record)
+    file = tmp_path / "1.jsonl"
+    lines = [{"id": n, "name": f"{n}"} for n in range(9)]
+    lines[5]["undeclared"] = True
+    file.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    code, _ = load(sandbox, USERS, batch_line("users", file), state_line({}))
+    assert code == 0
+    assert seen == [0, 5]
+    rows = {row["id"]: row["name"] for row in sandbox.warehouse.rows("users")}
+    assert rows == {f"{n}": f"{n}" for n in range(9)}
 
 
 def test_a_batch_file_that_is_missing_ends_the_run_with_its_name(
