@@ -168,6 +168,7 @@ class Bench:
         output.mkdir()
         config.write_text(json.dumps(_filled(contestant.config, places)), encoding="utf-8")
         command = [part.format_map(places) for part in contestant.command]
+        os.sync()  # or the machine writes back what the one before left, in this one's time
         with (
             source.path.open("rb") as lines,
             (folder / "stdout").open("wb") as stdout,
