@@ -148,14 +148,13 @@ def typed_records(  # noqa: C901 - the hot path stands in one piece: a call take
     encode = ENCODER.encode
     longest = limits.VALUE_BYTES
 
-    def object_line(line: bytes) -> bytes | None:  # noqa: C901 - see above
+    def object_line(line: bytes) -> bytes | None:
         try:
             record = decode(line).record
         except _UNDECODABLE:
             return None
-        values: Any = astuple(record)  # a list as soon as something in it is another
+        values = [*astuple(record)]
         if nested:
-            values = [*values]
             _flatten(values, nested)
         key = values[first_key]
         object_id = str(key) if has_one_key and type(key) is int else _id(values, keys)
@@ -168,19 +167,14 @@ def typed_records(  # noqa: C901 - the hot path stands in one piece: a call take
                 has_plain = are_plain(digits)
             except TypeError:  # some are of an object that is null or absent
                 has_plain = None
-            if not has_plain:
-                values = [*values]
-                if not _write_numbers(values, numbers):
-                    return None
+            if not has_plain and not _write_numbers(values, numbers):
+                return None
         for at in times:
             value = values[at]
             if value and " " in value:
-                values = [*values]
                 values[at] = time_of(value)
-        if texts:
-            values = [*values]
-            if not _write_texts(values, texts):
-                return None
+        if texts and not _write_texts(values, texts):
+            return None
         encoded = encode(line_of(object_id, collection, properties(*values)))
         # A value that is too large makes a line that is at least as large.
         return encoded if len(encoded) < longest else None

@@ -334,27 +334,21 @@ def test_records_of_batch_files_are_validated_and_may_be_dead_letters(
     assert (record["stream"], record["record"]) == ("users", {"id": "two"})
 
 
+@pytest.mark.parametrize(
+    "broken",
+    ['{"secret', '{"id": 2},"record":{"id": 3}'],
+    ids=["by itself", "but not within a message"],
+)
 def test_a_broken_line_of_a_batch_file_is_told_with_its_place(
-    sandbox: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    sandbox: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture, broken: str
 ) -> None:
     """The record's number among the message's, and the message's line; never the content."""
     file = tmp_path / "1.jsonl"
-    file.write_text('{"id": 1}\n{"secret\n')
+    file.write_text(f'{{"id": 1}}\n{broken}\n')
     code, _ = load(sandbox, USERS, batch_line("users", file))
     assert code == 1
     assert "Record 2 of the BATCH files of stream 'users' (line 2 of the input)" in caplog.text
     assert "secret" not in caplog.text
-
-
-def test_a_line_of_a_batch_file_that_would_end_its_message_is_broken(
-    sandbox: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Put into a RECORD message it would be JSON, but by itself it is none."""
-    file = tmp_path / "1.jsonl"
-    file.write_text('{"id": 1}\n{"id": 2},"record":{"id": 3}\n')
-    code, _ = load(sandbox, USERS, batch_line("users", file))
-    assert code == 1
-    assert "Record 2 of the BATCH files of stream 'users'" in caplog.text
     assert [row["id"] for row in sandbox.warehouse.rows("users")] == ["1"]
 
 
