@@ -25,8 +25,8 @@ import click
 
 from benchmarks import inputs, outputs, page
 from benchmarks.runs import OURS, bench_options
-from target_segment_objects.client import Client
 from target_segment_objects.sandbox.server import Sandbox
+from target_segment_objects.segment.client import Client
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send

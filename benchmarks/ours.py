@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from target_segment_objects.client import Client
+from target_segment_objects.segment.client import Client
 from target_segment_objects.target import TargetSegmentObjects
 
 OUTPUT: Final = "BENCHMARK_OUTPUT"

@@ -16,8 +16,8 @@ from collections import defaultdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from target_segment_objects.client import Client
 from target_segment_objects.sandbox.server import Sandbox
+from target_segment_objects.segment.client import Client
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -2,18 +2,18 @@
 
     SegmentObjectsError
     ├── InputError                 what the tap said cannot be read on from here
-    │   ├── BrokenLineError        a line is no Singer message
-    │   └── StreamRefusedError     a stream has no names that Segment could take
+    │   ├── InvalidMessageError        a line is no Singer message
+    │   └── UnmappableStreamError     a stream has no names that Segment could take
     ├── InvalidRecordError         one record cannot be sent; others can
     │   └── MissingKeyError        … because a key property has no value
     ├── SpoolError                 a file on this machine cannot be written or read
     ├── OutputError                STATE cannot be written to standard output
-    ├── DeliveryStoppedError       delivery was told to stop before it was done
+    ├── DeliveryAbortedError       delivery was told to stop before it was done
     └── ApiError                   a call to Segment did not get the answer it needs
-        ├── UnavailableError       no answer, or one that may be better later; all tries are used up
-        └── RefusedError           an answer that trying again does not change
-            ├── KeyRefusedError    the write key is not accepted
-            └── SessionLostError   Segment does not know the bulk session any more
+        ├── TransientApiError       no answer, or one that may be better later; no retry is left
+        └── PermanentApiError           an answer that trying again does not change
+            ├── AuthenticationError    the write key is not accepted
+            └── SessionExpiredError   Segment does not know the bulk session any more
 
 What is wrong with the settings is the SDK's `ConfigValidationError`, which its command line prints.
 
@@ -32,11 +32,11 @@ class InputError(SegmentObjectsError):
     """What the tap said cannot be read on from here."""
 
 
-class BrokenLineError(InputError):
+class InvalidMessageError(InputError):
     """A line of the input is not JSON, not UTF-8 or no Singer message."""
 
 
-class StreamRefusedError(InputError):
+class UnmappableStreamError(InputError):
     """A stream's name, or one of its properties', leaves nothing that Segment could take."""
 
 
@@ -101,7 +101,7 @@ class OutputError(SegmentObjectsError):
     """STATE cannot be written to standard output."""
 
 
-class DeliveryStoppedError(SegmentObjectsError):
+class DeliveryAbortedError(SegmentObjectsError):
     """Delivery was told to stop before everything was delivered."""
 
 
@@ -118,7 +118,7 @@ class ApiError(SegmentObjectsError):
         super().__init__(message)
 
 
-class UnavailableError(ApiError):
+class TransientApiError(ApiError):
     """There was no answer, or one that may be better later.
 
     Attributes:
@@ -137,13 +137,13 @@ class UnavailableError(ApiError):
         super().__init__(message, status=status)
 
 
-class RefusedError(ApiError):
+class PermanentApiError(ApiError):
     """Segment answered, and trying the same again would not change the answer."""
 
 
-class KeyRefusedError(RefusedError):
+class AuthenticationError(PermanentApiError):
     """Segment does not accept the write key (401 or 403)."""
 
 
-class SessionLostError(RefusedError):
+class SessionExpiredError(PermanentApiError):
     """Segment does not know the bulk session: it expired, was lost or is finished."""

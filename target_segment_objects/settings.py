@@ -21,10 +21,11 @@ from urllib.parse import urlsplit
 import jsonschema
 from singer_sdk import typing as th
 
-from target_segment_objects import limits, naming
-from target_segment_objects.client import DEFAULT_URL
-from target_segment_objects.delivery import DeliveryOptions
-from target_segment_objects.mapping import MappingOptions
+from target_segment_objects import limits
+from target_segment_objects.delivery.scheduler import DeliveryOptions
+from target_segment_objects.mapping import naming
+from target_segment_objects.mapping.mapper import MappingOptions
+from target_segment_objects.segment.client import DEFAULT_API_URL
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -55,7 +56,7 @@ SETTINGS: Final[dict[str, Any]] = th.PropertiesList(
     th.Property(
         "api_url",
         th.StringType,
-        default=DEFAULT_URL,
+        default=DEFAULT_API_URL,
         title="API address",
         description=(
             "Base address of the Objects Bulk API. Plain `http://` is refused unless the host is "
@@ -143,7 +144,7 @@ SETTINGS: Final[dict[str, Any]] = th.PropertiesList(
     ),
     th.Property(
         "max_file_bytes",
-        th.IntegerType(minimum=limits.OBJECT_BYTES + 1, maximum=limits.FILE_BYTES),
+        th.IntegerType(minimum=limits.MAX_OBJECT_BYTES + 1, maximum=limits.MAX_FILE_BYTES),
         default=_DELIVERY.max_file_bytes,
         title="File size",
         description=(
@@ -153,7 +154,7 @@ SETTINGS: Final[dict[str, Any]] = th.PropertiesList(
     ),
     th.Property(
         "keep_alive_interval_seconds",
-        th.NumberType(exclusive_minimum=0, maximum=limits.SESSION_SILENCE_SECONDS - 60),
+        th.NumberType(exclusive_minimum=0, maximum=limits.SESSION_TIMEOUT_SECONDS - 60),
         default=_DELIVERY.keep_alive_seconds,
         title="Keep Alive interval",
         description=(
@@ -180,7 +181,7 @@ SETTINGS: Final[dict[str, Any]] = th.PropertiesList(
     ),
     th.Property(
         "max_parallel_sessions",
-        th.IntegerType(minimum=1, maximum=limits.REQUESTS_AT_ONCE),
+        th.IntegerType(minimum=1, maximum=limits.MAX_CONCURRENT_REQUESTS),
         default=_DELIVERY.max_parallel_sessions,
         title="Parallel sessions",
         description=(
@@ -228,7 +229,7 @@ class Settings:
     delivery: DeliveryOptions
 
     @classmethod
-    def of(cls, config: Mapping[str, Any]) -> Settings:
+    def from_config(cls, config: Mapping[str, Any]) -> Settings:
         """Take the settings from a configuration that has been checked and has its defaults."""
         path = config.get("dead_letter_path")
         return cls(
@@ -252,7 +253,7 @@ class Settings:
         )
 
 
-def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
+def apply_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return a configuration in which what is not set, or null, has its default."""
     complete = {name: value for name, value in config.items() if value is not None}
     for name, schema in SETTINGS["properties"].items():
@@ -261,7 +262,7 @@ def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
     return complete
 
 
-def from_environment(
+def read_environment(
     environment: Mapping[str, str], prefix: str, schema: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Read the settings that environment variables give.
@@ -293,7 +294,7 @@ def _read(text: str, types: Collection[str]) -> Any:  # noqa: ANN401 - JSON is a
         return text
 
 
-def problems(config: Mapping[str, Any], schema: Mapping[str, Any]) -> list[str]:
+def validation_errors(config: Mapping[str, Any], schema: Mapping[str, Any]) -> list[str]:
     """Return what is wrong with a configuration, a line for each setting.
 
     Args:
@@ -307,7 +308,7 @@ def problems(config: Mapping[str, Any], schema: Mapping[str, Any]) -> list[str]:
             continue  # told below, with what to do
         name = str(error.path[0]) if error.path else ""
         found.setdefault(name, _described(name, error, given, schema))
-    for name, problem in _further_problems(with_defaults(given), found):
+    for name, problem in _further_problems(apply_defaults(given), found):
         found.setdefault(name, problem)
     return list(found.values())
 
@@ -320,7 +321,7 @@ def _no_numbers(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterato
             yield name, f"{name} cannot be {_shown(value, declared)}: {_allowed(declared)}."
 
 
-def unknown(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
+def unknown_setting_warnings(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
     """Yield a warning for each setting that there is not."""
     known = list(schema["properties"])
     for name in config:
@@ -364,17 +365,17 @@ def _allowed_below(error: jsonschema.ValidationError) -> str:
 
 
 def _allowed(declared: Mapping[str, Any]) -> str:
-    return f"it must be {takes(declared)}"
+    return f"it must be {describe_allowed(declared)}"
 
 
-def takes(declared: Mapping[str, Any]) -> str:
+def describe_allowed(declared: Mapping[str, Any]) -> str:
     """Say in words what a setting takes."""
     if "enum" in declared:
         return " or ".join(json.dumps(value) for value in declared["enum"])
     choices = declared.get("oneOf") or declared.get("anyOf")
     if choices:  # of the SDK's own settings; a null is as good as none
         given = [one for one in choices if isinstance(one, dict) and one.get("type") != "null"]
-        return " or ".join(takes(one) for one in given)
+        return " or ".join(describe_allowed(one) for one in given)
     if "const" in declared:
         return json.dumps(declared["const"])
     types = {
@@ -422,11 +423,11 @@ def _further_problems(
         yield "api_url", problem
     if "collection_map" not in found:
         for stream, collection in config["collection_map"].items():
-            if not naming.is_collection(collection):
+            if not naming.is_valid_collection(collection):
                 refused = (
                     f"collection_map cannot give stream '{stream}' the collection "
                     f"'{collection}': it must be lowercase letters and underscores, at most "
-                    f"{limits.COLLECTION_CHARACTERS}, no underscore first or last."
+                    f"{limits.MAX_COLLECTION_CHARACTERS}, no underscore first or last."
                 )
                 yield "collection_map", refused
     if config["invalid_records"] == "dead_letter" and "dead_letter_path" not in config:

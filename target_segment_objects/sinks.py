@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING, Any
 from singer_sdk.sinks import RecordSink
 
 from target_segment_objects.exceptions import InvalidRecordError
-from target_segment_objects.mapping import Mapping
-from target_segment_objects.typed import ObjectLine, UnsuitableError, typed_records
-from target_segment_objects.validation import RecordValidator
+from target_segment_objects.mapping.fast_path import (
+    FastPath,
+    UnsupportedSchemaError,
+    compile_fast_path,
+)
+from target_segment_objects.mapping.mapper import RecordMapper
+from target_segment_objects.mapping.validation import RecordValidator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,14 +41,14 @@ class SegmentObjectsSink(RecordSink):
         """Compile the schema.
 
         Raises:
-            StreamRefusedError: The stream has no name that Segment could take.
+            UnmappableStreamError: The stream has no name that Segment could take.
             InvalidJSONSchema: The schema is none.
         """
         super().__init__(target, stream_name, schema, key_properties)
         self._delivery = target.delivery
-        self._mapping = Mapping(
+        self._mapper = RecordMapper(
             stream_name,
-            target.collections.of(stream_name),
+            target.collections.resolve(stream_name),
             self.schema,
             self.key_properties,
             options=target.settings.mapping,
@@ -55,9 +59,9 @@ class SegmentObjectsSink(RecordSink):
         self._object_line = self._compile_fast_way()
 
     @property
-    def mapping(self) -> Mapping:
+    def mapper(self) -> RecordMapper:
         """How its records become objects."""
-        return self._mapping
+        return self._mapper
 
     def load_line(self, line: bytes) -> bool:
         """Load a RECORD from its line the fast way, if that knows how.
@@ -71,7 +75,7 @@ class SegmentObjectsSink(RecordSink):
         encoded = None if self._object_line is None else self._object_line(line)
         if encoded is None:
             return False
-        self._delivery.add(self._mapping.collection, encoded)
+        self._delivery.add(self._mapper.collection, encoded)
         self._counts.read += 1
         counter = self._record_counter
         counter.value += 1
@@ -79,19 +83,19 @@ class SegmentObjectsSink(RecordSink):
             counter.increment(0)  # it looks at the clock, and may log
         return True
 
-    def _compile_fast_way(self) -> ObjectLine | None:
-        self._told_long = self._mapping.told_long
+    def _compile_fast_way(self) -> FastPath | None:
+        self._told_long = self._mapper.warned_long_paths
         try:
-            return typed_records(
+            return compile_fast_path(
                 stream=self.stream_name,
-                collection=self._mapping.collection,
+                collection=self._mapper.collection,
                 schema=self.schema,
                 key_properties=self.key_properties,
-                sent=self._mapping.sent,
+                sent=self._mapper.sent,
                 send_nulls=self._sends_nulls,
-                told_long=self._told_long,
+                warned_long_paths=self._told_long,
             )
-        except UnsuitableError as reason:
+        except UnsupportedSchemaError as reason:
             self.logger.debug("Its schema is not for the fast way: %s.", reason)
             return None
 
@@ -111,8 +115,8 @@ class SegmentObjectsSink(RecordSink):
                 self._validator.validate(record)
             except InvalidRecordError as error:
                 if error.field not in self.key_properties:  # else the id is the value at fault
-                    error.object_id = self._mapping.object_id(record)
+                    error.object_id = self._mapper.object_id(record)
                 raise
-        self._delivery.add(self._mapping.collection, self._mapping.object_line(record))
-        if self._mapping.told_long is not self._told_long:
+        self._delivery.add(self._mapper.collection, self._mapper.object_line(record))
+        if self._mapper.warned_long_paths is not self._told_long:
             self._object_line = self._compile_fast_way()

@@ -29,25 +29,28 @@ from singer_sdk.mapper import SameRecordTransform
 from singer_sdk.plugin_base import _ConfigInput  # the type that the SDK's own `invoke` takes
 from singer_sdk.singerlib.json import serialize_json
 
-from target_segment_objects import cli, manifest, settings, summary
-from target_segment_objects.batch import Spool
-from target_segment_objects.client import Client
-from target_segment_objects.delivery import Delivery
+from target_segment_objects import settings
+from target_segment_objects.cli import command as cli
+from target_segment_objects.delivery.scheduler import Delivery
+from target_segment_objects.delivery.spool import Spool
 from target_segment_objects.exceptions import (
-    BrokenLineError,
     InputError,
+    InvalidMessageError,
     InvalidRecordError,
     MissingKeyError,
     OutputError,
     SegmentObjectsError,
 )
-from target_segment_objects.naming import Collections
-from target_segment_objects.progress import Look, Progress, is_terminal
-from target_segment_objects.reader import RECORD_KEY, MessageReader, ReadingStopped
-from target_segment_objects.rejects import DeadLetters
+from target_segment_objects.mapping.naming import CollectionResolver
+from target_segment_objects.reporting import summary
+from target_segment_objects.reporting.progress import Progress, ProgressSnapshot, is_terminal
+from target_segment_objects.reporting.summary import RunStats, StreamStats
+from target_segment_objects.segment.client import Client
 from target_segment_objects.settings import SETTINGS, Settings
+from target_segment_objects.singer import batch_files
+from target_segment_objects.singer.dead_letters import DeadLetterFile
+from target_segment_objects.singer.reader import RECORD_KEY, MessageReader, ReadingStopped
 from target_segment_objects.sinks import SegmentObjectsSink
-from target_segment_objects.summary import StreamCount, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -56,7 +59,7 @@ if TYPE_CHECKING:
     from singer_sdk.helpers.capabilities import CapabilitiesEnum
     from singer_sdk.mapper import StreamMap
 
-    from target_segment_objects.delivery import SessionReport
+    from target_segment_objects.delivery.scheduler import SessionReport
 
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _SIGNALLED: Final = 128  # and the signal's number: what a shell makes of a process so ended
@@ -97,7 +100,7 @@ class TargetSegmentObjects(Target):
         self.max_parallelism = 1  # the SDK's sinks have nothing to drain: delivery has threads
         self._schema_lines: dict[str, bytes] = {}
         self._heads: dict[str, bytes] = {}  # of RECORD lines, stream by stream
-        self.tally = Tally()
+        self.tally = RunStats()
         self._versions_told: set[str] = set()
         self._signal: int | None = None
         self._waking = False
@@ -107,12 +110,12 @@ class TargetSegmentObjects(Target):
     @cached_property
     def settings(self) -> Settings:
         """The settings, checked and complete."""
-        return Settings.of(settings.with_defaults(self.config))
+        return Settings.from_config(settings.apply_defaults(self.config))
 
     @cached_property
-    def collections(self) -> Collections:
+    def collections(self) -> CollectionResolver:
         """Which stream goes to which collection."""
-        return Collections(
+        return CollectionResolver(
             self.settings.collection_map,
             pluralize=self.settings.pluralize_collections,
             tell=self.logger.info,
@@ -131,7 +134,7 @@ class TargetSegmentObjects(Target):
         )
 
     @property
-    def counts(self) -> Mapping[str, StreamCount]:
+    def counts(self) -> Mapping[str, StreamStats]:
         """Stream to its counts, which whoever reads one of its records adds to."""
         return self.tally.streams
 
@@ -155,9 +158,9 @@ class TargetSegmentObjects(Target):
         return Spool(self.settings.spool_dir)
 
     @cached_property
-    def _dead_letters(self) -> DeadLetters | None:
+    def _dead_letters(self) -> DeadLetterFile | None:
         path = self.settings.dead_letter_path
-        return None if path is None or self.settings.fail_on_invalid else DeadLetters(path)
+        return None if path is None or self.settings.fail_on_invalid else DeadLetterFile(path)
 
     @cached_property
     def _progress(self) -> Progress:
@@ -178,16 +181,16 @@ class TargetSegmentObjects(Target):
         load_dotenv(find_dotenv(usecwd=True))
         schema = cls.config_jsonschema
         cls.append_builtin_config(schema)
-        return settings.from_environment(os.environ, "TARGET_SEGMENT_OBJECTS_", schema)
+        return settings.read_environment(os.environ, "TARGET_SEGMENT_OBJECTS_", schema)
 
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
         """Say in our words what is wrong with the settings, before the SDK does in its own."""
         schema = self.config_jsonschema
         self.append_builtin_config(schema)
         self._config = {name: value for name, value in self._config.items() if value is not None}
-        for warning in settings.unknown(self._config, schema):
+        for warning in settings.unknown_setting_warnings(self._config, schema):
             self.logger.warning(warning)
-        found = settings.problems(self._config, schema)
+        found = settings.validation_errors(self._config, schema)
         if found and raise_errors:
             msg = "The settings are not usable"
             raise ConfigValidationError(msg, errors=found, schema=schema)
@@ -203,7 +206,7 @@ class TargetSegmentObjects(Target):
         if not _is_list_of_texts(message_dict.get("key_properties") or []):
             self.message_reader.refuse("its key_properties are no list of names")
         self._schema_lines[stream] = self.message_reader.line
-        self.message_reader.shortcuts.pop(self._heads.pop(stream, b""), None)
+        self.message_reader.fast_handlers.pop(self._heads.pop(stream, b""), None)
         super()._process_schema_message(message_dict)
 
     def _process_record_message(self, message_dict: dict[str, Any]) -> None:
@@ -220,7 +223,7 @@ class TargetSegmentObjects(Target):
         head = self._heads[stream] = line[: line.find(RECORD_KEY)]
         shortcut = self._shortcut(stream)
         if shortcut is not None:
-            self.message_reader.shortcuts[head] = shortcut
+            self.message_reader.fast_handlers[head] = shortcut
 
     def _shortcut(self, stream: str) -> Callable[[bytes], bool] | None:
         """Return what may load a RECORD's line, where the SDK does nothing to a record.
@@ -245,13 +248,13 @@ class TargetSegmentObjects(Target):
         storage = (self.config.get("batch_config") or {}).get("storage")
         as_text = serialize_json(stream).encode()
         shortcut = None
-        for number, line in enumerate(manifest.record_lines(message_dict, storage), start=1):
+        for number, line in enumerate(batch_files.record_lines(message_dict, storage), start=1):
             message_line = b'{"type":"RECORD","stream":%b,"record":%b}' % (as_text, line.strip())
-            if shortcut is not None and manifest.is_json(line) and shortcut(message_line):
+            if shortcut is not None and batch_files.is_json(line) and shortcut(message_line):
                 continue
             try:
                 record = self.message_reader.deserialize_json(line)
-            except BrokenLineError as cause:
+            except InvalidMessageError as cause:
                 msg = (
                     f"Record {number} of the BATCH files of stream '{stream}' (line "
                     f"{self.message_reader.line_number} of the input) is no JSON object. What came "
@@ -325,7 +328,7 @@ class TargetSegmentObjects(Target):
         raise error
 
     def _count_reject(self, error: InvalidRecordError) -> None:
-        self.tally.reject(error.stream, self.collections.of(error.stream))
+        self.tally.reject(error.stream, self.collections.resolve(error.stream))
 
     def warn(self, stream: str, message: str) -> None:
         """Warn of something in a stream, and keep it with the stream's counts."""
@@ -446,17 +449,19 @@ class TargetSegmentObjects(Target):
 
     # What is shown of a run
 
-    def _look(self) -> Look:
+    def _look(self) -> ProgressSnapshot:
         status = self.delivery.status()
-        return Look(self.tally.read, self.tally.sent, status.sessions, status.oldest_seconds)
+        return ProgressSnapshot(
+            self.tally.read, self.tally.sent, status.sessions, status.oldest_seconds
+        )
 
     def _session_finished(self, report: SessionReport) -> None:
         self.tally.add(report)
-        summary.tell_session(report, self.logger, self.metrics_logger)
+        summary.log_session(report, self.logger, self.metrics_logger)
 
     def _measure_end(self, seconds: float, *, is_complete: bool) -> None:
         """Tell programs what the run did."""
-        summary.measure_end(
+        summary.emit_metrics(
             self.tally,
             self.delivery.status().outstanding,
             seconds=seconds,
@@ -469,13 +474,13 @@ class TargetSegmentObjects(Target):
         """Tell people what the run did."""
         totals = self.tally.totals(self.delivery.status().outstanding)
         if not is_terminal(sys.stderr):
-            summary.log_totals(totals, self.logger)
+            summary.log_collections(totals, self.logger)
         elif self.logger.isEnabledFor(logging.INFO):
             from rich.console import Console  # noqa: PLC0415 - only on a terminal
 
             with suppress(OSError):  # the terminal is gone
                 console = Console(stderr=True, highlight=False)
-                summary.print_totals(totals, console, seconds=seconds)
+                summary.print_summary(totals, console, seconds=seconds)
 
     def _setup_signal_handlers(self) -> None:
         """Leave the process's signals alone until `run`, which only the command line calls."""

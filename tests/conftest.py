@@ -1,59 +1,22 @@
-"""What tests share: a running sandbox, the real command line, and Singer lines."""
+"""Fixtures of all tests: a running sandbox, the real command line, a clean environment."""
 
 from __future__ import annotations
 
 import json
 import os
 import subprocess
-import sys
-import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from target_segment_objects.sandbox.server import Sandbox
+from tests.support import RUN_SECONDS, TARGET
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
-    RunTarget = Callable[..., subprocess.CompletedProcess[str]]
-
-DATA = Path(__file__).parent / "data"
-TARGET = (sys.executable, "-m", "target_segment_objects")
-RUN_SECONDS = 120
-
-
-def schema_line(
-    stream: str, properties: Mapping[str, Any], key_properties: Sequence[str] = ("id",)
-) -> str:
-    """Return a SCHEMA message."""
-    return json.dumps(
-        {
-            "type": "SCHEMA",
-            "stream": stream,
-            "schema": {"type": "object", "properties": dict(properties)},
-            "key_properties": list(key_properties),
-        }
-    )
-
-
-def record_line(stream: str, record: Mapping[str, Any]) -> str:
-    """Return a RECORD message."""
-    return json.dumps({"type": "RECORD", "stream": stream, "record": dict(record)})
-
-
-def state_line(value: object) -> str:
-    """Return a STATE message."""
-    return json.dumps({"type": "STATE", "value": value})
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 20) -> None:
-    """Wait until a condition holds, and fail when it does not in time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.01)
+    from tests.support import RunTarget
 
 
 @pytest.fixture

@@ -15,11 +15,11 @@ from target_segment_objects import limits
 from target_segment_objects.settings import (
     SETTINGS,
     Settings,
-    from_environment,
+    apply_defaults,
     is_loopback,
-    problems,
-    unknown,
-    with_defaults,
+    read_environment,
+    unknown_setting_warnings,
+    validation_errors,
 )
 from target_segment_objects.target import TargetSegmentObjects
 
@@ -42,7 +42,7 @@ SCHEMA = whole_schema()
 
 def problems_of(**config: object) -> list[str]:
     """Return what is wrong with a configuration, that has a key."""
-    return problems({"write_key": KEY, **config}, SCHEMA)
+    return validation_errors({"write_key": KEY, **config}, SCHEMA)
 
 
 # Declarations
@@ -78,7 +78,7 @@ def test_each_setting_can_stand_in_documentation(name: str) -> None:
 
 def test_defaults() -> None:
     """What is not set has its documented default; what has none is not there."""
-    complete = with_defaults({})
+    complete = apply_defaults({})
     sdks = complete.keys() - DEFAULTS.keys()
     assert {name: complete[name] for name in complete if name not in sdks} == DEFAULTS
     assert sdks <= {"validate_records"}, "which the SDK adds when a target is made"
@@ -87,17 +87,17 @@ def test_defaults() -> None:
 def test_null_means_default() -> None:
     """A setting that is null, as Meltano writes what is not set, has its default."""
     nulls = dict.fromkeys(SCHEMA["properties"])
-    assert with_defaults(nulls) == with_defaults({})
-    assert problems({**nulls, "write_key": KEY}, SCHEMA) == []
+    assert apply_defaults(nulls) == apply_defaults({})
+    assert validation_errors({**nulls, "write_key": KEY}, SCHEMA) == []
 
 
 def test_defaults_are_no_one_elses() -> None:
     """A configuration that is changed later changes no default."""
     config = {"batch_size_rows": 5}
-    complete = with_defaults(config)
+    complete = apply_defaults(config)
     complete["max_retries"] = 1
     assert config == {"batch_size_rows": 5}
-    assert with_defaults({})["max_retries"] == 10
+    assert apply_defaults({})["max_retries"] == 10
 
 
 def test_the_key_is_secret() -> None:
@@ -105,7 +105,7 @@ def test_the_key_is_secret() -> None:
     declared = SETTINGS["properties"]["write_key"]
     assert declared["secret"] is True
     assert declared["writeOnly"] is True
-    made = Settings.of(with_defaults({"write_key": KEY}))
+    made = Settings.from_config(apply_defaults({"write_key": KEY}))
     assert made.write_key == KEY
     assert KEY not in repr(made) + str(made)
 
@@ -116,7 +116,7 @@ AT_THE_LIMIT: list[tuple[str, object]] = [
     ("batch_size_rows", 1),
     ("batch_max_age_seconds", 0.001),
     ("batch_max_age_seconds", 1_000_000),
-    ("max_file_bytes", limits.OBJECT_BYTES + 1),
+    ("max_file_bytes", limits.MAX_OBJECT_BYTES + 1),
     ("max_file_bytes", 512_000_000),
     ("keep_alive_interval_seconds", 0.001),
     ("keep_alive_interval_seconds", 540),
@@ -138,10 +138,10 @@ AT_THE_LIMIT: list[tuple[str, object]] = [
 def test_at_the_limit(name: str, value: object) -> None:
     """What just is allowed is allowed, and arrives where it is used."""
     assert problems_of(**{name: value}) == []
-    assert Settings.of(with_defaults({"write_key": KEY, name: value}))
+    assert Settings.from_config(apply_defaults({"write_key": KEY, name: value}))
 
 
-SMALLEST_FILE = f"a whole number of at least {limits.OBJECT_BYTES + 1} and of at most 512000000"
+SMALLEST_FILE = f"a whole number of at least {limits.MAX_OBJECT_BYTES + 1} and of at most 512000000"
 REFUSED: list[tuple[str, object, str]] = [
     ("batch_size_rows", 0, "a whole number of at least 1"),
     ("batch_size_rows", -1, "a whole number of at least 1"),
@@ -152,7 +152,7 @@ REFUSED: list[tuple[str, object, str]] = [
     ("batch_max_age_seconds", 1_000_001, "a number above 0 and of at most 1000000"),
     ("batch_max_age_seconds", math.nan, "a number above 0"),
     ("batch_max_age_seconds", math.inf, "a number above 0"),
-    ("max_file_bytes", limits.OBJECT_BYTES, SMALLEST_FILE),
+    ("max_file_bytes", limits.MAX_OBJECT_BYTES, SMALLEST_FILE),
     ("max_file_bytes", 512_000_001, SMALLEST_FILE),
     ("max_file_bytes", math.inf, SMALLEST_FILE),
     ("keep_alive_interval_seconds", 0, "a number above 0 and of at most 540"),
@@ -191,7 +191,9 @@ def test_out_of_range(name: str, value: object, allowed: str) -> None:
 
 def test_all_problems_are_told_at_once() -> None:
     """Of several wrong settings each has its line, the missing key among them."""
-    found = problems({"max_retries": -1, "batch_size_rows": "x", "api_url": "ftp://x"}, SCHEMA)
+    found = validation_errors(
+        {"max_retries": -1, "batch_size_rows": "x", "api_url": "ftp://x"}, SCHEMA
+    )
     assert sorted(problem.split(" ")[0] for problem in found) == [
         "api_url",
         "batch_size_rows",
@@ -212,9 +214,9 @@ def test_all_problems_are_told_at_once() -> None:
 )
 def test_any_configuration_is_usable_or_told(config: dict[str, Any]) -> None:
     """Whatever is configured: either it makes settings, or it is told in lines without the key."""
-    found = problems(config, SCHEMA)
+    found = validation_errors(config, SCHEMA)
     if not found:
-        assert Settings.of(with_defaults(config))
+        assert Settings.from_config(apply_defaults(config))
         return
     assert all(isinstance(problem, str) and "\n" not in problem for problem in found)
 
@@ -231,7 +233,7 @@ def test_what_is_long_is_cut() -> None:
 @pytest.mark.parametrize("config", [{}, {"write_key": None}])
 def test_a_missing_key(config: dict[str, Any]) -> None:
     """Without a key, the line says how to set it."""
-    (problem,) = problems(config, SCHEMA)
+    (problem,) = validation_errors(config, SCHEMA)
     assert problem.startswith("write_key is missing: ")
     assert "TARGET_SEGMENT_OBJECTS_WRITE_KEY" in problem
 
@@ -239,7 +241,7 @@ def test_a_missing_key(config: dict[str, Any]) -> None:
 @pytest.mark.parametrize("key", ["", " ", f"{KEY} ", f" {KEY}", f"{KEY}\n", f"{KEY}ü", 123, [KEY]])
 def test_a_key_that_is_none(key: object) -> None:
     """What cannot be a key is refused, and never shown."""
-    (problem,) = problems({"write_key": key}, SCHEMA)
+    (problem,) = validation_errors({"write_key": key}, SCHEMA)
     assert problem.startswith("write_key cannot be what was given: ")
     assert KEY not in problem
     assert "123" not in problem
@@ -248,7 +250,7 @@ def test_a_key_that_is_none(key: object) -> None:
 def test_no_problem_shows_the_key() -> None:
     """However wrong the rest is, the key is not shown."""
     everything = {name: object() for name in SCHEMA["properties"]}
-    found = problems({**everything, "write_key": KEY, "more": KEY}, SCHEMA)
+    found = validation_errors({**everything, "write_key": KEY, "more": KEY}, SCHEMA)
     assert len(found) > 10
     assert KEY not in "".join(found)
 
@@ -409,7 +411,7 @@ def test_a_spool_folder_that_is_none(tmp_path: Path, where: str) -> None:
 
 def environment_of(**variables: str) -> dict[str, Any]:
     """Read settings from variables."""
-    return from_environment(
+    return read_environment(
         {f"{PREFIX}{name.upper()}": value for name, value in variables.items()}, PREFIX, SCHEMA
     )
 
@@ -473,7 +475,7 @@ def test_a_variable_set_to_nothing(name: str, text: str) -> None:
 def test_what_is_not_ours_in_the_environment() -> None:
     """Other variables, and such as are no setting, are nobody's settings."""
     environment = {"PATH": "x", "MAX_RETRIES": "3", f"{PREFIX}NOTHING": "1", PREFIX: "2"}
-    assert from_environment(environment, PREFIX, SCHEMA) == {}
+    assert read_environment(environment, PREFIX, SCHEMA) == {}
 
 
 # Unknown settings
@@ -492,18 +494,18 @@ def test_what_is_not_ours_in_the_environment() -> None:
 def test_an_unknown_setting(name: str, near: str) -> None:
     """A setting that there is not is warned of, with the one that is nearest; it is no problem."""
     config = {"write_key": KEY, name: KEY}
-    assert list(unknown(config, SCHEMA)) == [
+    assert list(unknown_setting_warnings(config, SCHEMA)) == [
         f"The setting '{name}' is not known and has no effect. Is {near} meant?"
     ]
-    assert problems(config, SCHEMA) == []
+    assert validation_errors(config, SCHEMA) == []
 
 
 def test_an_unknown_setting_without_a_near_one() -> None:
     """A setting that resembles none, as Meltano may pass, is warned of all the same."""
-    assert list(unknown({"zzz": 1}, SCHEMA)) == [
+    assert list(unknown_setting_warnings({"zzz": 1}, SCHEMA)) == [
         "The setting 'zzz' is not known and has no effect."
     ]
-    assert list(unknown(dict.fromkeys(SCHEMA["properties"]), SCHEMA)) == []
+    assert list(unknown_setting_warnings(dict.fromkeys(SCHEMA["properties"]), SCHEMA)) == []
 
 
 # Where they go
@@ -511,8 +513,8 @@ def test_an_unknown_setting_without_a_near_one() -> None:
 
 def test_settings_arrive(tmp_path: Path) -> None:
     """Each setting arrives where it is used, in the type that is used there."""
-    made = Settings.of(
-        with_defaults(
+    made = Settings.from_config(
+        apply_defaults(
             {
                 "write_key": KEY,
                 "api_url": "https://host",

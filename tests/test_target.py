@@ -9,7 +9,6 @@ from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import record_line, schema_line, state_line
 from singer_sdk.exceptions import RecordsWithoutSchemaException
 from singer_sdk.testing import SuiteConfig, TargetTestRunner
 from singer_sdk.testing.suites import target_tests
@@ -21,6 +20,7 @@ from singer_sdk.testing.target_tests import (
 from target_segment_objects.exceptions import InvalidRecordError
 from target_segment_objects.sinks import SegmentObjectsSink
 from target_segment_objects.target import KeyPropertyMissingError, TargetSegmentObjects
+from tests.support import record_line, schema_line, state_line
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -26,9 +26,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from target_segment_objects.limits import REQUESTS_AT_ONCE
+from target_segment_objects.limits import MAX_CONCURRENT_REQUESTS
 from target_segment_objects.sandbox import parts
-from target_segment_objects.sandbox.refusal import RefusedError
+from target_segment_objects.sandbox.refusal import RejectedRequestError
 from target_segment_objects.sandbox.sessions import Session, Sessions, Step
 from target_segment_objects.sandbox.warehouse import SessionRow, Warehouse
 
@@ -98,7 +98,7 @@ class Api:
             routes=routes,
             middleware=[Middleware(_ReadToTheEnd)],
             exception_handlers={
-                RefusedError: _answer_refused,
+                RejectedRequestError: _answer_refused,
                 HTTPException: _answer_unrouted,
                 ClientDisconnect: _answer_nobody,
                 Exception: _answer_failed,
@@ -192,7 +192,7 @@ def _drop_parts(session: Session) -> None:
 def _check_header(request: Request, name: str, value: str) -> None:
     if request.headers.get(name, "").partition(";")[0].strip().lower() != value:
         reason = f"the header {name.title()} must be {value}"
-        raise RefusedError(reason)
+        raise RejectedRequestError(reason)
 
 
 async def _spool(request: Request, path: Path) -> None:
@@ -207,7 +207,7 @@ async def _read_body(request: Request) -> bytes:
         body += piece
         if len(body) > _FINISH_BYTES:
             reason = f"the body is larger than {_FINISH_BYTES} bytes"
-            raise RefusedError(reason)
+            raise RejectedRequestError(reason)
     return bytes(body)
 
 
@@ -220,8 +220,8 @@ def _read_error(body: bytes) -> str:
                 error.encode()
                 return error.strip()
     except (ValueError, RecursionError) as error:
-        raise RefusedError(reason) from error
-    raise RefusedError(reason)
+        raise RejectedRequestError(reason) from error
+    raise RejectedRequestError(reason)
 
 
 class _Places:
@@ -236,16 +236,16 @@ class _Places:
         """Take a place for a request.
 
         Raises:
-            RefusedError: All are taken.
+            RejectedRequestError: All are taken.
         """
         wanted = (("write key", key), ("address", address))
         self._taken.update(wanted)
         try:
             self.most = max(self.most, self._taken["write key", key])
             for of in wanted:
-                if self._taken[of] > REQUESTS_AT_ONCE:
-                    reason = f"more than {REQUESTS_AT_ONCE} requests at once for one {of[0]}"
-                    raise RefusedError(reason, status=429, headers={"Retry-After": "1"})
+                if self._taken[of] > MAX_CONCURRENT_REQUESTS:
+                    reason = f"more than {MAX_CONCURRENT_REQUESTS} requests at once for one {of[0]}"
+                    raise RejectedRequestError(reason, status=429, headers={"Retry-After": "1"})
             yield
         finally:
             self._taken.subtract(wanted)
@@ -274,7 +274,7 @@ def _read_key(header: str) -> str:
     """Read the write key out of HTTP Basic: user name `write_key`, empty password.
 
     Raises:
-        RefusedError: It is not there.
+        RejectedRequestError: It is not there.
     """
     scheme, _, credentials = header.partition(" ")
     if scheme.lower() != "basic":
@@ -296,8 +296,10 @@ def _same(key: str, other: str) -> bool:
     return secrets.compare_digest(key.encode(), other.encode())
 
 
-def _unauthorized(reason: str) -> RefusedError:
-    return RefusedError(reason, status=401, headers={"WWW-Authenticate": 'Basic realm="write key"'})
+def _unauthorized(reason: str) -> RejectedRequestError:
+    return RejectedRequestError(
+        reason, status=401, headers={"WWW-Authenticate": 'Basic realm="write key"'}
+    )
 
 
 class _ReadToTheEnd:
@@ -324,7 +326,7 @@ class _ReadToTheEnd:
 
 
 async def _answer_refused(_: Request, error: Exception) -> Response:
-    refused = cast("RefusedError", error)
+    refused = cast("RejectedRequestError", error)
     return JSONResponse(refused.body(), refused.status, refused.headers)
 
 
@@ -334,7 +336,7 @@ async def _answer_unrouted(request: Request, error: Exception) -> Response:
         404: "no such path: the calls are start, upload, keep-alive and finish, below /v0",
         405: f"{request.method} is not the method of this call: it is POST",
     }.get(unrouted.status_code, unrouted.detail)
-    return JSONResponse(RefusedError(reason).body(), unrouted.status_code, unrouted.headers)
+    return JSONResponse(RejectedRequestError(reason).body(), unrouted.status_code, unrouted.headers)
 
 
 async def _answer_nobody(_: Request, __: Exception) -> Response:
@@ -344,4 +346,4 @@ async def _answer_nobody(_: Request, __: Exception) -> Response:
 
 async def _answer_failed(_: Request, __: Exception) -> Response:
     """Answer for a bug of ours; uvicorn logs it."""
-    return JSONResponse(RefusedError("the sandbox failed: see its log").body(), 500)
+    return JSONResponse(RejectedRequestError("the sandbox failed: see its log").body(), 500)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     """What goes into the warehouse; a timestamp is microseconds since 1970."""
 
 
-class Kind(Enum):
+class ColumnType(Enum):
     """A column's type, as DuckDB names it."""
 
     TIMESTAMP = "TIMESTAMP"
@@ -76,18 +76,18 @@ _ISO: Final = re.compile(
 )
 
 
-def kind_of(value: Value) -> Kind:
+def kind_of(value: Value) -> ColumnType:
     """Tell the type of the column that a first value, not null, creates."""
     if isinstance(value, bool):
-        return Kind.BOOLEAN
+        return ColumnType.BOOLEAN
     if isinstance(value, Integer):
-        return Kind.INTEGER
+        return ColumnType.INTEGER
     if isinstance(value, Float):
-        return Kind.FLOAT
-    return Kind.STRING if _microseconds(value) is None else Kind.TIMESTAMP
+        return ColumnType.FLOAT
+    return ColumnType.STRING if _microseconds(value) is None else ColumnType.TIMESTAMP
 
 
-def fit(kind: Kind, value: Value) -> tuple[Stored, LossKind | None]:
+def fit(kind: ColumnType, value: Value) -> tuple[Stored, LossKind | None]:
     """Tell what a column stores of a value.
 
     Args:
@@ -201,10 +201,10 @@ def _offset(text: str) -> timedelta:
     return timedelta(hours=hours, minutes=minutes) * (-1 if text[0] == "-" else 1)
 
 
-_FITS: Final[Mapping[Kind, Callable[[Value], tuple[Stored, LossKind | None]]]] = {
-    Kind.TIMESTAMP: _timestamp,
-    Kind.INTEGER: _integer,
-    Kind.FLOAT: _float,
-    Kind.BOOLEAN: _boolean,
-    Kind.STRING: _string,
+_FITS: Final[Mapping[ColumnType, Callable[[Value], tuple[Stored, LossKind | None]]]] = {
+    ColumnType.TIMESTAMP: _timestamp,
+    ColumnType.INTEGER: _integer,
+    ColumnType.FLOAT: _float,
+    ColumnType.BOOLEAN: _boolean,
+    ColumnType.STRING: _string,
 }

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from target_segment_objects.sandbox.columns import Kind, LossKind, fit, kind_of, text_of
+from target_segment_objects.sandbox.columns import ColumnType, LossKind, fit, kind_of, text_of
 from target_segment_objects.sandbox.names import snake_case
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class _Table:
         rows: What is staged, by id and column.
     """
 
-    kinds: dict[str, Kind] = field(default_factory=dict)
+    kinds: dict[str, ColumnType] = field(default_factory=dict)
     created: int | None = None
     rows: dict[str, dict[str, Stored]] = field(default_factory=dict)
 
@@ -112,7 +112,7 @@ class Loading:
         ).fetchall()
         if not columns:
             return _Table()
-        kinds = {name: Kind(kind) for name, kind in columns if name != "id"}
+        kinds = {name: ColumnType(kind) for name, kind in columns if name != "id"}
         return _Table(kinds, created=len(kinds))
 
     def _write(self) -> None:
@@ -175,7 +175,7 @@ def _merging(name: str, table: _Table) -> tuple[str, list[list[Any]]]:
     return sql, parameters
 
 
-def _unnested(kind: Kind) -> str:
-    if kind is Kind.TIMESTAMP:
+def _unnested(kind: ColumnType) -> str:
+    if kind is ColumnType.TIMESTAMP:
         return "make_timestamp(unnest(?::BIGINT[]))"
     return f"unnest(?::{kind.value}[])"

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
 from target_segment_objects.limits import (
-    COLLECTION_CHARACTERS,
-    ID_CHARACTERS,
-    OBJECT_BYTES,
-    VALUE_BYTES,
+    MAX_COLLECTION_CHARACTERS,
+    MAX_ID_CHARACTERS,
+    MAX_OBJECT_BYTES,
+    VALUE_BYTES_LIMIT,
 )
 from target_segment_objects.sandbox.names import snake_case
-from target_segment_objects.sandbox.refusal import RefusedError
+from target_segment_objects.sandbox.refusal import RejectedRequestError
 
 
 class Integer(str):
@@ -63,24 +63,24 @@ def parse(line: bytes) -> Object:
     """Read a line, given without its newline.
 
     Raises:
-        RefusedError: The line is not a legal object.
+        RejectedRequestError: The line is not a legal object.
     """
-    if len(line) > OBJECT_BYTES:
-        reason = f"the object is larger than {OBJECT_BYTES} bytes"
-        raise RefusedError(reason)
+    if len(line) > MAX_OBJECT_BYTES:
+        reason = f"the object is larger than {MAX_OBJECT_BYTES} bytes"
+        raise RejectedRequestError(reason)
     fields = _fields(_json(line))
     object_id = _object_id(fields["id"])
     properties = _properties(fields["properties"])
     if b"\\u" in line:
         _check_surrogates(object_id, properties)
-    if len(line) >= VALUE_BYTES:  # JSON is never shorter than the UTF-8 that it stands for
+    if len(line) >= VALUE_BYTES_LIMIT:  # JSON is never shorter than the UTF-8 that it stands for
         _check_sizes(properties)
     return Object(object_id, _collection(fields["collection"]), properties, len(line))
 
 
 def _refuse_constant(name: str) -> NoReturn:
     reason = f"{name} is not JSON: send null"
-    raise RefusedError(reason)
+    raise RejectedRequestError(reason)
 
 
 _DECODER: Final = json.JSONDecoder(
@@ -94,7 +94,7 @@ _DECODER: Final = json.JSONDecoder(
 def _json(line: bytes) -> Any:  # noqa: ANN401 - JSON of any shape, told apart by `_fields`
     if not line.strip():
         reason = "the line is empty"
-        raise RefusedError(reason)
+        raise RejectedRequestError(reason)
     try:
         return _DECODER.decode(line.decode())
     except UnicodeDecodeError as error:
@@ -103,51 +103,51 @@ def _json(line: bytes) -> Any:  # noqa: ANN401 - JSON of any shape, told apart b
         reason = f"not JSON at character {error.pos + 1}: {error.msg}"
     except RecursionError:
         reason = "nested too deeply: a value is a string, a number, a boolean or null"
-    raise RefusedError(reason)
+    raise RejectedRequestError(reason)
 
 
 def _fields(decoded: object) -> dict[str, Any]:
     if not isinstance(decoded, tuple):
         reason = "not a JSON object"
-        raise RefusedError(reason)
+        raise RejectedRequestError(reason)
     fields = dict(decoded)
     for key in _KEYS - fields.keys():
         reason = f"the key {key} is missing"
-        raise RefusedError(reason)
+        raise RejectedRequestError(reason)
     for key in fields.keys() - _KEYS:
         reason = f"the key {_quote(key)} is not one of id, collection and properties"
-        raise RefusedError(reason)
+        raise RejectedRequestError(reason)
     if len(decoded) != len(fields):
         reason = "a key comes twice"
-        raise RefusedError(reason)
+        raise RejectedRequestError(reason)
     return fields
 
 
 def _object_id(value: object) -> str:
-    if type(value) is not str or not 1 <= len(value) <= ID_CHARACTERS:
-        reason = f"id must be a string of 1 to {ID_CHARACTERS} characters"
-        raise RefusedError(reason)
+    if type(value) is not str or not 1 <= len(value) <= MAX_ID_CHARACTERS:
+        reason = f"id must be a string of 1 to {MAX_ID_CHARACTERS} characters"
+        raise RejectedRequestError(reason)
     return value
 
 
 def _collection(value: object) -> str:
     if (
         type(value) is not str
-        or len(value) > COLLECTION_CHARACTERS
+        or len(value) > MAX_COLLECTION_CHARACTERS
         or _COLLECTION.fullmatch(value) is None
     ):
         reason = (
-            f"collection must be 1 to {COLLECTION_CHARACTERS} lowercase letters and underscores, "
-            "no underscore first or last"
+            f"collection must be 1 to {MAX_COLLECTION_CHARACTERS} lowercase letters and "
+            "underscores, no underscore first or last"
         )
-        raise RefusedError(reason)
+        raise RejectedRequestError(reason)
     return value
 
 
 def _properties(value: object) -> Properties:
     if not isinstance(value, tuple) or not value:
         reason = "properties must be an object with at least one property"
-        raise RefusedError(reason)
+        raise RejectedRequestError(reason)
     if not {type(member) for _, member in value} <= _VALUE_TYPES:
         _refuse_nested(value)
     columns = {snake_case(name) for name, _ in value}
@@ -162,7 +162,7 @@ def _refuse_nested(properties: tuple[tuple[str, object], ...]) -> NoReturn:
         f"the property {_quote(name)} holds a list or an object: a value is a string, a number, "
         "a boolean or null"
     )
-    raise RefusedError(reason)
+    raise RejectedRequestError(reason)
 
 
 def _refuse_names(properties: Properties) -> NoReturn:
@@ -171,7 +171,7 @@ def _refuse_names(properties: Properties) -> NoReturn:
         column = snake_case(name)
         if not column:
             reason = f"the property {_quote(name)} has no ASCII letter or digit to name a column"
-            raise RefusedError(reason)
+            raise RejectedRequestError(reason)
         if column in columns:
             break
         columns[column] = name
@@ -181,7 +181,7 @@ def _refuse_names(properties: Properties) -> NoReturn:
         else f"the properties {_quote(columns[column])} and {_quote(name)} "
         "get the same column: rename one"
     )
-    raise RefusedError(reason)
+    raise RejectedRequestError(reason)
 
 
 def _check_surrogates(object_id: str, properties: Properties) -> None:
@@ -193,14 +193,16 @@ def _check_surrogates(object_id: str, properties: Properties) -> None:
         "".join(texts).encode()
     except UnicodeEncodeError:
         reason = "half of a surrogate pair: it stands for no character"
-        raise RefusedError(reason) from None
+        raise RejectedRequestError(reason) from None
 
 
 def _check_sizes(properties: Properties) -> None:
     for name, value in properties:
-        if isinstance(value, str) and len(value.encode()) >= VALUE_BYTES:
-            reason = f"the value of the property {_quote(name)} is not below {VALUE_BYTES} bytes"
-            raise RefusedError(reason)
+        if isinstance(value, str) and len(value.encode()) >= VALUE_BYTES_LIMIT:
+            reason = (
+                f"the value of the property {_quote(name)} is not below {VALUE_BYTES_LIMIT} bytes"
+            )
+            raise RejectedRequestError(reason)
 
 
 def _quote(name: str) -> str:

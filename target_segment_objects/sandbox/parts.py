@@ -9,9 +9,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
-from target_segment_objects.limits import OBJECT_BYTES
+from target_segment_objects.limits import MAX_OBJECT_BYTES
 from target_segment_objects.sandbox.objects import Object, parse
-from target_segment_objects.sandbox.refusal import RefusedError
+from target_segment_objects.sandbox.refusal import RejectedRequestError
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -47,7 +47,7 @@ def check(path: Path, *, file_bytes: int) -> Part:
         file_bytes: Limit of its size, uncompressed.
 
     Raises:
-        RefusedError: It is not gzip, is too large, or has a line that is not a legal object.
+        RejectedRequestError: It is not gzip, is too large, or a line is not a legal object.
     """
     collections: set[str] = set()
     number = raw_bytes = 0
@@ -57,7 +57,7 @@ def check(path: Path, *, file_bytes: int) -> Part:
             raw_bytes += len(line) + 1
     if number == 0:
         reason = "the file is empty: send at least one object"
-        raise RefusedError(reason)
+        raise RejectedRequestError(reason)
     return Part(path, frozenset(collections), number, raw_bytes, path.stat().st_size)
 
 
@@ -71,7 +71,7 @@ def read(part: Part) -> Generator[Object]:
 def _parse(number: int, line: bytes) -> Object:
     try:
         return parse(line)
-    except RefusedError as error:
+    except RejectedRequestError as error:
         raise error.at(number) from error
 
 
@@ -86,22 +86,22 @@ def _lines(path: Path, *, file_bytes: int) -> Generator[tuple[int, bytes]]:
             yield from _limited(lines, file_bytes)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         reason = "the body is not gzip from its first byte to its last"
-        raise RefusedError(reason) from error
+        raise RejectedRequestError(reason) from error
 
 
 def _limited(lines: BinaryIO, file_bytes: int) -> Generator[tuple[int, bytes]]:
     total = number = 0
-    while line := lines.readline(OBJECT_BYTES + 1):
+    while line := lines.readline(MAX_OBJECT_BYTES + 1):
         number += 1
         total += len(line)
         if total > file_bytes:
             reason = f"the file is larger than {file_bytes} bytes uncompressed"
-            raise RefusedError(reason, status=413)
+            raise RejectedRequestError(reason, status=413)
         if line.endswith(b"\n"):
             yield number, line[:-1]
-        elif len(line) > OBJECT_BYTES:
-            reason = f"the object is larger than {OBJECT_BYTES} bytes"
-            raise RefusedError(reason, line=number)
+        elif len(line) > MAX_OBJECT_BYTES:
+            reason = f"the object is larger than {MAX_OBJECT_BYTES} bytes"
+            raise RejectedRequestError(reason, line=number)
         else:
             reason = "the line does not end with a newline"
-            raise RefusedError(reason, line=number)
+            raise RejectedRequestError(reason, line=number)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class RefusedError(Exception):
+class RejectedRequestError(Exception):
     """Raised for a request that breaks a rule of the API; answered with its status and reason."""
 
     def __init__(
@@ -36,9 +36,11 @@ class RefusedError(Exception):
         self.line = line
         self.headers = headers
 
-    def at(self, line: int) -> RefusedError:
+    def at(self, line: int) -> RejectedRequestError:
         """Make the same refusal that also names a line."""
-        return RefusedError(self.reason, status=self.status, line=line, headers=self.headers)
+        return RejectedRequestError(
+            self.reason, status=self.status, line=line, headers=self.headers
+        )
 
     def body(self) -> dict[str, dict[str, str | int]]:
         """Make the answer's JSON: `{"error": {"reason": …, "line": …}}`."""

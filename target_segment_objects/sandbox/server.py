@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import uvicorn
 
-from target_segment_objects.limits import FILE_BYTES, SESSION_SILENCE_SECONDS
+from target_segment_objects.limits import MAX_FILE_BYTES, SESSION_TIMEOUT_SECONDS
 from target_segment_objects.sandbox.api import Api, Rules
 from target_segment_objects.sandbox.warehouse import Warehouse
 
@@ -49,8 +49,8 @@ class Sandbox:
         host: str = "127.0.0.1",
         port: int = 0,
         write_key: str | None = None,
-        session_seconds: float = SESSION_SILENCE_SECONDS,
-        file_bytes: int = FILE_BYTES,
+        session_seconds: float = SESSION_TIMEOUT_SECONDS,
+        file_bytes: int = MAX_FILE_BYTES,
         clock: Callable[[], float] = time.monotonic,
         wrap: Callable[[ASGIApp], ASGIApp] | None = None,
     ) -> None:

@@ -18,7 +18,7 @@ from datetime import datetime, timezone
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
-from target_segment_objects.sandbox.refusal import RefusedError
+from target_segment_objects.sandbox.refusal import RejectedRequestError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -96,12 +96,12 @@ class Session:
         """Go on to the next state.
 
         Raises:
-            RefusedError: The step is not legal now.
+            RejectedRequestError: The step is not legal now.
         """
         following = STEPS[self.state].get(step)
         if following is None:
             reason = f"the session {self.state.value}"
-            raise RefusedError(reason)
+            raise RejectedRequestError(reason)
         self.state = following
 
     def ordered(self) -> list[Part]:
@@ -134,15 +134,15 @@ class Sessions:
         """Let a call into its session; while it is under way, the session does not expire.
 
         Raises:
-            RefusedError: There is no such session of this key, or the call is not legal now.
+            RejectedRequestError: No such session of this key, or not legal now.
         """
         session = self._sessions.get(sync_id)
         if session is None or session.key != key:
             reason = "no such session: it must be one that this write key started"
-            raise RefusedError(reason)
+            raise RejectedRequestError(reason)
         if step is Step.FINISH and session.calls[Step.UPLOAD]:
             reason = "an upload of the session is under way: finish when it is answered"
-            raise RefusedError(reason)
+            raise RejectedRequestError(reason)
         session.take(step)
         session.calls[step] += 1
         try:

@@ -1,0 +1,1 @@
+"""The command line: options, `--about`, `--check` and `--dry-run`."""

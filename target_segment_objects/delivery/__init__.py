@@ -1,0 +1,1 @@
+"""Objects to bulk sessions: batch files on disk, their order, and when a STATE may go out."""

@@ -1,0 +1,1 @@
+"""What a run reports: progress, the summary and METRIC lines."""

@@ -1,0 +1,1 @@
+"""The Singer side: reading messages, BATCH files, the dead-letter file."""

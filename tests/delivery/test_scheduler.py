@@ -1,0 +1,427 @@
+"""Delivery by itself: its four laws, against the sandbox over HTTP."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+import threading
+import time
+import tracemalloc
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+
+from target_segment_objects.delivery.scheduler import (
+    Delivery,
+    DeliveryOptions,
+    DeliveryStatus,
+    SessionReport,
+)
+from target_segment_objects.delivery.spool import Spool
+from target_segment_objects.exceptions import (
+    AuthenticationError,
+    OutputError,
+    SpoolError,
+    TransientApiError,
+)
+from target_segment_objects.sandbox.server import Sandbox
+from target_segment_objects.segment.client import Client
+from tests.support import wait_for
+from tests.support.faulty_proxy import FaultyProxy, ManualClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+def line(collection: str, number: int, **properties: object) -> bytes:
+    """Return an object's JSON."""
+    properties = properties or {"n": number}
+    return json.dumps(
+        {"id": str(number), "collection": collection, "properties": properties}
+    ).encode()
+
+
+class Run:
+    """A delivery with what it was seen to do."""
+
+    def __init__(self, url: str, folder: Path, options: DeliveryOptions, **client: Any) -> None:  # noqa: ANN401 - the client's own options
+        """Prepare it."""
+        self.client = Client("key", api_url=url, **client)
+        self.spool = Spool(str(folder))
+        self.states: list[Any] = []
+        self.reports: list[SessionReport] = []
+        self.failed = threading.Event()
+        self.delivery = Delivery(
+            self.client,
+            self.spool,
+            write_state=self.states.append,
+            on_finished=self.reports.append,
+            on_failure=self.failed.set,
+            options=options,
+        )
+
+    def add(self, collection: str, number: int, **properties: object) -> None:
+        """Add an object."""
+        self.delivery.add(collection, line(collection, number, **properties))
+
+    def has_told(self, state: object) -> bool:
+        """Return whether a STATE is the last that went out."""
+        return self.states[-1:] == [state]
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        self.client.close()
+        self.spool.close()
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Run]]:
+    """Start deliveries that are closed at the end of the test."""
+    runs: list[Run] = []
+
+    def started(url: str, options: DeliveryOptions | None = None, **client: Any) -> Run:  # noqa: ANN401 - the client's own options
+        runs.append(Run(url, tmp_path, options or DeliveryOptions(), **client))
+        return runs[-1]
+
+    yield started
+    for run in runs:
+        run.close()
+
+
+def test_objects_of_a_collection_land_in_the_order_in_which_they_were_added(
+    sandbox: Sandbox, start: Callable[..., Run]
+) -> None:
+    """Over many sessions, side by side with another collection's, the last word wins."""
+    run = start(sandbox.url, DeliveryOptions(batch_size_rows=3, max_parallel_sessions=4))
+    for number in range(50):
+        run.add("a", 1, n=number)
+        run.add("b", 1, n=-number)
+    run.delivery.drain()
+    assert [row["n"] for row in sandbox.warehouse.rows("a")] == [49]
+    assert [row["n"] for row in sandbox.warehouse.rows("b")] == [-49]
+
+
+def test_a_batch_is_one_session_and_no_session_of_its_collection_overlaps_it(
+    sandbox: Sandbox, start: Callable[..., Run]
+) -> None:
+    """Four collections' sessions run side by side; those of one follow each other."""
+    with FaultyProxy(sandbox.url, latency_seconds=0.03) as proxy:
+        run = start(proxy.url, DeliveryOptions(batch_size_rows=1, max_parallel_sessions=4))
+        for number in range(4):
+            for collection in ("a", "b", "c", "d"):
+                run.add(collection, number)
+        run.delivery.drain()
+        assert proxy.most_at_once == 4
+    sessions = sorted(sandbox.warehouse.sessions(), key=lambda session: session.started)
+    for collection in ("a", "b", "c", "d"):
+        own = [session for session in sessions if collection in session.collections]
+        assert len(own) == 4
+        for earlier, later in itertools.pairwise(own):
+            assert earlier.ended is not None
+            assert earlier.ended <= later.started
+
+
+def test_one_stream_s_state_goes_out_after_every_session(
+    sandbox: Sandbox, start: Callable[..., Run]
+) -> None:
+    """A long load checkpoints as it goes: not at its end, and not every five minutes."""
+    run = start(sandbox.url, DeliveryOptions(batch_size_rows=2))
+    for number in range(6):
+        run.add("a", number)
+        run.delivery.checkpoint(number)
+        if number % 2:
+            wait_for(functools.partial(run.has_told, number))
+    assert run.states == [1, 3, 5]
+    run.delivery.drain()
+
+
+def test_a_state_with_nothing_before_it_goes_out_at_once(
+    sandbox: Sandbox, start: Callable[..., Run]
+) -> None:
+    """And not a second time when it is said again."""
+    run = start(sandbox.url)
+    run.delivery.checkpoint({"at": 0})
+    run.delivery.checkpoint({"at": 0})
+    assert run.states == [{"at": 0}]
+    run.delivery.drain()
+
+
+def test_a_state_waits_for_other_collections_objects_before_it(
+    sandbox: Sandbox, start: Callable[..., Run]
+) -> None:
+    """An object of a batch that is still open holds the STATE behind it, not the one before it."""
+    run = start(sandbox.url, DeliveryOptions(batch_size_rows=2))
+    run.add("fast", 1)
+    run.add("fast", 2)
+    run.delivery.checkpoint(1)
+    run.add("slow", 1)
+    run.delivery.checkpoint(2)
+    run.add("fast", 3)
+    run.add("fast", 4)
+    run.delivery.checkpoint(3)
+    wait_for(lambda: len(run.reports) == 2)
+    assert run.states == [1]
+    run.delivery.drain()
+    assert run.states == [1, 3]
+
+
+def test_states_that_nothing_can_tell_apart_are_not_kept(
+    sandbox: Sandbox, start: Callable[..., Run]
+) -> None:
+    """A tap that says STATE after every record takes no memory: the newest of a batch is enough."""
+    run = start(sandbox.url)
+    run.add("a", 0)
+    tracemalloc.start()
+    for number in range(1, 2000):
+        run.add("a", number)
+        run.delivery.checkpoint({"at": number, "padding": "x" * 1000 + str(number)})
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 500_000
+    run.delivery.drain()
+    assert [state["at"] for state in run.states] == [1999]
+
+
+def test_adding_waits_when_too_much_waits_on_disk(
+    sandbox: Sandbox, tmp_path: Path, start: Callable[..., Run]
+) -> None:
+    """With a slow service, never more files than twice the sessions, and the open batch's."""
+    most = 0
+    with FaultyProxy(sandbox.url, latency_seconds=0.02) as proxy:
+        run = start(proxy.url, DeliveryOptions(batch_size_rows=1, max_parallel_sessions=2))
+        for number in range(20):
+            run.add("abcde"[number % 5], number)
+            most = max(most, len(list(tmp_path.rglob("*.gz"))))
+        run.delivery.drain()
+    assert 2 <= most <= 5
+    assert sum(map(sandbox.warehouse.count, sandbox.warehouse.collections())) == 20
+
+
+def test_never_more_than_twenty_requests_at_once(
+    sandbox: Sandbox, start: Callable[..., Run]
+) -> None:
+    """With 20 sessions and a nervous Keep Alive, the API's limit holds and all lands."""
+    with FaultyProxy(sandbox.url, latency_seconds=0.05) as proxy:
+        run = start(
+            proxy.url,
+            DeliveryOptions(batch_size_rows=1, max_parallel_sessions=20, keep_alive_seconds=0.02),
+        )
+        for number in range(60):
+            run.add("c" + "abcdefghijklmnopqrstuvwxyz"[number % 26], number)
+        run.delivery.drain()
+        assert proxy.most_at_once <= 20
+        assert "keep-alive" in proxy.requests
+    assert sandbox.most_at_once <= 20
+    assert {session.outcome for session in sandbox.warehouse.sessions()} == {"loaded"}
+
+
+def test_a_session_that_expired_is_begun_again_from_its_first_part(
+    tmp_path: Path, start: Callable[..., Run]
+) -> None:
+    """In the same order: nothing of the lost session counts, all of the new one does."""
+    clock = ManualClock()
+    with (
+        Sandbox(tmp_path / "w.duckdb", clock=clock) as sandbox,
+        FaultyProxy(sandbox.url, [None, None, None, "expire"], clock=clock) as proxy,
+    ):
+        run = start(proxy.url, DeliveryOptions(max_file_bytes=60))
+        for number in range(4):  # each in a file of its own
+            run.add("a", number)
+        run.delivery.checkpoint("all")
+        run.delivery.drain()
+        assert sandbox.warehouse.count("a") == 4
+        outcomes = sorted(session.outcome for session in sandbox.warehouse.sessions())
+    assert outcomes == ["expired", "loaded"]
+    assert [len(report.part_ids) for report in run.reports] == [4]
+    assert run.states == ["all"]
+
+
+def test_a_session_is_not_begun_again_for_ever(tmp_path: Path, start: Callable[..., Run]) -> None:
+    """A service that loses every session ends the run with a message, and no STATE."""
+    clock = ManualClock()
+    with (
+        Sandbox(tmp_path / "w.duckdb", clock=clock) as sandbox,
+        FaultyProxy(sandbox.url, [None, "expire"] * 50, clock=clock) as proxy,
+    ):
+        run = start(proxy.url)
+        run.add("a", 1)
+        run.delivery.checkpoint("all")
+        with pytest.raises(Exception, match="Upload of session"):
+            run.delivery.drain()
+        assert proxy.requests.count("start") == 4
+    assert run.states == []
+
+
+def test_a_finish_whose_answer_is_lost_is_not_believed(
+    sandbox: Sandbox, start: Callable[..., Run]
+) -> None:
+    """It is tried again; as the session is then unknown, the batch is sent in a new one."""
+    with FaultyProxy(sandbox.url, [None, None, "reset after"]) as proxy:
+        run = start(proxy.url)
+        run.add("a", 1)
+        run.delivery.checkpoint("all")
+        run.delivery.drain()
+        assert proxy.requests.count("start") == 2
+    assert run.states == ["all"]
+    assert sandbox.warehouse.count("a") == 1
+
+
+def test_after_a_failure_others_are_finished_and_nothing_new_is_begun(
+    sandbox: Sandbox, start: Callable[..., Run]
+) -> None:
+    """What is in flight lands, its STATE goes out, and the failure is what is raised."""
+    with FaultyProxy(sandbox.url, [None, "hold", None, "503"]) as proxy:
+        run = start(
+            proxy.url, DeliveryOptions(batch_size_rows=1, max_parallel_sessions=2), max_retries=0
+        )
+        run.add("good", 1)
+        run.delivery.checkpoint("good is done")
+        assert proxy.held.wait(10)
+        run.add("bad", 1)
+        run.delivery.checkpoint("never")
+        assert run.failed.wait(10)
+        with pytest.raises(TransientApiError):
+            run.add("good", 2)
+        proxy.released.set()
+        with pytest.raises(TransientApiError, match="503"):
+            run.delivery.drain()
+    assert run.states == ["good is done"]
+    assert sandbox.warehouse.collections() == ["good"]
+    outcomes = {session.outcome: session.error for session in sandbox.warehouse.sessions()}
+    assert set(outcomes) == {"loaded", "error"}
+    assert "503" in outcomes["error"]
+
+
+def test_a_batch_of_age_is_handed_over_though_nothing_is_added(
+    sandbox: Sandbox, start: Callable[..., Run]
+) -> None:
+    """Its clock runs by itself, from the batch's first object."""
+    run = start(sandbox.url, DeliveryOptions(batch_max_age_seconds=0.2))
+    run.add("a", 1)
+    run.delivery.checkpoint("old")
+    wait_for(lambda: run.states == ["old"])
+    run.delivery.drain()
+
+
+def test_abort_finishes_open_sessions_with_an_error_at_once(
+    sandbox: Sandbox, start: Callable[..., Run]
+) -> None:
+    """Though an upload hangs: within seconds, and nothing of it counts."""
+    with FaultyProxy(sandbox.url, [None, "hold"]) as proxy:
+        run = start(proxy.url, DeliveryOptions(batch_size_rows=1))
+        run.add("a", 1)
+        assert proxy.held.wait(10)
+        began = time.monotonic()
+        run.delivery.abort("enough")
+        assert time.monotonic() - began < 3
+        (session,) = sandbox.warehouse.sessions()
+        assert (session.outcome, session.error) == ("error", "enough")
+        proxy.released.set()
+        assert run.failed.wait(10)
+
+
+def test_a_file_that_cannot_be_written_ends_delivery_with_its_path_and_cause(
+    tmp_path: Path, sandbox: Sandbox
+) -> None:
+    """A spool folder that is none: which, and why."""
+    client = Client("key", api_url=sandbox.url)
+    delivery = Delivery(client, Spool(str(tmp_path / "gone")), write_state=lambda _: None)
+    with pytest.raises(SpoolError, match=r"gone.*No such file or directory"):
+        delivery.add("a", line("a", 1))
+    with pytest.raises(SpoolError):
+        delivery.drain()
+    client.close()
+
+
+def test_a_batch_file_that_vanishes_is_named(
+    tmp_path: Path, sandbox: Sandbox, start: Callable[..., Run]
+) -> None:
+    """Somebody cleans the spool folder while a batch waits: no STATE, and the path is told."""
+    run = start(sandbox.url)
+    run.add("a", 1)
+    run.delivery.checkpoint("never")
+    (file,) = tmp_path.rglob("*.gz")
+    file.unlink()
+    with pytest.raises(SpoolError, match=file.name):
+        run.delivery.drain()
+    assert run.states == []
+
+
+def test_a_state_that_cannot_be_written_ends_delivery(tmp_path: Path, sandbox: Sandbox) -> None:
+    """Nobody reads standard output any more: that is told, not passed over."""
+
+    def write_state(_: object) -> None:
+        msg = "STATE cannot be written"
+        raise OutputError(msg)
+
+    client = Client("key", api_url=sandbox.url)
+    spool = Spool(str(tmp_path))
+    delivery = Delivery(client, spool, write_state=write_state)
+    delivery.add("a", line("a", 1))
+    delivery.checkpoint("x")
+    with pytest.raises(OutputError):
+        delivery.drain()
+    client.close()
+    spool.close()
+
+
+def test_a_wrong_key_is_raised_once_and_not_tried_again(
+    tmp_path: Path, start: Callable[..., Run]
+) -> None:
+    """401 is final: one Start, no wait."""
+    with (
+        Sandbox(tmp_path / "w.duckdb", write_key="right") as sandbox,
+        FaultyProxy(sandbox.url) as proxy,
+    ):
+        run = start(proxy.url)
+        run.add("a", 1)
+        with pytest.raises(AuthenticationError, match="Check write_key"):
+            run.delivery.drain()
+        assert proxy.requests == ["start"]
+
+
+def test_many_small_sessions_leave_nothing_behind(
+    sandbox: Sandbox, tmp_path: Path, start: Callable[..., Run]
+) -> None:
+    """An hour's soak in seconds: threads, open files, spool and memory stay flat."""
+    process = psutil.Process()
+    run = start(sandbox.url, DeliveryOptions(batch_size_rows=1, max_parallel_sessions=4))
+
+    def sizes() -> tuple[int, int, int]:
+        return threading.active_count(), process.num_fds(), process.memory_info().rss
+
+    for number in range(100):
+        run.add("abcd"[number % 4], number)
+    threads, files, memory = sizes()
+    for number in range(500):
+        run.add("abcd"[number % 4], number)
+    later = sizes()
+    assert later[0] <= threads + 8  # a Keep Alive thread for each open session
+    assert later[1] <= files + 8
+    assert later[2] <= memory + 30_000_000
+    run.delivery.drain()
+    assert list(tmp_path.rglob("*.gz")) == []
+    assert not [thread for thread in threading.enumerate() if "delivery" in thread.name]
+
+
+def test_its_status_says_what_is_not_delivered_and_for_how_long(
+    sandbox: Sandbox, start: Callable[..., Run]
+) -> None:
+    """Objects by collection, open sessions, the oldest batch's age; nothing once all landed."""
+    with FaultyProxy(sandbox.url, [None, "hold"]) as proxy:
+        run = start(proxy.url, DeliveryOptions(batch_size_rows=2), timeout_seconds=1)
+        assert run.delivery.status() == DeliveryStatus(0, {}, None)
+        for number in range(3):
+            run.add("a", number)
+        run.add("b", 1)
+        wait_for(lambda: run.delivery.status().sessions == 1)
+        time.sleep(0.05)
+        status = run.delivery.status()
+        assert status.outstanding == {"a": 3, "b": 1}
+        assert status.oldest_seconds is not None
+        assert 0.05 <= status.oldest_seconds < 20
+        run.delivery.drain()
+    assert run.delivery.status() == DeliveryStatus(0, {}, None)

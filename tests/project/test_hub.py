@@ -1,0 +1,155 @@
+"""What Meltano and its Hub are told of the target is what the code declares, in their own form."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from referencing import Registry, Resource
+
+from target_segment_objects.target import TargetSegmentObjects
+
+ROOT = Path(__file__).parents[2]
+SCHEMAS = next(ROOT.parent.glob("*/hub-schemas"), ROOT / "hub-schemas")  # put them beside the clone
+MELTANO = yaml.safe_load((ROOT / "meltano.yml").read_text(encoding="utf-8"))
+(LOADER,) = MELTANO["plugins"]["loaders"]
+HUB_FILE = ROOT / "plugins" / "hub" / "loaders" / LOADER["name"] / f"{LOADER['variant']}.yml"
+HUB = yaml.safe_load(HUB_FILE.read_text(encoding="utf-8"))
+LOCK_FILE = ROOT / "plugins" / "loaders" / f"{LOADER['name']}--{LOADER['variant']}.lock"
+LOCK = json.loads(LOCK_FILE.read_text(encoding="utf-8"))
+DEFINITIONS = pytest.mark.parametrize(
+    "definition", [LOADER, HUB, LOCK], ids=["meltano.yml", "Hub", "lock"]
+)
+
+
+def declared() -> dict[str, Any]:
+    """Return the settings that the code declares, the SDK's own included."""
+    schema = TargetSegmentObjects.config_jsonschema
+    TargetSegmentObjects.append_builtin_config(schema)
+    properties: dict[str, Any] = schema["properties"]
+    return properties
+
+
+def test_what_is_made_is_not_stale() -> None:
+    """Making the definitions again would change none of them."""
+    done = subprocess.run(
+        [sys.executable, "plugins/make_definition.py", "--check"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@DEFINITIONS
+def test_every_setting_is_there(definition: dict[str, Any]) -> None:
+    """Each of the code's settings is listed, by itself or by its parts, and nothing else is."""
+    names = [setting["name"] for setting in definition["settings"]]
+    assert len(names) == len(set(names))
+    assert {name.partition(".")[0] for name in names} == set(declared())
+
+
+@DEFINITIONS
+def test_settings_say_what_the_code_says(definition: dict[str, Any]) -> None:
+    """Default, title, description, choices and secrecy of a setting are the code's."""
+    properties = declared()
+    for setting in definition["settings"]:
+        first, *parts = setting["name"].split(".")
+        schema = properties[first]
+        for part in parts:
+            schema = schema["properties"][part]
+        assert setting.get("value") == schema.get("default"), setting["name"]
+        assert setting["label"] == schema["title"], setting["name"]
+        assert setting["description"] == schema["description"], setting["name"]
+        assert setting.get("sensitive", False) == schema.get("secret", False), setting["name"]
+        choices = [option["value"] for option in setting.get("options", ())]
+        assert choices == schema.get("enum", []), setting["name"]
+        assert (setting["kind"] == "options") == bool(choices), setting["name"]
+
+
+@DEFINITIONS
+def test_only_the_write_key_is_needed_and_secret(definition: dict[str, Any]) -> None:
+    """Meltano asks for the write key and for nothing else, and shows it nowhere."""
+    assert definition["settings_group_validation"] == [["write_key"]]
+    secret = [setting["name"] for setting in definition["settings"] if setting.get("sensitive")]
+    assert secret == ["write_key"]
+
+
+@DEFINITIONS
+def test_capabilities_are_the_target_s(definition: dict[str, Any]) -> None:
+    """What the target says that it can do, in alphabetical order."""
+    assert definition["capabilities"] == sorted(
+        capability.value for capability in TargetSegmentObjects.capabilities
+    )
+
+
+def test_the_listing_has_what_the_hub_shows() -> None:
+    """Each part of a plugin's page on the Hub has its text."""
+    for name in ("logo_url", "keywords", "settings_preamble", "next_steps", "usage"):
+        assert HUB[name], name
+    assert HUB["maintenance_status"] == "beta"  # as the package's classifier says
+
+
+def test_the_listing_is_sorted() -> None:
+    """As the Hub's own linter leaves a listing: keys, settings, and the keys of each setting."""
+    assert list(HUB) == sorted(HUB)
+    names = [setting["name"] for setting in HUB["settings"]]
+    assert names == sorted(names)
+    for setting in HUB["settings"]:
+        assert list(setting) == sorted(setting)
+
+
+@pytest.mark.skipif(not SCHEMAS.is_dir(), reason="the Hub's schemas are no part of the project")
+def test_the_listing_is_valid_for_the_hub() -> None:
+    """The Hub's own JSON schemas for a loader accept the listing; they lie beside the clone."""
+    root = "https://hub.invalid/"
+    registry: Registry[Any] = Registry().with_resources(
+        (f"{root}{path.relative_to(SCHEMAS).as_posix()}", _without_id(path))
+        for path in SCHEMAS.glob("*/*.json")
+    )
+    schema = {"$ref": f"{root}plugin_definitions/loaders.schema.json"}
+    jsonschema.Draft7Validator(schema, registry=registry).validate(HUB)
+    with pytest.raises(jsonschema.ValidationError, match="no-such"):
+        jsonschema.Draft7Validator(schema, registry=registry).validate(
+            HUB | {"capabilities": ["no-such"]}
+        )
+
+
+def _without_id(path: Path) -> Resource[Any]:
+    """Read a schema; its `$id` is not where the others look for it."""
+    schema = json.loads(path.read_text(encoding="utf-8"))
+    del schema["$id"]
+    return Resource.from_contents(schema)
+
+
+def test_meltano_yml_is_valid() -> None:
+    """Meltano's JSON schema, as check-jsonschema carries it, accepts the project."""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "check_jsonschema"),
+            *("--builtin-schema", "vendor.meltano", str(ROOT / "meltano.yml")),
+        ],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_lock_is_the_listing_without_what_the_hub_keeps() -> None:
+    """A lock says of the plugin what the listing says, and how its pages look is not in it."""
+    for name in set(LOCK) - {"plugin_type", "logo_url"}:
+        assert LOCK[name] == HUB[name], name
+    kept = {"domain_url", "keywords", "maintenance_status", "next_steps", "quality"}
+    assert set(HUB) - set(LOCK) == kept | {"settings_preamble", "usage"}

@@ -1,0 +1,74 @@
+"""The client and the session stand by themselves, as docs/python.md says."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from target_segment_objects.segment.client import Client
+from target_segment_objects.segment.session import Session
+from tests.support import RUN_SECONDS
+
+if TYPE_CHECKING:
+    from target_segment_objects.sandbox.server import Sandbox
+
+DOCUMENT = (Path(__file__).parent.parent / "docs" / "python.md").read_text(encoding="utf-8")
+
+
+def run(*arguments: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-W", "error", *arguments],
+        cwd=folder,
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        timeout=RUN_SECONDS,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["segment.client", "segment.session", "delivery.spool", "delivery.scheduler", "limits"],
+)
+def test_the_sdk_is_not_imported(module: str, tmp_path: Path) -> None:
+    """Neither the SDK nor what draws on terminals comes with it."""
+    script = (
+        f"import sys, target_segment_objects.{module}\n"
+        "print([one for one in ('singer_sdk', 'rich', 'click') if one in sys.modules])"
+    )
+    done = run("-c", script, folder=tmp_path)
+    assert done.stdout == "[]\n", done.stderr
+
+
+def test_the_example_of_the_documentation_runs(sandbox: Sandbox, tmp_path: Path) -> None:
+    """As it is printed: the object lands, and the ids that it prints are the session's."""
+    (example,) = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)
+    statements = [line for line in example.splitlines() if line and "import" not in line]
+    assert len(statements) <= 10
+    (tmp_path / "example.py").write_text(example, encoding="utf-8")
+    done = run("example.py", folder=tmp_path, SEGMENT_WRITE_KEY="k", SEGMENT_API_URL=sandbox.url)
+    assert done.returncode == 0, done.stderr
+    (session,) = sandbox.warehouse.sessions()
+    assert done.stdout.startswith(f"{session.sync_id} ['")
+    (row,) = sandbox.warehouse.rows("users")
+    assert (row["id"], row["first_name"], row["age"]) == ("1", "Ada", 36)
+
+
+@pytest.mark.parametrize("documented", [Client, Session])
+def test_the_documentation_names_the_options(documented: type) -> None:
+    """Each option of the two is in the document's table, and none that is not."""
+    (row,) = re.findall(rf"^\| `{documented.__name__}\((.*?)\)`", DOCUMENT, re.MULTILINE)
+    told = [name for name in re.split(r"[ ,*]+", row) if name]
+    function = documented.__init__  # type: ignore[misc]  # the class is one of the two
+    options = function.__code__.co_varnames[
+        1 : function.__code__.co_argcount + function.__code__.co_kwonlyargcount
+    ]
+    assert told == list(options)
