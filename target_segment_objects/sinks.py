@@ -70,12 +70,12 @@ class SegmentObjectsSink(RecordSink):
             Whether it did; else the record has to go the slow way.
 
         Raises:
-            SegmentObjectsError: Delivery has failed.
+            SegmentObjectsError: DeliveryScheduler has failed.
         """
         encoded = None if self._object_line is None else self._object_line(line)
         if encoded is None:
             return False
-        self._delivery.add(self._mapper.collection, encoded)
+        self._delivery.add_object(self._mapper.collection, encoded)
         self._counts.read += 1
         counter = self._record_counter
         counter.value += 1
@@ -91,7 +91,7 @@ class SegmentObjectsSink(RecordSink):
                 collection=self._mapper.collection,
                 schema=self.schema,
                 key_properties=self.key_properties,
-                sent=self._mapper.sent,
+                sent=self._mapper.properties,
                 send_nulls=self._sends_nulls,
                 warned_long_paths=self._told_long,
             )
@@ -108,15 +108,15 @@ class SegmentObjectsSink(RecordSink):
 
         Raises:
             InvalidRecordError: It cannot be sent; others can.
-            SegmentObjectsError: Delivery has failed.
+            SegmentObjectsError: DeliveryScheduler has failed.
         """
         if self._validator is not None:
             try:
                 self._validator.validate(record)
             except InvalidRecordError as error:
                 if error.field not in self.key_properties:  # else the id is the value at fault
-                    error.object_id = self._mapper.object_id(record)
+                    error.object_id = self._mapper.find_object_id(record)
                 raise
-        self._delivery.add(self._mapper.collection, self._mapper.object_line(record))
+        self._delivery.add_object(self._mapper.collection, self._mapper.map_record(record))
         if self._mapper.warned_long_paths is not self._told_long:
             self._object_line = self._compile_fast_way()

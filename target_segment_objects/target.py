@@ -31,7 +31,7 @@ from singer_sdk.singerlib.json import serialize_json
 
 from target_segment_objects import settings
 from target_segment_objects.cli import command as cli
-from target_segment_objects.delivery.scheduler import Delivery
+from target_segment_objects.delivery.scheduler import DeliveryScheduler
 from target_segment_objects.delivery.spool import Spool
 from target_segment_objects.exceptions import (
     InputError,
@@ -100,7 +100,7 @@ class TargetSegmentObjects(Target):
         self.max_parallelism = 1  # the SDK's sinks have nothing to drain: delivery has threads
         self._schema_lines: dict[str, bytes] = {}
         self._heads: dict[str, bytes] = {}  # of RECORD lines, stream by stream
-        self.tally = RunStats()
+        self.stats = RunStats()
         self._versions_told: set[str] = set()
         self._signal: int | None = None
         self._waking = False
@@ -118,13 +118,13 @@ class TargetSegmentObjects(Target):
         return CollectionResolver(
             self.settings.collection_map,
             pluralize=self.settings.pluralize_collections,
-            tell=self.logger.info,
+            log=self.logger.info,
         )
 
     @cached_property
-    def delivery(self) -> Delivery:
+    def delivery(self) -> DeliveryScheduler:
         """What delivers the objects."""
-        return Delivery(
+        return DeliveryScheduler(
             self._client,
             self._spool,
             write_state=self._write_state_message,
@@ -136,7 +136,7 @@ class TargetSegmentObjects(Target):
     @property
     def counts(self) -> Mapping[str, StreamStats]:
         """Stream to its counts, which whoever reads one of its records adds to."""
-        return self.tally.streams
+        return self.stats.streams
 
     @property
     def user_agent(self) -> str:
@@ -202,9 +202,9 @@ class TargetSegmentObjects(Target):
         stream = self._stream_of(message_dict, "schema")
         schema = message_dict["schema"]
         if not isinstance(schema, dict) or not isinstance(schema.get("properties"), dict):
-            self.message_reader.refuse("its schema has no properties")
+            self.message_reader.raise_invalid("its schema has no properties")
         if not _is_list_of_texts(message_dict.get("key_properties") or []):
-            self.message_reader.refuse("its key_properties are no list of names")
+            self.message_reader.raise_invalid("its key_properties are no list of names")
         self._schema_lines[stream] = self.message_reader.line
         self.message_reader.fast_handlers.pop(self._heads.pop(stream, b""), None)
         super()._process_schema_message(message_dict)
@@ -212,7 +212,7 @@ class TargetSegmentObjects(Target):
     def _process_record_message(self, message_dict: dict[str, Any]) -> None:
         self._stream_of(message_dict, "record")
         if not isinstance(message_dict["record"], dict):
-            self.message_reader.refuse("its record is no object")
+            self.message_reader.raise_invalid("its record is no object")
         self._load(message_dict, self.message_reader.line)
         if message_dict["stream"] not in self._heads:
             self._take_fast_way(message_dict["stream"])
@@ -276,14 +276,14 @@ class TargetSegmentObjects(Target):
 
     def _process_state_message(self, message_dict: dict[str, Any]) -> None:
         self._assert_line_requires(message_dict, requires={"value"})
-        self.delivery.checkpoint(message_dict["value"])
+        self.delivery.add_state(message_dict["value"])
 
     def _stream_of(self, message: dict[str, Any], *required: str) -> str:
         """Return a message's stream; refuse one that lacks it, or something else that it needs."""
         self._assert_line_requires(message, requires={"stream", *required})
         stream = message["stream"]
         if not isinstance(stream, str):
-            self.message_reader.refuse("its stream is no text")
+            self.message_reader.raise_invalid("its stream is no text")
         return stream
 
     def _load(self, message: dict[str, Any], line: bytes) -> None:
@@ -321,14 +321,14 @@ class TargetSegmentObjects(Target):
     def _reject(self, error: InvalidRecordError, stream: str, line: bytes) -> None:
         self._count_reject(error)
         if self._dead_letters is not None:
-            self._dead_letters.write(self._schema_lines[stream], line, error)
+            self._dead_letters.append_record(self._schema_lines[stream], line, error)
             return
         if isinstance(error, MissingKeyError):
             raise KeyPropertyMissingError(error.stream, error.reason, field=error.field) from error
         raise error
 
     def _count_reject(self, error: InvalidRecordError) -> None:
-        self.tally.reject(error.stream, self.collections.resolve(error.stream))
+        self.stats.count_rejected(error.stream, self.collections.resolve(error.stream))
 
     def warn(self, stream: str, message: str) -> None:
         """Warn of something in a stream, and keep it with the stream's counts."""
@@ -340,7 +340,7 @@ class TargetSegmentObjects(Target):
         if self._dead_letters is not None:
             self._dead_letters.flush()
         try:
-            with self._progress.aside(sys.stdout):
+            with self._progress.paused(sys.stdout):
                 sys.stdout.write(f"{serialize_json(state)}\n")
                 sys.stdout.flush()
         except OSError as cause:
@@ -380,7 +380,7 @@ class TargetSegmentObjects(Target):
             The exit code of the process.
         """
         source = self.message_reader.default_input if file_input is None else file_input
-        if self._dead_letters is not None and self._dead_letters.is_input(source):
+        if self._dead_letters is not None and self._dead_letters.is_same_file(source):
             self.logger.error(
                 "dead_letter_path is the file that is read. Give replayed records another file."
             )
@@ -399,10 +399,10 @@ class TargetSegmentObjects(Target):
             self._tell_end(seconds)
         for problem in problems or ():
             self.logger.error("%s", problem)
-        if self._dead_letters is not None and self.tally.rejected:
+        if self._dead_letters is not None and self.stats.records_rejected:
             self.logger.warning(
                 "%d invalid record(s) are in %s.",
-                self.tally.rejected,
+                self.stats.records_rejected,
                 self.settings.dead_letter_path,
             )
         if self._signal is not None:
@@ -450,20 +450,20 @@ class TargetSegmentObjects(Target):
     # What is shown of a run
 
     def _look(self) -> ProgressSnapshot:
-        status = self.delivery.status()
+        status = self.delivery.get_status()
         return ProgressSnapshot(
-            self.tally.read, self.tally.sent, status.sessions, status.oldest_seconds
+            self.stats.records_read, self.stats.objects_sent, status.sessions, status.oldest_seconds
         )
 
     def _session_finished(self, report: SessionReport) -> None:
-        self.tally.add(report)
+        self.stats.add_session(report)
         summary.log_session(report, self.logger, self.metrics_logger)
 
     def _measure_end(self, seconds: float, *, is_complete: bool) -> None:
         """Tell programs what the run did."""
         summary.emit_metrics(
-            self.tally,
-            self.delivery.status().outstanding,
+            self.stats,
+            self.delivery.get_status().outstanding,
             seconds=seconds,
             is_complete=is_complete,
             logger=self.logger,
@@ -472,7 +472,7 @@ class TargetSegmentObjects(Target):
 
     def _tell_end(self, seconds: float) -> None:
         """Tell people what the run did."""
-        totals = self.tally.totals(self.delivery.status().outstanding)
+        totals = self.stats.get_collections(self.delivery.get_status().outstanding)
         if not is_terminal(sys.stderr):
             summary.log_collections(totals, self.logger)
         elif self.logger.isEnabledFor(logging.INFO):

@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import click
 import msgspec
 
-from target_segment_objects.delivery.scheduler import Delivery
+from target_segment_objects.delivery.scheduler import DeliveryScheduler
 from target_segment_objects.mapping import naming
 from target_segment_objects.mapping.schema import PropertyType
 from target_segment_objects.reporting.progress import ProgressSnapshot
@@ -111,16 +111,16 @@ class DryRunReport:
                 columns[name] = float if isinstance(value, Decimal) else type(value)
 
 
-class _NotedDelivery(Delivery):
+class _NotedDelivery(DeliveryScheduler):
     """Delivery that looks at each object."""
 
     def __init__(self, client: BulkApi, *args: Any, account: DryRunReport, **options: Any) -> None:  # noqa: ANN401 - as Delivery has them
         super().__init__(client, *args, **options)
         self._account = account
 
-    def add(self, collection: str, line: bytes) -> None:
+    def add_object(self, collection: str, line: bytes) -> None:
         self._account.note(collection, line)
-        super().add(collection, line)
+        super().add_object(collection, line)
 
 
 class DryRun(TargetSegmentObjects):
@@ -132,7 +132,7 @@ class DryRun(TargetSegmentObjects):
         return DryRunReport()
 
     @cached_property
-    def delivery(self) -> Delivery:
+    def delivery(self) -> DeliveryScheduler:
         """What makes batches, and sessions with nobody."""
         return _NotedDelivery(
             NullApi(),
@@ -158,11 +158,11 @@ class DryRun(TargetSegmentObjects):
             The exit code that a run would have.
         """
         code = super().run(file_input)
-        if self.tally.rejected and self.settings.fail_on_invalid:
+        if self.stats.records_rejected and self.settings.fail_on_invalid:
             self.logger.error(
                 "%d record(s) cannot be sent. A run would end at the first of them "
                 '(invalid_records is "fail").',
-                self.tally.rejected,
+                self.stats.records_rejected,
             )
             return code or 1
         return code
@@ -181,7 +181,7 @@ class DryRun(TargetSegmentObjects):
             sink.stream_name, StreamPlan(source, mapping.collection, ())
         )
         becoming.key_properties = tuple(sink.key_properties)
-        becoming.sent.update((one.name, one) for one in mapping.sent)
+        becoming.sent.update((one.name, one) for one in mapping.properties)
 
     def _reject(self, error: InvalidRecordError, stream: str, line: bytes) -> None:  # noqa: ARG002 - it goes nowhere
         self._count_reject(error)
@@ -196,7 +196,7 @@ class DryRun(TargetSegmentObjects):
         """Write none: nothing has landed."""
 
     def _session_finished(self, report: SessionReport) -> None:
-        self.tally.add(report)
+        self.stats.add_session(report)
 
     def _look(self) -> ProgressSnapshot:
         looked = super()._look()
@@ -206,7 +206,9 @@ class DryRun(TargetSegmentObjects):
         """Measure nothing: it is no run."""
 
     def _tell_end(self, seconds: float) -> None:  # noqa: ARG002 - it is no run
-        self.account.collections.update(self.tally.totals(self.delivery.status().outstanding))
+        self.account.collections.update(
+            self.stats.get_collections(self.delivery.get_status().outstanding)
+        )
         click.echo("\n".join(self._report()), err=True)
 
     def _report(self) -> Iterator[str]:
@@ -215,21 +217,22 @@ class DryRun(TargetSegmentObjects):
         totals = self.account.collections.values()
         raw, packed = (sum(getattr(one, name) for one in totals) for name in _SIZES)
         yield (
-            f"Dry run: nothing was sent. {self.tally.read:,} records of "
+            f"Dry run: nothing was sent. {self.stats.records_read:,} records of "
             f"{len(self.account.streams):,} streams; "
             f"{sum(one.sent for one in totals):,} objects for {len(totals):,} collections, "
-            f"{self.tally.rejected:,} rejected; {sum(one.sessions for one in totals):,} sessions, "
+            f"{self.stats.records_rejected:,} rejected; "
+            f"{sum(one.sessions for one in totals):,} sessions, "
             f"{raw:,} bytes ({packed:,} gzipped)."
         )
 
     def _of_stream(self, stream: str, becoming: StreamPlan) -> Iterator[str]:
-        counts = self.tally.streams[stream]
+        counts = self.stats.streams[stream]
         total = self.account.collections.get(becoming.collection, CollectionStats())
         columns = self.account.columns.get(becoming.collection, {})
         source = "" if becoming.source == stream else f" (of stream {becoming.source})"
         yield f"Stream {stream}{source} becomes the collection {becoming.collection}"
         yield (
-            f"  {self.tally.streams[becoming.source].read:,} records read, "
+            f"  {self.stats.streams[becoming.source].read:,} records read, "
             f"{counts.rejected:,} rejected"
         )
         yield (

@@ -16,8 +16,8 @@ laws:
    go out where law 2 allows. A session is finished whatever happens: with a blank error, or with
    one that says what happened.
 
-The rule for others: `add`, `checkpoint` and `drain` come from one thread. `abort` takes no lock, so
-that it works whatever a signal has interrupted.
+The rule for others: `add_object`, `add_state` and `drain` come from one thread. `abort` takes no
+lock, so that it works whatever a signal has interrupted.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class _Outstanding:
     opened: float
 
 
-class Delivery:
+class DeliveryScheduler:
     """Takes objects and STATEs in the tap's order, and keeps the four laws."""
 
     def __init__(
@@ -176,11 +176,11 @@ class Delivery:
 
     # Taking
 
-    def add(self, collection: str, line: bytes) -> None:
+    def add_object(self, collection: str, line: bytes) -> None:
         """Add an object's JSON to its collection's batch, and hand that over when it is full.
 
         Raises:
-            SegmentObjectsError: Delivery has failed; nothing can be added any more.
+            SegmentObjectsError: DeliveryScheduler has failed; nothing can be added any more.
         """
         with self._lock:  # once for each object: this is on the hot path
             if self._failure is not None:
@@ -195,7 +195,7 @@ class Delivery:
                 self._fail(failure)
                 raise
 
-    def checkpoint(self, state: Any) -> None:  # noqa: ANN401 - STATE is any JSON
+    def add_state(self, state: Any) -> None:  # noqa: ANN401 - STATE is any JSON
         """Take a STATE's value, which vouches for every object added so far."""
         with self._changed:
             if state == self._latest_state:
@@ -207,7 +207,7 @@ class Delivery:
             with self._failing():
                 self._release_states()
 
-    def status(self) -> DeliveryStatus:
+    def get_status(self) -> DeliveryStatus:
         """Return how delivery stands; may be called from any thread, at any time."""
         with self._changed:
             outstanding: dict[str, int] = {}

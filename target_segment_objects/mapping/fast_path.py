@@ -6,10 +6,10 @@ struct that has the names which are sent, and msgspec encodes that. No dict is m
 digits are never read: they are copied.
 
 The rule that makes this safe: the fast way knows less than the slow one and never decides against a
-record. Whatever it does not know, it leaves alone: `compile_fast_path` raises `UnsupportedSchemaError`
-for a schema, and what it returns gives None for a line, and then the slow way (`reader` → `mapping`) has
-both the first and the last word. Where the fast way does answer, the slow one would have given the
-same bytes, and no warning. A property test holds it to that.
+record. Whatever it does not know, it leaves alone: `compile_fast_path` raises
+`UnsupportedSchemaError` for a schema, and what it returns gives None for a line, and then the slow
+path (`reader` → `mapper`) decides. Where the fast path does answer, the slow one would have given
+the same bytes, and no warning. A property test holds it to that.
 """
 
 from __future__ import annotations

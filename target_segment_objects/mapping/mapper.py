@@ -116,7 +116,7 @@ class RecordMapper:
     Attributes:
         stream: The stream's name.
         collection: The collection of its objects.
-        sent: The declared properties, in the order in which they are sent: the schema's.
+        properties: The declared properties, in the order in which they are sent: the schema's.
         warned_long_paths: Paths of texts that were told to be longer than a warehouse keeps.
     """
 
@@ -151,14 +151,14 @@ class RecordMapper:
         self._warn = warn
         self._warned: set[tuple[str, str]] = set()
         self._taken: set[str] = set()
-        self.sent: list[PropertyMapping] = []
+        self.properties: list[PropertyMapping] = []
         self.warned_long_paths: frozenset[Path] = frozenset()
         self._root = _Branch((), {})
         self._branches: dict[Path, _Branch] = {}
         self._undeclared: dict[Path, _Leaf] = {}
         self._compile(schema)
 
-    def object_line(self, record: Record) -> bytes:
+    def map_record(self, record: Record) -> bytes:
         """Return a record as the JSON of its object, without an end of line.
 
         Raises:
@@ -173,7 +173,7 @@ class RecordMapper:
                 self.stream, refused.reason, field=refused.field, object_id=object_id
             ) from None
 
-    def object_id(self, record: Record) -> str | None:
+    def find_object_id(self, record: Record) -> str | None:
         """Return the id that a record's object would have; None when it has none."""
         try:
             return self._object_id(record)
@@ -195,7 +195,7 @@ class RecordMapper:
         names = naming.assign_unique_names(kinds)
         for path, kind in kinds.items():
             self._plant(_Leaf(names[path], path, CONVERTERS[kind]))
-            self.sent.append(PropertyMapping(path, names[path], kind))
+            self.properties.append(PropertyMapping(path, names[path], kind))
         self._tell_renamed(names)
         self._tell_shadowed(names)
 
@@ -249,7 +249,9 @@ class RecordMapper:
         collected: dict[str, Scalar] = {}
         undeclared: dict[Path, object] = {}
         self._collect(self._root, record, collected, undeclared)
-        properties = {one.name: collected[one.name] for one in self.sent if one.name in collected}
+        properties = {
+            one.name: collected[one.name] for one in self.properties if one.name in collected
+        }
         if undeclared:
             # Only when all are known, so that no name hangs on the order of the record's keys.
             self._name_undeclared(undeclared)
@@ -429,7 +431,7 @@ class RecordMapper:
 
 
 class _ValueRefused(Exception):  # noqa: N818 - never leaves this module
-    """A value cannot be sent; `object_line` adds which record it was."""
+    """A value cannot be sent; `map_record` adds which record it was."""
 
     def __init__(self, field: str | None, reason: str) -> None:
         self.field = field

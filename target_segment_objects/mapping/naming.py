@@ -161,18 +161,18 @@ class CollectionResolver:
     """Which stream goes to which collection; two meet in one only at the user's word."""
 
     def __init__(
-        self, given: Mapping[str, str], *, pluralize: bool, tell: Callable[[str], object]
+        self, given: Mapping[str, str], *, pluralize: bool, log: Callable[[str], object]
     ) -> None:
         """Begin without a stream.
 
         Args:
             given: Stream to collection, as the user wants it.
             pluralize: Whether other names are put into their plural.
-            tell: Takes a message, once for each name that is changed beyond snake case.
+            log: Takes a message, once for each name that is changed beyond snake case.
         """
         self._given = given
         self._pluralize = pluralize
-        self._tell = tell
+        self._log = log
         self._streams: dict[str, str] = {}
 
     def resolve(self, stream: str) -> str:
@@ -195,7 +195,7 @@ class CollectionResolver:
             self._given.get(stream),
             snake_case(stream),
         ):
-            self._tell(f"Stream '{stream}' goes to the collection {collection}.")
+            self._log(f"Stream '{stream}' goes to the collection {collection}.")
         first = self._streams.setdefault(collection, stream)
         if first != stream and not {first, stream} <= self._given.keys():
             msg = (

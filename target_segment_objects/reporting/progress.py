@@ -1,8 +1,8 @@
 """How far a run is, while it runs: one line on a terminal, or now and then a line in a log.
 
 On a terminal the line is rich's, and is kept at the bottom: log lines are printed above it, and so
-is what goes to standard output, inside `aside`. METRIC lines are for programs, so they are left out
-there, unless the user has set up logging. Anywhere else, a line is logged each minute, unless
+is what goes to standard output, inside `paused`. METRIC lines are for programs, so they are left
+out there, unless the user has set up logging. Anywhere else, a line is logged each minute, unless
 nothing has happened since. Both are INFO: a higher level silences them.
 
 rich takes a tenth of a second to import, so it is imported for a terminal only. The thread starts
@@ -125,7 +125,7 @@ class Progress:
         if self._line is not None:
             self._line.stop()
 
-    def aside(self, stream: TextIO) -> AbstractContextManager[None]:
+    def paused(self, stream: TextIO) -> AbstractContextManager[None]:
         """Take the line away while something else is written to the same terminal."""
         if self._line is None or not is_terminal(stream):
             return nullcontext()

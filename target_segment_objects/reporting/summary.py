@@ -101,28 +101,28 @@ class RunStats:
         self._lock = threading.Lock()
 
     @property
-    def read(self) -> int:
+    def records_read(self) -> int:
         """Records that were read."""
         return sum(count.read for count in list(self.streams.values()))
 
     @property
-    def sent(self) -> int:
+    def objects_sent(self) -> int:
         """Objects that Segment has accepted."""
         with self._lock:
             return sum(total.sent for total in self._collections.values())
 
     @property
-    def rejected(self) -> int:
+    def records_rejected(self) -> int:
         """Records that could not be sent."""
         return sum(count.rejected for count in list(self.streams.values()))
 
-    def reject(self, stream: str, collection: str) -> None:
+    def count_rejected(self, stream: str, collection: str) -> None:
         """Count a record that cannot be sent."""
         self.streams[stream].rejected += 1
         with self._lock:
             self._collections[collection].rejected += 1
 
-    def add(self, report: SessionReport) -> None:
+    def add_session(self, report: SessionReport) -> None:
         """Count what a session has delivered."""
         with self._lock:
             total = self._collections[report.collection]
@@ -132,7 +132,7 @@ class RunStats:
             total.sessions += 1
             total.seconds += report.seconds
 
-    def totals(self, outstanding: Mapping[str, int]) -> dict[str, CollectionStats]:
+    def get_collections(self, outstanding: Mapping[str, int]) -> dict[str, CollectionStats]:
         """Return what became of each collection, in the order of their names.
 
         Args:
@@ -172,7 +172,7 @@ def log_session(report: SessionReport, logger: logging.Logger, meter: logging.Lo
 
 
 def emit_metrics(
-    tally: RunStats,
+    stats: RunStats,
     outstanding: Mapping[str, int],
     *,
     seconds: float,
@@ -183,27 +183,30 @@ def emit_metrics(
     """Tell programs what a run did, and people in a line.
 
     Args:
-        tally: What was counted.
+        stats: What was counted.
         outstanding: Collection to objects that were read and are not delivered.
         seconds: What the run took.
         is_complete: Whether all was delivered.
         logger: Takes a line on the whole.
         meter: Takes a METRIC for each collection and for the whole.
     """
-    totals = tally.totals(outstanding)
+    totals = stats.get_collections(outstanding)
     for collection, total in totals.items():
         tags = {"collection": collection, **_figures(total)}
         _measure(meter, "counter", Metric.BATCH_COUNT, total.sessions, tags)
     whole = _sum(totals.values())
     tags = _figures(whole) | {
-        "records": tally.read,
+        "records": stats.records_read,
         Tag.STATUS: Status.SUCCEEDED if is_complete else Status.FAILED,
     }
     _measure(meter, "timer", Metric.JOB_DURATION, seconds, tags)
     logger.info(
         "%s records read, %s objects sent in %s session(s), %s rejected, %s not delivered: "
         "%s bytes (%s gzipped) in %.1f s.",
-        *(f"{one:,}" for one in (tally.read, whole.sent, whole.sessions, tally.rejected)),
+        *(
+            f"{one:,}"
+            for one in (stats.records_read, whole.sent, whole.sessions, stats.records_rejected)
+        ),
         *(f"{one:,}" for one in (sum(outstanding.values()), whole.raw_bytes, whole.gzip_bytes)),
         seconds,
     )

@@ -40,7 +40,9 @@ class DeadLetterFile:
         self._is_flushed = True
         self._lock = threading.Lock()
 
-    def write(self, schema_line: bytes, record_line: bytes, error: InvalidRecordError) -> None:
+    def append_record(
+        self, schema_line: bytes, record_line: bytes, error: InvalidRecordError
+    ) -> None:
         """Append a record that was rejected.
 
         Args:
@@ -62,7 +64,7 @@ class DeadLetterFile:
                 self._schemas[error.stream] = schema_line
             self._file.write(record)
 
-    def is_input(self, file: IO[bytes]) -> bool:
+    def is_same_file(self, file: IO[bytes]) -> bool:
         """Return whether a file to read is this one: reading what is appended would never end."""
         try:
             return os.path.samestat(os.fstat(file.fileno()), self._path.stat())

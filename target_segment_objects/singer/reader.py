@@ -108,7 +108,7 @@ class MessageReader(GenericSingerReader[bytes]):
             kind = message["type"]
             callback = callbacks.get(kind) if isinstance(kind, str) else None
             if callback is None:
-                self.refuse("its type is none that Singer has")
+                self.raise_invalid("its type is none that Singer has")
             callback(message)
             count[kind] += 1
         if taken:
@@ -126,7 +126,7 @@ class MessageReader(GenericSingerReader[bytes]):
         except (msgspec.DecodeError, UnicodeDecodeError, InvalidOperation, RecursionError):
             message = self._deserialize_leniently(line)
         if not isinstance(message, dict):
-            self.refuse("it is JSON, but no object")
+            self.raise_invalid("it is JSON, but no object")
         return message
 
     def assert_line_requires(  # type: ignore[override]  # the SDK has a static method, called alike
@@ -139,7 +139,7 @@ class MessageReader(GenericSingerReader[bytes]):
         """
         missing = sorted(requires - line_dict.keys())
         if missing:
-            self.refuse(f"it has no {' and no '.join(missing)}")
+            self.raise_invalid(f"it has no {' and no '.join(missing)}")
 
     def _lines_of(self, file: IO[bytes] | IO[str]) -> Iterable[bytes]:
         if isinstance(file, io.TextIOBase):
@@ -180,7 +180,7 @@ class MessageReader(GenericSingerReader[bytes]):
     def _deserialize_leniently(self, line: bytes) -> Any:  # noqa: ANN401 - JSON is anything
         """Read what msgspec refuses but taps do write: NaN, infinities, halves of surrogates."""
         if not line.strip():
-            self.refuse("it is blank")
+            self.raise_invalid("it is blank")
         try:
             return json.loads(
                 line.decode(),
@@ -190,17 +190,17 @@ class MessageReader(GenericSingerReader[bytes]):
             )
         except UnicodeDecodeError as cause:
             if cause.end == len(line) and cause.reason == "unexpected end of data":
-                self.refuse(_CUT)
-            self.refuse(f"it is not UTF-8 at byte {cause.start + 1}")
+                self.raise_invalid(_CUT)
+            self.raise_invalid(f"it is not UTF-8 at byte {cause.start + 1}")
         except RecursionError:
-            self.refuse("it is nested too deeply")
+            self.raise_invalid("it is nested too deeply")
         except ValueError as cause:
             if not line.endswith(b"\n"):
-                self.refuse(_CUT)
+                self.raise_invalid(_CUT)
             where = f" at character {cause.pos + 1}" if hasattr(cause, "pos") else ""
-            self.refuse(f"it is not JSON{where}")
+            self.raise_invalid(f"it is not JSON{where}")
 
-    def refuse(self, why: str) -> NoReturn:
+    def raise_invalid(self, why: str) -> NoReturn:
         """End the run at the current line.
 
         Raises:

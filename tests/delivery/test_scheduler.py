@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from target_segment_objects.delivery.scheduler import (
-    Delivery,
     DeliveryOptions,
+    DeliveryScheduler,
     DeliveryStatus,
     SessionReport,
 )
@@ -54,7 +54,7 @@ class Run:
         self.states: list[Any] = []
         self.reports: list[SessionReport] = []
         self.failed = threading.Event()
-        self.delivery = Delivery(
+        self.delivery = DeliveryScheduler(
             self.client,
             self.spool,
             write_state=self.states.append,
@@ -65,7 +65,7 @@ class Run:
 
     def add(self, collection: str, number: int, **properties: object) -> None:
         """Add an object."""
-        self.delivery.add(collection, line(collection, number, **properties))
+        self.delivery.add_object(collection, line(collection, number, **properties))
 
     def has_told(self, state: object) -> bool:
         """Return whether a STATE is the last that went out."""
@@ -131,7 +131,7 @@ def test_one_stream_s_state_goes_out_after_every_session(
     run = start(sandbox.url, DeliveryOptions(batch_size_rows=2))
     for number in range(6):
         run.add("a", number)
-        run.delivery.checkpoint(number)
+        run.delivery.add_state(number)
         if number % 2:
             wait_for(functools.partial(run.has_told, number))
     assert run.states == [1, 3, 5]
@@ -143,8 +143,8 @@ def test_a_state_with_nothing_before_it_goes_out_at_once(
 ) -> None:
     """And not a second time when it is said again."""
     run = start(sandbox.url)
-    run.delivery.checkpoint({"at": 0})
-    run.delivery.checkpoint({"at": 0})
+    run.delivery.add_state({"at": 0})
+    run.delivery.add_state({"at": 0})
     assert run.states == [{"at": 0}]
     run.delivery.drain()
 
@@ -156,12 +156,12 @@ def test_a_state_waits_for_other_collections_objects_before_it(
     run = start(sandbox.url, DeliveryOptions(batch_size_rows=2))
     run.add("fast", 1)
     run.add("fast", 2)
-    run.delivery.checkpoint(1)
+    run.delivery.add_state(1)
     run.add("slow", 1)
-    run.delivery.checkpoint(2)
+    run.delivery.add_state(2)
     run.add("fast", 3)
     run.add("fast", 4)
-    run.delivery.checkpoint(3)
+    run.delivery.add_state(3)
     wait_for(lambda: len(run.reports) == 2)
     assert run.states == [1]
     run.delivery.drain()
@@ -177,7 +177,7 @@ def test_states_that_nothing_can_tell_apart_are_not_kept(
     tracemalloc.start()
     for number in range(1, 2000):
         run.add("a", number)
-        run.delivery.checkpoint({"at": number, "padding": "x" * 1000 + str(number)})
+        run.delivery.add_state({"at": number, "padding": "x" * 1000 + str(number)})
     kept, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert kept < 500_000
@@ -230,7 +230,7 @@ def test_a_session_that_expired_is_begun_again_from_its_first_part(
         run = start(proxy.url, DeliveryOptions(max_file_bytes=60))
         for number in range(4):  # each in a file of its own
             run.add("a", number)
-        run.delivery.checkpoint("all")
+        run.delivery.add_state("all")
         run.delivery.drain()
         assert sandbox.warehouse.count("a") == 4
         outcomes = sorted(session.outcome for session in sandbox.warehouse.sessions())
@@ -248,7 +248,7 @@ def test_a_session_is_not_begun_again_for_ever(tmp_path: Path, start: Callable[.
     ):
         run = start(proxy.url)
         run.add("a", 1)
-        run.delivery.checkpoint("all")
+        run.delivery.add_state("all")
         with pytest.raises(Exception, match="Upload of session"):
             run.delivery.drain()
         assert proxy.requests.count("start") == 4
@@ -262,7 +262,7 @@ def test_a_finish_whose_answer_is_lost_is_not_believed(
     with FaultyProxy(sandbox.url, [None, None, "reset after"]) as proxy:
         run = start(proxy.url)
         run.add("a", 1)
-        run.delivery.checkpoint("all")
+        run.delivery.add_state("all")
         run.delivery.drain()
         assert proxy.requests.count("start") == 2
     assert run.states == ["all"]
@@ -278,10 +278,10 @@ def test_after_a_failure_others_are_finished_and_nothing_new_is_begun(
             proxy.url, DeliveryOptions(batch_size_rows=1, max_parallel_sessions=2), max_retries=0
         )
         run.add("good", 1)
-        run.delivery.checkpoint("good is done")
+        run.delivery.add_state("good is done")
         assert proxy.held.wait(10)
         run.add("bad", 1)
-        run.delivery.checkpoint("never")
+        run.delivery.add_state("never")
         assert run.failed.wait(10)
         with pytest.raises(TransientApiError):
             run.add("good", 2)
@@ -301,7 +301,7 @@ def test_a_batch_of_age_is_handed_over_though_nothing_is_added(
     """Its clock runs by itself, from the batch's first object."""
     run = start(sandbox.url, DeliveryOptions(batch_max_age_seconds=0.2))
     run.add("a", 1)
-    run.delivery.checkpoint("old")
+    run.delivery.add_state("old")
     wait_for(lambda: run.states == ["old"])
     run.delivery.drain()
 
@@ -328,9 +328,9 @@ def test_a_file_that_cannot_be_written_ends_delivery_with_its_path_and_cause(
 ) -> None:
     """A spool folder that is none: which, and why."""
     client = Client("key", api_url=sandbox.url)
-    delivery = Delivery(client, Spool(str(tmp_path / "gone")), write_state=lambda _: None)
+    delivery = DeliveryScheduler(client, Spool(str(tmp_path / "gone")), write_state=lambda _: None)
     with pytest.raises(SpoolError, match=r"gone.*No such file or directory"):
-        delivery.add("a", line("a", 1))
+        delivery.add_object("a", line("a", 1))
     with pytest.raises(SpoolError):
         delivery.drain()
     client.close()
@@ -342,7 +342,7 @@ def test_a_batch_file_that_vanishes_is_named(
     """Somebody cleans the spool folder while a batch waits: no STATE, and the path is told."""
     run = start(sandbox.url)
     run.add("a", 1)
-    run.delivery.checkpoint("never")
+    run.delivery.add_state("never")
     (file,) = tmp_path.rglob("*.gz")
     file.unlink()
     with pytest.raises(SpoolError, match=file.name):
@@ -359,9 +359,9 @@ def test_a_state_that_cannot_be_written_ends_delivery(tmp_path: Path, sandbox: S
 
     client = Client("key", api_url=sandbox.url)
     spool = Spool(str(tmp_path))
-    delivery = Delivery(client, spool, write_state=write_state)
-    delivery.add("a", line("a", 1))
-    delivery.checkpoint("x")
+    delivery = DeliveryScheduler(client, spool, write_state=write_state)
+    delivery.add_object("a", line("a", 1))
+    delivery.add_state("x")
     with pytest.raises(OutputError):
         delivery.drain()
     client.close()
@@ -413,15 +413,15 @@ def test_its_status_says_what_is_not_delivered_and_for_how_long(
     """Objects by collection, open sessions, the oldest batch's age; nothing once all landed."""
     with FaultyProxy(sandbox.url, [None, "hold"]) as proxy:
         run = start(proxy.url, DeliveryOptions(batch_size_rows=2), timeout_seconds=1)
-        assert run.delivery.status() == DeliveryStatus(0, {}, None)
+        assert run.delivery.get_status() == DeliveryStatus(0, {}, None)
         for number in range(3):
             run.add("a", number)
         run.add("b", 1)
-        wait_for(lambda: run.delivery.status().sessions == 1)
+        wait_for(lambda: run.delivery.get_status().sessions == 1)
         time.sleep(0.05)
-        status = run.delivery.status()
+        status = run.delivery.get_status()
         assert status.outstanding == {"a": 3, "b": 1}
         assert status.oldest_seconds is not None
         assert 0.05 <= status.oldest_seconds < 20
         run.delivery.drain()
-    assert run.delivery.status() == DeliveryStatus(0, {}, None)
+    assert run.delivery.get_status() == DeliveryStatus(0, {}, None)

@@ -55,7 +55,7 @@ class Both:
             collection="c",
             schema=self.schema,
             key_properties=self.keys,
-            sent=self.mapping.sent,
+            sent=self.mapping.properties,
             send_nulls=self.options.null_properties == "send",
             warned_long_paths=self.mapping.warned_long_paths,
         )
@@ -65,7 +65,7 @@ class Both:
         record = MessageReader().deserialize_json(line)["record"]
         try:
             self.validator.validate(record)
-            return self.mapping.object_line(record)
+            return self.mapping.map_record(record)
         except InvalidRecordError:
             return None
 

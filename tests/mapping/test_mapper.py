@@ -157,9 +157,9 @@ def test_what_is_sent(row: Row) -> None:
     mapping = compiled(properties, options=row.json("Settings"), warnings=warnings)
     if what == "invalid":
         with pytest.raises(InvalidRecordError, match=re.escape(reason)):
-            mapping.object_line(row.json("Record"))
+            mapping.map_record(row.json("Record"))
     else:
-        line = mapping.object_line(row.json("Record"))
+        line = mapping.map_record(row.json("Record"))
         assert digits(line)["properties"] == digits(row["Sent"])
         assert strict.parse(line)
     assert len(warnings) == row.warns
@@ -173,7 +173,7 @@ def test_which_collection(row: Row) -> None:
     collections = CollectionResolver(
         chosen.get("collection_map", {}),
         pluralize=chosen.get("pluralize_collections", False),
-        tell=told.append,
+        log=told.append,
     )
     *before, last = [stream.strip("`") for stream in row["Stream"].split(", ")]
     for stream in before:
@@ -195,9 +195,9 @@ def test_which_id(row: Row) -> None:
     what, _, reason = row["Id"].partition(": ")
     if what == "invalid":
         with pytest.raises(InvalidRecordError, match=re.escape(reason)):
-            mapping.object_line(row.json("Record"))
+            mapping.map_record(row.json("Record"))
     else:
-        assert strict.parse(mapping.object_line(row.json("Record"))).id == row["Id"]
+        assert strict.parse(mapping.map_record(row.json("Record"))).id == row["Id"]
 
 
 @pytest.mark.parametrize("row", rows("Declared", "Record", "SDK", "Here"))
@@ -309,12 +309,12 @@ def test_no_value_of_a_valid_record_is_lost(stream: tuple[dict[str, Any], Record
     found = list(leaves_of(properties, record))
     assume(found)
     mapping = compiled(properties)
-    line = mapping.object_line(read(WRITE(record)))
+    line = mapping.map_record(read(WRITE(record)))
     sent = read(line)["properties"]
     assert len(strict.parse(line).properties) == len(sent) == len(found)
     names = set()
     for path, schema, value in found:
-        single = read(mapping.object_line(read(WRITE(alone(path, value)))))["properties"]
+        single = read(mapping.map_record(read(WRITE(alone(path, value)))))["properties"]
         ((name, again),) = single.items()
         names.add(name)
         assert sent[name] == again
@@ -345,7 +345,7 @@ def test_the_order_of_a_records_keys_changes_nothing(
 
     lines = []
     for one in (record, shuffled(record)):
-        line = digits(compiled(properties).object_line(read(WRITE(one))))
+        line = digits(compiled(properties).map_record(read(WRITE(one))))
         lines.append(line)
     free_form = [
         name for name, text in lines[0]["properties"].items() if str(text)[:1] in ("{", "[")
@@ -364,8 +364,8 @@ def test_the_same_input_gives_the_same_bytes(stream: tuple[dict[str, Any], Recor
     assume(any(True for _ in leaves_of(properties, record)))
     text = WRITE(record)
     mapping = compiled(properties)
-    lines = {mapping.object_line(read(text)), mapping.object_line(read(text))}
-    assert lines == {compiled(properties).object_line(read(text))}
+    lines = {mapping.map_record(read(text)), mapping.map_record(read(text))}
+    assert lines == {compiled(properties).map_record(read(text))}
 
 
 HOSTILE_TEXTS = (
@@ -413,7 +413,7 @@ def test_what_is_sent_is_always_taken(
         mapping = compiled(
             read(json.dumps(properties)), keys=keys, options=options, warnings=warnings
         )
-        line = mapping.object_line(read(json.dumps(record)))
+        line = mapping.map_record(read(json.dumps(record)))
     except (InvalidRecordError, UnmappableStreamError) as refused:
         assert str(refused).encode()  # noqa: PT017 - it can be written to any log
     else:
@@ -444,7 +444,7 @@ def test_no_two_keys_share_an_id(data: st.DataObject) -> None:
     ids = []
     for key in (one, other):
         record = read(WRITE(dict(zip(properties, key, strict=True))))
-        ids.append(strict.parse(mapping.object_line(record)).id)
+        ids.append(strict.parse(mapping.map_record(record)).id)
     assert (ids[0] == ids[1]) == (one == other)
 
 
@@ -455,7 +455,7 @@ def test_a_long_id_is_its_digest() -> None:
     """At 100 characters it stays; at 101 it is 64 hexadecimal digits, two for two ids."""
     mapping = compiled({}, keys=["k"])
     ids = [
-        strict.parse(mapping.object_line({"k": text})).id
+        strict.parse(mapping.map_record({"k": text})).id
         for text in ("é" * 100, "é" * 101, "é" * 102)
     ]
     assert ids[0] == "é" * 100
@@ -476,7 +476,7 @@ def test_a_long_id_is_its_digest() -> None:
 def test_a_key_without_a_value(record: Record, reason: str, keys: list[str]) -> None:
     """The record is invalid, and the key is named."""
     with pytest.raises(MissingKeyError, match=f"'a': the key property is {reason}") as raised:
-        compiled({}, keys=keys).object_line({"b": 1, **record})
+        compiled({}, keys=keys).map_record({"b": 1, **record})
     assert raised.value.field == "a"
 
 
@@ -489,7 +489,7 @@ def test_a_property_id_that_is_not_the_key(keys: list[str], warned: int) -> None
         renamed = [name if key == "id" else key for key in keys]
         mapping = compiled(properties, keys=renamed, warnings=warnings)
         for _ in range(2):
-            line = mapping.object_line({name: 7, "x": 8})
+            line = mapping.map_record({name: 7, "x": 8})
         assert "id" in dict(strict.parse(line).properties)
         assert len(warnings) == warned
 
@@ -499,15 +499,15 @@ def test_an_object_at_the_limit_and_one_past() -> None:
     names = [f"p{number}" for number in range(16)]
     properties = {name: {"type": "string"} for name in names}
     record = dict.fromkeys(names, "x" * 25_400)
-    room = limits.MAX_OBJECT_BYTES - len(compiled(properties).object_line(record))
+    room = limits.MAX_OBJECT_BYTES - len(compiled(properties).map_record(record))
     record["p0"] += "\0" * 5
     record["p1"] += "x" * (room - 5 * len(r"\u0000"))
     mapping = compiled({**properties, "k": {}})
-    line = mapping.object_line(record)
+    line = mapping.map_record(record)
     assert len(line) == limits.MAX_OBJECT_BYTES
     assert strict.parse(line)
     with pytest.raises(InvalidRecordError, match="an object of 409601 bytes of JSON"):
-        mapping.object_line({**record, "p2": "x" * 25_401})
+        mapping.map_record({**record, "p2": "x" * 25_401})
 
 
 @pytest.mark.parametrize("oversized", ["reject", "truncate"])
@@ -515,9 +515,9 @@ def test_a_number_at_the_limit_and_one_past(oversized: str) -> None:
     """A number of less than 32 KB is sent whole; one of 32 KB is refused, never cut."""
     mapping = compiled({"n": {"type": "number"}}, options={"oversized_values": oversized})
     at_limit = "0." + "1" * (limits.VALUE_BYTES_LIMIT - 3)
-    assert strict.parse(mapping.object_line(read(f'{{"n":{at_limit}}}')))
+    assert strict.parse(mapping.map_record(read(f'{{"n":{at_limit}}}')))
     with pytest.raises(InvalidRecordError, match="'n': a value of 32768 bytes"):
-        mapping.object_line(read(f'{{"n":{at_limit}1}}'))
+        mapping.map_record(read(f'{{"n":{at_limit}1}}'))
 
 
 @given(st.text("xé€😀", min_size=1, max_size=4), st.integers(0, 3))
@@ -525,7 +525,7 @@ def test_a_text_is_cut_at_a_whole_character(end: str, less: int) -> None:
     """What is left is the beginning of the text, below 32 KB by less than a character."""
     text = "x" * (limits.VALUE_BYTES_LIMIT - less) + end
     mapping = compiled({"s": {"type": "string"}}, options={"oversized_values": "truncate"})
-    left = json.loads(mapping.object_line({"s": text}))["properties"]["s"]
+    left = json.loads(mapping.map_record({"s": text}))["properties"]["s"]
     assert text.startswith(left)
     size = len(text.encode())
     if size < limits.VALUE_BYTES_LIMIT:
@@ -541,7 +541,7 @@ def test_each_warning_comes_once_per_property() -> None:
     for _ in range(3):
         for name in ("a", "b"):
             for value in (math.nan, "x" * 513, "x" * limits.VALUE_BYTES_LIMIT, [math.inf]):
-                mapping.object_line({name: value})
+                mapping.map_record({name: value})
     assert len(warnings) == len(set(warnings)) == 6
 
 
@@ -549,7 +549,7 @@ def test_a_reason_names_stream_id_and_property_but_no_value() -> None:
     """All that a user needs to find the record, and nothing of what it says."""
     mapping = compiled({"a": {"properties": {"b": {"type": "string"}}}}, keys=["k"])
     with pytest.raises(InvalidRecordError) as raised:
-        mapping.object_line({"k": 5, "a": {"b": "s3cret" * 9999}})
+        mapping.map_record({"k": 5, "a": {"b": "s3cret" * 9999}})
     assert str(raised.value) == (
         "Invalid record: stream 's', object '5', property 'a.b': a value of 59994 bytes; Segment "
         "takes less than 32768"
@@ -572,7 +572,7 @@ def test_half_a_surrogate_is_an_invalid_record(where: str) -> None:
         "array key": (f'{{"k":[{half}]}}', ["k"]),
     }[where]
     with pytest.raises(InvalidRecordError, match=r"surrogate|no letter or digit") as raised:
-        compiled({}, keys=keys).object_line(read(text))
+        compiled({}, keys=keys).map_record(read(text))
     assert str(raised.value).encode()
 
 
@@ -580,7 +580,7 @@ def test_deep_nesting_ends_no_run() -> None:
     """What can be read can be sent, or is an invalid record."""
     deep = read('{"k":1,"a":' + "[" * 950 + "NaN" + "]" * 950 + "}")
     try:
-        assert strict.parse(compiled({}, keys=["k"]).object_line(deep))
+        assert strict.parse(compiled({}, keys=["k"]).map_record(deep))
     except InvalidRecordError as refused:
         assert "nested too deeply" in str(refused)  # noqa: PT017 - either is right
 
@@ -589,8 +589,8 @@ def test_an_undeclared_property_keeps_its_name_for_the_run() -> None:
     """What comes later gives way, whatever it is called."""
     warnings: list[str] = []
     mapping = compiled({"b": {}}, warnings=warnings)
-    first = digits(mapping.object_line({"A": 1}))["properties"]
-    second = digits(mapping.object_line({"a": 2, "A": 1, "B": 3}))["properties"]
+    first = digits(mapping.map_record({"A": 1}))["properties"]
+    second = digits(mapping.map_record({"a": 2, "A": 1, "B": 3}))["properties"]
     assert first == {"a": "1"}
     assert second == {"a_2": "2", "a": "1", "b_2": "3"}
     (warning,) = warnings

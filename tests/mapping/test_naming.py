@@ -138,7 +138,7 @@ def test_illegal_collections(name: str) -> None:
 def test_a_changed_collection_is_told_once() -> None:
     """A name beyond snake case is told at its first use, a snake-cased one never."""
     told: list[str] = []
-    collections = CollectionResolver({}, pluralize=False, tell=told.append)
+    collections = CollectionResolver({}, pluralize=False, log=told.append)
     for stream in ("events_2024", "userEvents", "events_2024"):
         collections.resolve(stream)
     assert told == ["Stream 'events_2024' goes to the collection events_two_zero_two_four."]
@@ -146,7 +146,7 @@ def test_a_changed_collection_is_told_once() -> None:
 
 def test_streams_that_meet_are_refused() -> None:
     """The message names both streams and the way out; the first one goes on."""
-    collections = CollectionResolver({"c": "a_b"}, pluralize=False, tell=print)
+    collections = CollectionResolver({"c": "a_b"}, pluralize=False, log=print)
     assert collections.resolve("a-b") == "a_b"
     for other in ("a.b", "c"):
         with pytest.raises(UnmappableStreamError, match=f"'a-b' and '{other}' .* collection_map"):
@@ -156,7 +156,7 @@ def test_streams_that_meet_are_refused() -> None:
 
 def test_the_user_may_merge_streams() -> None:
     """The same collection for both in `collection_map` is their word; a third needs it, too."""
-    collections = CollectionResolver({"a": "x", "b": "x"}, pluralize=False, tell=print)
+    collections = CollectionResolver({"a": "x", "b": "x"}, pluralize=False, log=print)
     assert collections.resolve("a") == collections.resolve("b") == "x"
     with pytest.raises(UnmappableStreamError, match="'a' and 'x'"):
         collections.resolve("x")

@@ -174,11 +174,13 @@ def test_the_sdk_s_structured_log_has_the_metrics_as_objects(
 
 def shown(width: int) -> list[str]:
     """Return the table of two collections on a terminal of this width."""
-    tally = RunStats()
-    tally.add(SessionReport("public_playlist_track", "s", ("p",), 1500, 2_000_000, 3000, 0.5))
-    tally.add(SessionReport("users", "t", ("q",), 1, 100, 10, 0.5))
+    stats = RunStats()
+    stats.add_session(
+        SessionReport("public_playlist_track", "s", ("p",), 1500, 2_000_000, 3000, 0.5)
+    )
+    stats.add_session(SessionReport("users", "t", ("q",), 1, 100, 10, 0.5))
     console = Console(file=io.StringIO(), width=width)
-    print_summary(tally.totals({}), console, seconds=0.5)
+    print_summary(stats.get_collections({}), console, seconds=0.5)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue().splitlines()
 
@@ -204,12 +206,12 @@ def test_the_table_stays_readable_on_a_terminal_of_80_columns() -> None:
 
 def test_what_is_outstanding_was_read() -> None:
     """Read is what was sent, rejected, or is not delivered; a collection may have one alone."""
-    tally = RunStats()
-    tally.add(SessionReport("a", "s", ("p",), 3, 300, 30, 0.5))
-    tally.add(SessionReport("a", "t", ("q",), 1, 100, 10, 0.5))
-    tally.reject("B", "b")
-    totals = tally.totals({"a": 2, "c": 4})
+    stats = RunStats()
+    stats.add_session(SessionReport("a", "s", ("p",), 3, 300, 30, 0.5))
+    stats.add_session(SessionReport("a", "t", ("q",), 1, 100, 10, 0.5))
+    stats.count_rejected("B", "b")
+    totals = stats.get_collections({"a": 2, "c": 4})
     assert {name: total.read for name, total in totals.items()} == {"a": 6, "b": 1, "c": 4}
     assert (totals["a"].sent, totals["a"].sessions, totals["a"].rate) == (4, 2, 4)
     assert (totals["c"].sent, totals["c"].rate) == (0, 0)
-    assert (tally.sent, tally.rejected, tally.read) == (4, 1, 0)
+    assert (stats.objects_sent, stats.records_rejected, stats.records_read) == (4, 1, 0)

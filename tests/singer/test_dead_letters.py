@@ -61,7 +61,7 @@ def test_a_record_comes_back_as_it_came(path: Path) -> None:
     """The file has the SCHEMA, and the RECORD's bytes with one more member that says why."""
     letters = DeadLetterFile(path)
     before = datetime.datetime.now(tz=datetime.timezone.utc).replace(microsecond=0)
-    letters.write(SCHEMA, RECORD, error())
+    letters.append_record(SCHEMA, RECORD, error())
     letters.close()
     schema, record = path.read_bytes().splitlines(keepends=True)
     assert schema == SCHEMA
@@ -79,8 +79,8 @@ def test_a_record_comes_back_as_it_came(path: Path) -> None:
 def test_line_ends(path: Path, end: bytes) -> None:
     """However a line ended, or if it did not, it is a line of its own here."""
     letters = DeadLetterFile(path)
-    letters.write(SCHEMA.strip() + end, RECORD.strip() + end, error())
-    letters.write(SCHEMA.strip() + end, RECORD.strip() + end, error())
+    letters.append_record(SCHEMA.strip() + end, RECORD.strip() + end, error())
+    letters.append_record(SCHEMA.strip() + end, RECORD.strip() + end, error())
     letters.close()
     assert [message["type"] for message in replayed(path)] == ["SCHEMA", "RECORD", "RECORD"]
 
@@ -99,7 +99,7 @@ def test_a_schema_is_written_once_until_it_changes(path: Path) -> None:
         (SCHEMA, "users"),
         (orders, "orders"),
     ]:
-        letters.write(schema, RECORD.replace(b"users", stream.encode()), error(stream))
+        letters.append_record(schema, RECORD.replace(b"users", stream.encode()), error(stream))
     letters.close()
     short = "".join(message["type"][0] for message in replayed(path))
     assert short == "SRRSRRSRRSRR"
@@ -109,7 +109,7 @@ def test_a_second_run_appends(path: Path) -> None:
     """What an earlier run rejected stays; the new run says its SCHEMA again."""
     for _ in range(2):
         letters = DeadLetterFile(path)
-        letters.write(SCHEMA, RECORD, error())
+        letters.append_record(SCHEMA, RECORD, error())
         letters.close()
     assert [message["type"] for message in replayed(path)] == ["SCHEMA", "RECORD"] * 2
 
@@ -118,7 +118,7 @@ def test_after_a_run_that_died_in_a_line(path: Path) -> None:
     """Half a line of an earlier run spoils no line of this one."""
     path.write_bytes(SCHEMA + RECORD[:20])
     letters = DeadLetterFile(path)
-    letters.write(SCHEMA, RECORD, error())
+    letters.append_record(SCHEMA, RECORD, error())
     letters.close()
     lines = path.read_bytes().splitlines()
     assert lines[:3] == [SCHEMA.strip(), RECORD[:20], SCHEMA.strip()]
@@ -128,10 +128,10 @@ def test_after_a_run_that_died_in_a_line(path: Path) -> None:
 def test_flush_has_it_on_disk(path: Path) -> None:
     """After a flush the file has the record, though nobody closed it."""
     letters = DeadLetterFile(path)
-    letters.write(SCHEMA, RECORD, error())
+    letters.append_record(SCHEMA, RECORD, error())
     letters.flush()
     assert [message["type"] for message in replayed(path)] == ["SCHEMA", "RECORD"]
-    letters.write(SCHEMA, RECORD, error())
+    letters.append_record(SCHEMA, RECORD, error())
     letters.flush()
     assert len(replayed(path)) == 3
     letters.close()
@@ -140,10 +140,10 @@ def test_flush_has_it_on_disk(path: Path) -> None:
 def test_what_is_closed_opens_again(path: Path) -> None:
     """Close may come twice, and a record after it is appended."""
     letters = DeadLetterFile(path)
-    letters.write(SCHEMA, RECORD, error())
+    letters.append_record(SCHEMA, RECORD, error())
     letters.close()
     letters.close()
-    letters.write(SCHEMA, RECORD, error())
+    letters.append_record(SCHEMA, RECORD, error())
     letters.close()
     assert [message["type"] for message in replayed(path)] == ["SCHEMA", "RECORD", "RECORD"]
 
@@ -151,7 +151,7 @@ def test_what_is_closed_opens_again(path: Path) -> None:
 def test_the_file_is_private(path: Path) -> None:
     """Rejected records are personal data: nobody else may read a file that we make."""
     letters = DeadLetterFile(path)
-    letters.write(SCHEMA, RECORD, error())
+    letters.append_record(SCHEMA, RECORD, error())
     letters.close()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
@@ -162,7 +162,7 @@ def test_a_replay_has_one_reason(path: Path) -> None:
     for reason in ("first", "second", "third"):
         path.unlink(missing_ok=True)
         letters = DeadLetterFile(path)
-        letters.write(SCHEMA, line, InvalidRecordError("users", reason))
+        letters.append_record(SCHEMA, line, InvalidRecordError("users", reason))
         letters.close()
         line = path.read_bytes().splitlines(keepends=True)[1]
         assert line.count(b'"rejected"') == 1
@@ -187,7 +187,7 @@ def test_a_record_that_looks_like_ours(
     message = {"type": "RECORD", "stream": "users", "record": record}
     line = json.dumps(message, separators=separators).encode()
     letters = DeadLetterFile(path)
-    letters.write(SCHEMA, line + b"\n", error())
+    letters.append_record(SCHEMA, line + b"\n", error())
     letters.close()
     written = path.read_bytes().splitlines()[1]
     assert written.startswith(line[:-1])
@@ -205,7 +205,7 @@ def test_any_record_comes_back(record: dict[str, Any], reason: str, field: str |
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "rejects.singer")
         letters = DeadLetterFile(path)
-        letters.write(SCHEMA, line, InvalidRecordError("users", reason, field=field))
+        letters.append_record(SCHEMA, line, InvalidRecordError("users", reason, field=field))
         letters.close()
         _, message = replayed(path)
     assert message["record"] == record
@@ -218,7 +218,9 @@ def test_threads(path: Path) -> None:
     letters = DeadLetterFile(path)
 
     def work(number: int) -> None:
-        letters.write(SCHEMA, b'{"type":"RECORD","stream":"users","n":%d}' % number, error())
+        letters.append_record(
+            SCHEMA, b'{"type":"RECORD","stream":"users","n":%d}' % number, error()
+        )
         letters.flush()
 
     with ThreadPoolExecutor(8) as pool:
@@ -238,7 +240,7 @@ def test_a_file_that_cannot_be_opened(tmp_path: Path, where: str, cause: str) ->
     """A file that cannot be made is named, with the cause."""
     letters = DeadLetterFile(tmp_path / where)
     with pytest.raises(SpoolError, match=f"Cannot write {tmp_path}.*: {cause}"):
-        letters.write(SCHEMA, RECORD, error())
+        letters.append_record(SCHEMA, RECORD, error())
     letters.close()
 
 
@@ -248,7 +250,7 @@ def test_a_disk_that_is_full(tmp_path: Path) -> None:
     link = tmp_path / "rejects.singer"
     link.symlink_to("/dev/full")
     letters = DeadLetterFile(link)
-    letters.write(SCHEMA, RECORD, error())
+    letters.append_record(SCHEMA, RECORD, error())
     for _ in range(2):
         with pytest.raises(SpoolError, match=r"rejects\.singer: No space left on device"):
             letters.flush()
@@ -265,7 +267,7 @@ def test_a_file_that_may_not_grow(path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
-        letters.write(SCHEMA, RECORD, error())
+        letters.append_record(SCHEMA, RECORD, error())
         for _ in range(2):
             with pytest.raises(SpoolError, match=r"File too large"):
                 letters.flush()
@@ -287,7 +289,7 @@ def test_what_is_no_disk(tmp_path: Path, device: str) -> None:
         reading = threading.Thread(target=lambda: got.append(path.read_bytes()))
         reading.start()
     letters = DeadLetterFile(path)
-    letters.write(SCHEMA, RECORD, error())
+    letters.append_record(SCHEMA, RECORD, error())
     letters.flush()
     letters.close()
     if device == "a pipe":
