@@ -1,4 +1,8 @@
-"""Fixtures of all tests: a running sandbox, the real command line, a clean environment."""
+"""Shared by all tests: a running sandbox, the real command line, a clean environment.
+
+Hypothesis takes its settings from the profile below: no test depends on how fast the machine is. A
+test that needs other settings names only those that differ.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import os
 import subprocess
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 
 from target_segment_objects.sandbox.server import Sandbox
@@ -17,6 +22,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support import RunTarget
+
+hypothesis.settings.register_profile(
+    "project", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("project")
 
 
 @pytest.fixture
