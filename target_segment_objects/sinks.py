@@ -91,7 +91,7 @@ class SegmentObjectsSink(RecordSink):
                 collection=self._mapper.collection,
                 schema=self.schema,
                 key_properties=self.key_properties,
-                sent=self._mapper.properties,
+                properties=self._mapper.properties,
                 send_nulls=self._sends_nulls,
                 warned_long_paths=self._told_long,
             )

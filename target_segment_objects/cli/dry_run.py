@@ -266,7 +266,7 @@ def without_key(config: dict[str, Any]) -> dict[str, Any]:
 def _id_rule(key_properties: tuple[str, ...]) -> str:
     if not key_properties:
         return "a digest of the record, which has no key properties"
-    names = " and ".join(naming.label((key,)) for key in key_properties)
+    names = " and ".join(naming.format_path((key,)) for key in key_properties)
     return names if len(key_properties) == 1 else f"{names}, joined by _"
 
 
@@ -276,11 +276,11 @@ def _properties(
     """Yield a line for each property: its name, its type, and what is remarkable."""
     rows = []
     for name, one in sent.items():
-        label = naming.label(one.path)
+        label = naming.format_path(one.path)
         remarks = [] if label == name else [f"from {label}"]
         if name not in columns:
             remarks.append("never has a value")
-        rows.append((name, _type(one.kind, columns.get(name)), ", ".join(remarks)))
+        rows.append((name, _type(one.type, columns.get(name)), ", ".join(remarks)))
     for name, seen in columns.items():
         if name not in sent and name not in others:
             rows.append((name, _type(None, seen), "not in the schema"))
@@ -298,7 +298,11 @@ def _type(kind: PropertyType | None, seen: type | None) -> str:
         return _TYPES[seen]
     if seen is None and kind is not None:
         return kind.value
-    return PropertyType.TIME.value if kind is PropertyType.TIME else PropertyType.TEXT.value
+    return (
+        PropertyType.TIMESTAMP.value
+        if kind is PropertyType.TIMESTAMP
+        else PropertyType.STRING.value
+    )
 
 
 def _listed(heading: str, lines: list[str]) -> Iterator[str]:

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from target_segment_objects.mapping.mapper import PropertyMapping
+    from target_segment_objects.mapping.naming import PropertyPath
 
-    Path = tuple[str, ...]
     Schema = dict[str, Any]
 
 FastPath: TypeAlias = Callable[[bytes], "bytes | None"]
@@ -85,7 +85,7 @@ class _Fields:
     """The flattened fields of a record, in the schema's order; lists hold positions among them."""
 
     def __init__(self) -> None:
-        self.paths: list[Path] = []
+        self.paths: list[PropertyPath] = []
         self.numbers: list[tuple[int, bool]] = []  # and whether it may be null
         self.times: list[int] = []
         self.texts: list[tuple[int, _Matcher, int]] = []  # and the characters it may have
@@ -97,9 +97,9 @@ def compile_fast_path(  # noqa: C901 - the hot path stands in one piece: a call 
     collection: str,
     schema: Schema,
     key_properties: Sequence[str],
-    sent: Sequence[PropertyMapping],
+    properties: Sequence[PropertyMapping],
     send_nulls: bool,
-    warned_long_paths: frozenset[Path],
+    warned_long_paths: frozenset[PropertyPath],
 ) -> FastPath:
     """Make the fast way of a stream.
 
@@ -108,7 +108,7 @@ def compile_fast_path(  # noqa: C901 - the hot path stands in one piece: a call 
         collection: The collection of its objects.
         schema: Its JSON schema.
         key_properties: The names that make the id.
-        sent: Its leaves, in the order in which they are sent, which is the schema's.
+        properties: Its declared properties, in the order of the schema.
         send_nulls: Whether nulls are sent.
         warned_long_paths: Paths whose texts exceed what a warehouse keeps, already warned of.
 
@@ -116,9 +116,9 @@ def compile_fast_path(  # noqa: C901 - the hot path stands in one piece: a call 
         UnsupportedSchemaError: The slow way alone knows this schema.
     """
     fields = _Fields()
-    kinds = {one.path: one.kind for one in sent}
+    kinds = {one.path: one.type for one in properties}
     record_type, nested = _struct(schema, (), kinds, warned_long_paths, fields)
-    if fields.paths != [one.path for one in sent]:
+    if fields.paths != [one.path for one in properties]:
         raise UnsupportedSchemaError("its leaves are not those that are sent")
     keys = [_key_position(key, fields.paths, kinds) for key in key_properties]
     if not keys:
@@ -129,15 +129,15 @@ def compile_fast_path(  # noqa: C901 - the hot path stands in one piece: a call 
         gc=False,
     )
     decode: Callable[[bytes], Any] = msgspec.json.Decoder(message_type, float_hook=Decimal).decode
-    properties = msgspec.defstruct(
+    properties_type = msgspec.defstruct(
         "Properties",
-        [(f"f{at}", Any, UNSET if send_nulls else None) for at in range(len(sent))],
-        rename={f"f{at}": one.name for at, one in enumerate(sent)},
+        [(f"f{at}", Any, UNSET if send_nulls else None) for at in range(len(properties))],
+        rename={f"f{at}": one.name for at, one in enumerate(properties)},
         omit_defaults=not send_nulls,
         gc=False,
     )
     line_of = msgspec.defstruct(
-        "Line", [("id", str), ("collection", str), ("properties", properties)], gc=False
+        "Line", [("id", str), ("collection", str), ("properties", properties_type)], gc=False
     )
     numbers, times, texts = fields.numbers, fields.times, fields.texts
     pick: Callable[[Any], Any] = itemgetter(*(at for at, _ in numbers)) if numbers else tuple
@@ -175,7 +175,7 @@ def compile_fast_path(  # noqa: C901 - the hot path stands in one piece: a call 
                 values[at] = to_timestamp(value)
         if texts and not _write_texts(values, texts):
             return None
-        encoded = encode(line_of(object_id, collection, properties(*values)))
+        encoded = encode(line_of(object_id, collection, properties_type(*values)))
         # A value that is too large makes a line that is at least as large.
         return encoded if len(encoded) < longest else None
 
@@ -253,9 +253,11 @@ def _write_texts(values: list[Any], texts: list[tuple[int, _Matcher, int]]) -> b
     return True
 
 
-def _key_position(key: str, paths: list[Path], kinds: Mapping[Path, PropertyType]) -> int:
+def _key_position(
+    key: str, paths: list[PropertyPath], kinds: Mapping[PropertyPath, PropertyType]
+) -> int:
     path = (key,)
-    if kinds.get(path) not in {PropertyType.INTEGER, PropertyType.TEXT, PropertyType.TIME}:
+    if kinds.get(path) not in {PropertyType.INTEGER, PropertyType.STRING, PropertyType.TIMESTAMP}:
         msg = f"its key '{key}' is no text and no integer"
         raise UnsupportedSchemaError(msg)
     return paths.index(path)
@@ -266,9 +268,9 @@ def _key_position(key: str, paths: list[Path], kinds: Mapping[Path, PropertyType
 
 def _struct(
     schema: Schema,
-    path: Path,
-    kinds: Mapping[Path, PropertyType],
-    warned_long_paths: frozenset[Path],
+    path: PropertyPath,
+    kinds: Mapping[PropertyPath, PropertyType],
+    warned_long_paths: frozenset[PropertyPath],
     fields: _Fields,
 ) -> tuple[type[msgspec.Struct], _Nested]:
     """Make the type of an object with declared properties, and note its leaves."""
@@ -300,9 +302,9 @@ def _struct(
 
 def _object(
     declared: Any,  # noqa: ANN401 - whatever a SCHEMA holds
-    path: Path,
-    kinds: Mapping[Path, PropertyType],
-    warned_long_paths: frozenset[Path],
+    path: PropertyPath,
+    kinds: Mapping[PropertyPath, PropertyType],
+    warned_long_paths: frozenset[PropertyPath],
     fields: _Fields,
 ) -> tuple[Any, Any, _Nested]:
     schema = _simplified(declared)
@@ -315,9 +317,9 @@ def _object(
 
 def _leaf(
     schema: Schema,
-    path: Path,
+    path: PropertyPath,
     kind: PropertyType,
-    warned_long_paths: frozenset[Path],
+    warned_long_paths: frozenset[PropertyPath],
     fields: _Fields,
 ) -> tuple[Any, Any]:
     """Return a leaf's type and what stands for its absence, and note what is to be done to it."""
@@ -335,11 +337,11 @@ def _leaf(
     elif kind is PropertyType.BOOLEAN:
         _refuse_unknown(schema)
         field_type = bool
-    elif kind is PropertyType.TEXT and "enum" in schema:
+    elif kind is PropertyType.STRING and "enum" in schema:
         field_type, types = _choice(schema, only)
     elif only == {"string"}:
         field_type = _string(schema, longest)
-        if kind is PropertyType.TIME:
+        if kind is PropertyType.TIMESTAMP:
             fields.times.append(at)
     else:
         fields.texts.append(

@@ -29,7 +29,7 @@ from target_segment_objects.exceptions import (
     UnmappableStreamError,
 )
 from target_segment_objects.mapping import naming
-from target_segment_objects.mapping.schema import PropertyType, leaves
+from target_segment_objects.mapping.schema import PropertyType, read_property_types
 from target_segment_objects.mapping.values import (
     CONVERTERS,
     ENCODER,
@@ -42,9 +42,9 @@ from target_segment_objects.mapping.values import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from target_segment_objects.mapping.naming import PropertyPath
     from target_segment_objects.mapping.values import Scalar
 
-    Path = tuple[str, ...]
     Record = dict[str, Any]
 
 _MAY_NOT_FIT: Final = (
@@ -73,12 +73,12 @@ class PropertyMapping:
     Attributes:
         path: The names from the record down to it.
         name: The property's name.
-        kind: How its values are written.
+        type: How its values are written.
     """
 
-    path: Path
+    path: PropertyPath
     name: str
-    kind: PropertyType
+    type: PropertyType
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,20 +86,20 @@ class _Leaf:
     """A property as it is sent, with what writes its values."""
 
     name: str
-    path: Path
+    path: PropertyPath
     convert: Callable[[Any], Scalar]
 
     @property
     def label(self) -> str:
         """The property as the tap's user knows it."""
-        return naming.label(self.path)
+        return naming.format_path(self.path)
 
 
 @dataclass(frozen=True, slots=True)
 class _Branch:
     """An object with declared properties; the record itself is the first."""
 
-    path: Path
+    path: PropertyPath
     children: dict[str, _Leaf | _Branch]
 
     def leaves(self) -> Iterator[_Leaf]:
@@ -152,10 +152,10 @@ class RecordMapper:
         self._warned: set[tuple[str, str]] = set()
         self._taken: set[str] = set()
         self.properties: list[PropertyMapping] = []
-        self.warned_long_paths: frozenset[Path] = frozenset()
+        self.warned_long_paths: frozenset[PropertyPath] = frozenset()
         self._root = _Branch((), {})
-        self._branches: dict[Path, _Branch] = {}
-        self._undeclared: dict[Path, _Leaf] = {}
+        self._branches: dict[PropertyPath, _Branch] = {}
+        self._undeclared: dict[PropertyPath, _Leaf] = {}
         self._compile(schema)
 
     def map_record(self, record: Record) -> bytes:
@@ -183,19 +183,19 @@ class RecordMapper:
     # Names
 
     def _compile(self, schema: dict[str, Any]) -> None:
-        kinds = {leaf.path: leaf.kind for leaf in leaves(schema)}
-        for path in kinds:
+        types = read_property_types(schema)
+        for path in types:
             if not naming.to_path_name(path):
                 msg = (
-                    f"Stream '{self.stream}': the property '{naming.label(path)}' has no letter or "
-                    "digit in its name, so Segment has no name for it. Rename or drop it with "
-                    "stream_maps."
+                    f"Stream '{self.stream}': the property '{naming.format_path(path)}' has no "
+                    "letter or digit in its name, so Segment has no name for it. Rename or drop it "
+                    "with stream_maps."
                 )
                 raise UnmappableStreamError(msg)
-        names = naming.assign_unique_names(kinds)
-        for path, kind in kinds.items():
-            self._plant(_Leaf(names[path], path, CONVERTERS[kind]))
-            self.properties.append(PropertyMapping(path, names[path], kind))
+        names = naming.assign_unique_names(types)
+        for path, property_type in types.items():
+            self._plant(_Leaf(names[path], path, CONVERTERS[property_type]))
+            self.properties.append(PropertyMapping(path, names[path], property_type))
         self._tell_renamed(names)
         self._tell_shadowed(names)
 
@@ -211,9 +211,9 @@ class RecordMapper:
         branch.children[leaf.path[-1]] = leaf
         self._taken.add(leaf.name)
 
-    def _tell_renamed(self, names: dict[Path, str]) -> None:
+    def _tell_renamed(self, names: dict[PropertyPath, str]) -> None:
         renamed = [
-            f"'{naming.label(path)}' is sent as {name}"
+            f"'{naming.format_path(path)}' is sent as {name}"
             for path, name in names.items()
             if name != naming.to_path_name(path)
         ]
@@ -225,10 +225,10 @@ class RecordMapper:
                 f"{', '.join(renamed)}.",
             )
 
-    def _tell_shadowed(self, names: dict[Path, str]) -> None:
+    def _tell_shadowed(self, names: dict[PropertyPath, str]) -> None:
         for path, name in names.items():
             if name == "id" and (path,) != tuple((key,) for key in self._key_properties):
-                label = naming.label(path)
+                label = naming.format_path(path)
                 self._tell(
                     "shadowed",
                     "",
@@ -247,7 +247,7 @@ class RecordMapper:
     def _properties(self, record: Record) -> dict[str, Scalar]:
         """Return what is sent of a record, in an order that is not that of the record's keys."""
         collected: dict[str, Scalar] = {}
-        undeclared: dict[Path, object] = {}
+        undeclared: dict[PropertyPath, object] = {}
         self._collect(self._root, record, collected, undeclared)
         properties = {
             one.name: collected[one.name] for one in self.properties if one.name in collected
@@ -264,7 +264,7 @@ class RecordMapper:
         branch: _Branch,
         record: Record,
         properties: dict[str, Scalar],
-        undeclared: dict[Path, object],
+        undeclared: dict[PropertyPath, object],
     ) -> None:
         """Put a record's declared leaves into its properties, and set the rest aside."""
         for key, value in record.items():
@@ -280,15 +280,15 @@ class RecordMapper:
             else:
                 self._collect(child, value, properties, undeclared)
 
-    def _name_undeclared(self, paths: Iterable[Path]) -> None:
+    def _name_undeclared(self, paths: Iterable[PropertyPath]) -> None:
         """Name what the schema does not declare, each path once for the rest of the run."""
         unnamed = [path for path in paths if path not in self._undeclared]
         for path in unnamed:
             if not naming.to_path_name(path):
-                raise _ValueRefused(naming.label(path), "its name has no letter or digit")
+                raise _ValueRefused(naming.format_path(path), "its name has no letter or digit")
         names = naming.assign_unique_names(sorted(unnamed), self._taken)
         for path, name in names.items():
-            self._undeclared[path] = _Leaf(name, path, CONVERTERS[PropertyType.TEXT])
+            self._undeclared[path] = _Leaf(name, path, CONVERTERS[PropertyType.STRING])
             self._taken.add(name)
         self._tell_renamed(names)
         self._tell_shadowed(names)
@@ -386,7 +386,7 @@ class RecordMapper:
         else:
             return self._id_text(key, value)
         raise MissingKeyError(
-            self.stream, f"the key property is {what}", field=naming.label((key,))
+            self.stream, f"the key property is {what}", field=naming.format_path((key,))
         )
 
     def _id_text(self, key: str, value: object) -> str:
@@ -395,7 +395,7 @@ class RecordMapper:
             if not text.isascii():
                 text.encode()
         except _UNWRITABLE as error:
-            raise _refusal(naming.label((key,)), error) from None
+            raise _refusal(naming.format_path((key,)), error) from None
         return text
 
     def _digest_id(self, record: Record) -> str:
@@ -404,7 +404,7 @@ class RecordMapper:
             return hashlib.sha256(to_canonical_json(row)).hexdigest()
         except _UNWRITABLE as error:
             at_fault = [key for key, value in row.items() if not _can_be_written({key: value})]
-            raise _refusal(naming.label(at_fault[:1]) or None, error) from None
+            raise _refusal(naming.format_path(at_fault[:1]) or None, error) from None
 
     def _encode(self, object_id: str, properties: dict[str, Scalar]) -> bytes:
         if not properties:

@@ -4,7 +4,7 @@
    run of capitals and digits followed by a run of small letters and digits; everything else
    separates words; words are lowercased and joined by one underscore.
 
-   >>> [snake_case(name) for name in ("sampleText", "CStringRef", "THE5r", "FOO:BAR$BAZ")]
+   >>> [to_snake_case(name) for name in ("sampleText", "CStringRef", "THE5r", "FOO:BAR$BAZ")]
    ['sample_text', 'cstring_ref', 'the5r', 'foo_bar_baz']
 
    A warehouse applies the same to what it gets, so our names are fixed points of it.
@@ -40,7 +40,7 @@ import hashlib
 import re
 import string
 import unicodedata
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import anyascii
 import inflection
@@ -51,7 +51,8 @@ from target_segment_objects.exceptions import UnmappableStreamError
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Mapping
 
-    Path = tuple[str, ...]
+PropertyPath: TypeAlias = "tuple[str, ...]"
+"""The names from the record down to a property: one for each level of nesting."""
 
 _WORD: Final = re.compile(r"[A-Z0-9]+[a-z0-9]*|[a-z0-9]+")
 _COLLECTION: Final = re.compile(r"[a-z]+(?:_[a-z]+)*")  # a warehouse folds __ to _
@@ -66,12 +67,12 @@ _DIGITS: Final = {
 _DIGEST_LETTERS: Final = 10  # 26 ** 10 names: two of a warehouse's long ones do not meet
 
 
-def snake_case(text: str) -> str:
+def to_snake_case(text: str) -> str:
     """Return Segment's snake case of a text; empty when it has no ASCII letter or digit."""
     return "_".join(_WORD.findall(text)).lower()
 
 
-def label(path: Iterable[str]) -> str:
+def format_path(path: Iterable[str]) -> str:
     """Return a path as messages have it: whole, and possible to write wherever they go."""
     return ".".join(path).encode(errors="backslashreplace").decode()
 
@@ -79,19 +80,21 @@ def label(path: Iterable[str]) -> str:
 def to_property_name(text: str) -> str:
     """Return the name of one property, or of one level of a path; empty when there is none."""
     if text.isascii():
-        return snake_case(text)
+        return to_snake_case(text)
     decomposed = unicodedata.normalize("NFKD", text)
     unaccented = "".join(char for char in decomposed if not unicodedata.combining(char))
-    return snake_case(unaccented) or snake_case(anyascii.anyascii(text))
+    return to_snake_case(unaccented) or to_snake_case(anyascii.anyascii(text))
 
 
-def to_path_name(path: Path) -> str:
+def to_path_name(path: PropertyPath) -> str:
     """Return the name of a path through nested objects; empty when a level of it has none."""
     levels = [to_property_name(level) for level in path]
     return "_".join(levels) if all(levels) else ""
 
 
-def assign_unique_names(paths: Iterable[Path], taken: Container[str] = ()) -> dict[Path, str]:
+def assign_unique_names(
+    paths: Iterable[PropertyPath], taken: Container[str] = ()
+) -> dict[PropertyPath, str]:
     """Give each path a name of its own.
 
     Args:
@@ -105,7 +108,7 @@ def assign_unique_names(paths: Iterable[Path], taken: Container[str] = ()) -> di
     # A path that is its own name comes first, the fewest levels before the rest; sorting is
     # stable, so that the schema's order decides among equals.
     ranked = sorted(wanted, key=lambda path: ("_".join(path) != wanted[path], len(path)))
-    names: dict[Path, str] = {}
+    names: dict[PropertyPath, str] = {}
     given: set[str] = set()
     for path in ranked:
         if wanted[path] not in given and wanted[path] not in taken:
@@ -193,7 +196,7 @@ class CollectionResolver:
             raise UnmappableStreamError(msg)
         if collection not in self._streams and collection not in (
             self._given.get(stream),
-            snake_case(stream),
+            to_snake_case(stream),
         ):
             self._log(f"Stream '{stream}' goes to the collection {collection}.")
         first = self._streams.setdefault(collection, stream)

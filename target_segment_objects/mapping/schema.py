@@ -15,7 +15,8 @@ from urllib.parse import unquote
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    Path = tuple[str, ...]
+    from target_segment_objects.mapping.naming import PropertyPath
+
     JsonSchema = Mapping[str, Any]
 
 _ANY_TYPE: Final = frozenset({"array", "boolean", "integer", "null", "number", "object", "string"})
@@ -37,28 +38,15 @@ _TYPES_OF_VALUES: Final[dict[type, frozenset[str]]] = {
 class PropertyType(enum.Enum):
     """How a property's values are written."""
 
-    TEXT = "text"
+    STRING = "string"
     """Strings as they are; everything else (arrays, free-form objects, mixtures) as JSON text."""
 
-    TIME = "time"
+    TIMESTAMP = "timestamp"
     """A string that is an ISO 8601 date or date and time."""
 
     INTEGER = "integer"
     NUMBER = "number"
     BOOLEAN = "boolean"
-
-
-@dataclass(frozen=True, slots=True)
-class Leaf:
-    """A property that is no object with declared properties of its own.
-
-    Attributes:
-        path: The names from the record down to it.
-        kind: How its values are written.
-    """
-
-    path: Path
-    kind: PropertyType
 
 
 Refs = frozenset[str]
@@ -84,7 +72,7 @@ class _Shape:
         return bool(self.properties) and self.types <= _OBJECT_TYPES
 
     @property
-    def kind(self) -> PropertyType:
+    def type(self) -> PropertyType:
         types = self.types - {"null"}
         if types == {"boolean"}:
             return PropertyType.BOOLEAN
@@ -93,19 +81,22 @@ class _Shape:
         if types and types <= _NUMBER_TYPES:
             return PropertyType.NUMBER
         if types == {"string"} and self.formats & _TIME_FORMATS:
-            return PropertyType.TIME
-        return PropertyType.TEXT
+            return PropertyType.TIMESTAMP
+        return PropertyType.STRING
 
 
-def leaves(schema: JsonSchema) -> Iterator[Leaf]:
-    """Yield a stream's leaves in the schema's order.
+def read_property_types(schema: JsonSchema) -> dict[PropertyPath, PropertyType]:
+    """Return the type of each declared property that is sent, in the schema's order.
 
     Args:
         schema: The stream's JSON schema, as its SCHEMA message holds it. Local `$ref`s are
             followed; `allOf`, `anyOf` and `oneOf` count with all their variants.
+
+    Returns:
+        Path to type. An object with declared properties is not in it, but its properties are.
     """
     reader = _Reader(schema)
-    yield from reader.leaves(reader.shape([(schema, frozenset())]), ())
+    return dict(reader.leaves(reader.shape([(schema, frozenset())]), ()))
 
 
 class _Reader:
@@ -115,14 +106,16 @@ class _Reader:
         self._root = root
         self._endless: dict[str, bool] = {}
 
-    def leaves(self, shape: _Shape, above: Path) -> Iterator[Leaf]:
+    def leaves(
+        self, shape: _Shape, above: PropertyPath
+    ) -> Iterator[tuple[PropertyPath, PropertyType]]:
         for name, parts in shape.properties.items():
             path = (*above, name)
             below = self.shape(parts)
             if below.is_declared_object:
                 yield from self.leaves(below, path)
             else:
-                yield Leaf(path, below.kind)
+                yield path, below.type
 
     def shape(self, parts: Iterable[tuple[object, Refs]]) -> _Shape:
         """Return what all parts say together."""

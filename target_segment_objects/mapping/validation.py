@@ -135,7 +135,7 @@ class RecordValidator(BaseJSONSchemaValidator):
         return InvalidRecordError(
             self._stream,
             f"the schema asks for {asked}",
-            field=naming.label(self._declared(path)) or None,
+            field=naming.format_path(self._declared(path)) or None,
         )
 
     def _declared(self, path: Iterable[str | int]) -> Iterator[str]:

@@ -182,8 +182,8 @@ def _is_in_range(decimal: Decimal) -> bool:
 _TOO_LARGE: Final = "a number beyond the range of a 64-bit float"
 
 CONVERTERS: Final[dict[PropertyType, Callable[[Any], Scalar]]] = {
-    PropertyType.TEXT: to_text,
-    PropertyType.TIME: to_timestamp,
+    PropertyType.STRING: to_text,
+    PropertyType.TIMESTAMP: to_timestamp,
     PropertyType.INTEGER: to_integer,
     PropertyType.NUMBER: to_number,
     PropertyType.BOOLEAN: _as_it_is,

@@ -24,9 +24,9 @@ COLUMN_TYPES = {
     "BIGINT": "integer",
     "DOUBLE": "number",
     "BOOLEAN": "boolean",
-    "VARCHAR": "text",
-    "TIMESTAMP": "time",
-    "TIMESTAMP WITH TIME ZONE": "time",
+    "VARCHAR": "string",
+    "TIMESTAMP": "timestamp",
+    "TIMESTAMP WITH TIME ZONE": "timestamp",
 }
 
 
@@ -95,7 +95,7 @@ def test_the_account_of_chinook_is_what_the_sandbox_then_holds(
             columns = {
                 name: COLUMN_TYPES[kind] for name, kind in warehouse.columns(collection).items()
             }
-            assert {"id": "text", **one.columns} == {"id": "text", **columns}
+            assert {"id": "string", **one.columns} == {"id": "string", **columns}
             assert set(one.remarks.values()) == {""}
             ended = [row for row in sessions if row.collections == (collection,)]
             assert one.sessions == len(ended)
@@ -207,15 +207,15 @@ def test_what_a_stream_becomes_is_told_with_renames_types_warnings_and_reasons(
     assert told.collection == "user_events_two"
     assert told.rule == "a digest of the record, which has no key properties"
     assert told.columns == {
-        "user_id_2": "text",
+        "user_id_2": "string",
         "user_id": "integer",
-        "at": "time",
-        "home_street": "text",
-        "tags": "text",
+        "at": "timestamp",
+        "home_street": "string",
+        "tags": "string",
         "ok": "boolean",
         "score": "number",
-        "never": "text",
-        "more_of": "text",
+        "never": "string",
+        "more_of": "string",
     }
     assert told.remarks["user_id_2"] == "from userId"
     assert told.remarks["home_street"] == "from home.street"

@@ -55,7 +55,7 @@ class Both:
             collection="c",
             schema=self.schema,
             key_properties=self.keys,
-            sent=self.mapping.properties,
+            properties=self.mapping.properties,
             send_nulls=self.options.null_properties == "send",
             warned_long_paths=self.mapping.warned_long_paths,
         )

@@ -44,13 +44,13 @@ def test_the_rules_in_the_docstring_are_so() -> None:
 )
 def test_snake_case_is_segments(text: str, name: str) -> None:
     """The examples of go-snakecase come out as there."""
-    assert naming.snake_case(text) == name
+    assert naming.to_snake_case(text) == name
 
 
 @given(st.text() | st.text(string.ascii_letters + string.digits + "_- "))
 def test_snake_case_is_what_the_warehouse_does(text: str) -> None:
     """For any text our snake case is that of the sandbox, which is written from the same facts."""
-    assert naming.snake_case(text) == warehouse_name(text)
+    assert naming.to_snake_case(text) == warehouse_name(text)
 
 
 @given(NAMES | st.text(st.characters(categories=["Cs", "L", "M", "N"]), max_size=6))
@@ -78,7 +78,7 @@ def test_who_is_in_snake_case_keeps_the_name(paths: list[tuple[str, ...]]) -> No
     """A top-level property that is its own snake case is sent under its own name."""
     names = naming.assign_unique_names(paths)
     for path in paths:
-        if len(path) == 1 and naming.snake_case(path[0]) == path[0]:
+        if len(path) == 1 and naming.to_snake_case(path[0]) == path[0]:
             assert names[path] == path[0]
 
 
