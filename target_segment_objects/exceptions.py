@@ -9,6 +9,8 @@
     ├── SpoolError                 a file on this machine cannot be written or read
     ├── OutputError                STATE cannot be written to standard output
     ├── DeliveryAbortedError       delivery was told to stop before it was done
+    ├── InvalidUrlError            the API's base address is unusable, or would expose the write key
+    ├── SessionStateError          a bulk session was used out of order: a bug of the caller
     └── ApiError                   a call to Segment did not get the answer it needs
         ├── TransientApiError       no answer, or one that may be better later; no retry is left
         └── PermanentApiError           an answer that trying again does not change
@@ -103,6 +105,14 @@ class OutputError(SegmentObjectsError):
 
 class DeliveryAbortedError(SegmentObjectsError):
     """Delivery was told to stop before everything was delivered."""
+
+
+class InvalidUrlError(SegmentObjectsError, ValueError):
+    """The API's base address is malformed, or would expose the write key to another machine."""
+
+
+class SessionStateError(SegmentObjectsError, RuntimeError):
+    """A step is not legal in the bulk session's state: a bug of the caller."""
 
 
 class ApiError(SegmentObjectsError):

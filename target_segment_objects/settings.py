@@ -8,24 +8,27 @@ allowed.
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import json
 import math
 import os
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 import jsonschema
 from singer_sdk import typing as th
 
 from target_segment_objects import limits
 from target_segment_objects.delivery.scheduler import DeliveryOptions
+from target_segment_objects.exceptions import InvalidUrlError
 from target_segment_objects.mapping import naming
 from target_segment_objects.mapping.mapper import MappingOptions
-from target_segment_objects.segment.client import DEFAULT_API_URL
+from target_segment_objects.segment.client import (
+    DEFAULT_API_URL,
+    DEFAULT_MAX_RETRIES,
+    DEFAULT_REQUEST_TIMEOUT_SECONDS,
+)
+from target_segment_objects.segment.urls import validate_api_url
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -165,14 +168,14 @@ SETTINGS: Final[dict[str, Any]] = th.PropertiesList(
     th.Property(
         "request_timeout_seconds",
         th.NumberType(exclusive_minimum=0, maximum=_LONGEST_SECONDS),
-        default=300,
+        default=DEFAULT_REQUEST_TIMEOUT_SECONDS,
         title="Request timeout",
         description="How long one answer may take before the call is tried again.",
     ),
     th.Property(
         "max_retries",
         th.IntegerType(minimum=0),
-        default=10,
+        default=DEFAULT_MAX_RETRIES,
         title="Retries",
         description=(
             "Further tries of a call, after the first, with growing waits of up to a minute or as "
@@ -450,33 +453,10 @@ def _further_problems(
 
 def _url_problem(url: str) -> str | None:
     try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        host = None
-    if not host or parts.scheme not in {"http", "https"} or _UNFIT_FOR_URL.search(url):
-        given = "what was given" if "@" in url else json.dumps(url)  # a password may be before it
-        return f'api_url cannot be {given}: it must be an address like "https://host/path".'
-    if parts.scheme == "http" and not is_loopback(host):
-        return (
-            f'api_url cannot be "{url}": http:// would send the write key in clear to another '
-            "machine. Use https://."
-        )
+        validate_api_url(url)
+    except InvalidUrlError as problem:
+        return str(problem)
     return None
-
-
-_UNFIT_FOR_URL: Final = re.compile(r"[^!-~]|[@?#\\]")
-"""What a base address has none of: a user, a query, a fragment, and what is read in two ways."""
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether a host is this machine for certain."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _is_usable_folder(folder: str) -> bool:

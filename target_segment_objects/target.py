@@ -128,7 +128,7 @@ class TargetSegmentObjects(Target):
             self._client,
             self._spool,
             write_state=self._write_state_message,
-            on_finished=self._session_finished,
+            on_session_finished=self._session_finished,
             on_failure=self._stop_reading,
             options=self.settings.delivery,
         )

@@ -16,7 +16,6 @@ from target_segment_objects.settings import (
     SETTINGS,
     Settings,
     apply_defaults,
-    is_loopback,
     read_environment,
     unknown_setting_warnings,
     validation_errors,
@@ -339,15 +338,6 @@ def test_a_password_in_the_address(url: str) -> None:
     (problem,) = problems_of(api_url=url)
     assert problem.startswith("api_url cannot be what was given: ")
     assert "secret" not in problem
-
-
-@pytest.mark.parametrize(
-    ("host", "expected"),
-    [("localhost", True), ("127.0.0.1", True), ("::1", True), ("10.0.0.1", False), ("a", False)],
-)
-def test_loopback(host: str, expected: bool) -> None:  # noqa: FBT001 - the expectation
-    """Only what is this machine for certain is loopback."""
-    assert is_loopback(host) is expected
 
 
 # Collections, files and folders

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from target_segment_objects.delivery.scheduler import SessionReport
     from target_segment_objects.exceptions import InvalidRecordError
     from target_segment_objects.mapping.mapper import PropertyMapping
-    from target_segment_objects.segment.client import BulkApi
+    from target_segment_objects.segment.api import BulkApi
 
 NO_KEY: Final = "dry-run"
 """Stands for the write key where none is set: nobody sees it."""
@@ -114,8 +114,8 @@ class DryRunReport:
 class _NotedDelivery(DeliveryScheduler):
     """Delivery that looks at each object."""
 
-    def __init__(self, client: BulkApi, *args: Any, account: DryRunReport, **options: Any) -> None:  # noqa: ANN401 - as Delivery has them
-        super().__init__(client, *args, **options)
+    def __init__(self, api: BulkApi, *args: Any, account: DryRunReport, **options: Any) -> None:  # noqa: ANN401 - as Delivery has them
+        super().__init__(api, *args, **options)
         self._account = account
 
     def add_object(self, collection: str, line: bytes) -> None:
@@ -139,7 +139,7 @@ class DryRun(TargetSegmentObjects):
             self._spool,
             account=self.account,
             write_state=self._write_state_message,
-            on_finished=self._session_finished,
+            on_session_finished=self._session_finished,
             on_failure=self._stop_reading,
             options=self.settings.delivery,
         )

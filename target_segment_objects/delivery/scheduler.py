@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from target_segment_objects.delivery.spool import Spool
-    from target_segment_objects.segment.client import BulkApi
+    from target_segment_objects.segment.api import BulkApi
 
 MAX_SESSION_RETRIES: Final = 3
 """Times that a session which Segment lost is begun again from its first part."""
@@ -129,29 +129,30 @@ class DeliveryScheduler:
 
     def __init__(
         self,
-        client: BulkApi,
+        api: BulkApi,
         spool: Spool,
         *,
         write_state: Callable[[Any], None],
-        on_finished: Callable[[SessionReport], None] = lambda _: None,
+        on_session_finished: Callable[[SessionReport], None] = lambda _: None,
         on_failure: Callable[[], None] = lambda: None,
         options: DeliveryOptions | None = None,
     ) -> None:
         """Prepare to deliver; threads start when there is something to do.
 
         Args:
-            client: Makes the calls.
+            api: Makes the calls.
             spool: Where batch files wait.
             write_state: Writes a STATE's value; called in order, by one thread at a time.
-            on_finished: Told of each session that was answered 202, by the thread that ran it.
+            on_session_finished: Called with each session that Segment accepted (202), by the
+                thread that ran it.
             on_failure: Told once of the first failure, by the thread that met it: whoever waits
                 for the tap to speak must be woken.
             options: What the user chose.
         """
-        self._client = client
+        self._api = api
         self._spool = spool
         self._write_state = write_state
-        self._on_finished = on_finished
+        self._on_session_finished = on_session_finished
         self._on_failure = on_failure
         self._options = options or DeliveryOptions()
         self._batch_size = self._options.batch_size_rows
@@ -331,7 +332,7 @@ class DeliveryScheduler:
     def _deliver(self, batch: Batch) -> None:
         report = self._in_a_session(batch)
         batch.delete()
-        self._on_finished(report)
+        self._on_session_finished(report)
         with self._changed:
             lane = self._lanes[batch.collection]
             lane.popleft()
@@ -363,7 +364,7 @@ class DeliveryScheduler:
 
     def _once(self, batch: Batch) -> SessionReport:
         began = time.monotonic()
-        session = Session(self._client, keep_alive_seconds=self._options.keep_alive_seconds)
+        session = Session(self._api, keep_alive_seconds=self._options.keep_alive_seconds)
         with self._counted(session), session:
             for file in batch.files:
                 if self._aborted:

@@ -26,7 +26,7 @@ import ssl
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 import backoff
@@ -43,6 +43,7 @@ from target_segment_objects.exceptions import (
     SpoolError,
     TransientApiError,
 )
+from target_segment_objects.segment.urls import validate_api_url
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -52,6 +53,12 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 DEFAULT_API_URL: Final = "https://objects-bulk-api.segmentapis.com"
+
+DEFAULT_REQUEST_TIMEOUT_SECONDS: Final = 300
+"""Longest wait for one response."""
+
+DEFAULT_MAX_RETRIES: Final = 10
+"""Retries of a call, after the first attempt."""
 
 CONNECT_TIMEOUT_SECONDS: Final = 30.0
 """Longest wait for a connection: one that takes longer will not come."""
@@ -145,25 +152,6 @@ class _Part(io.FileIO):
             raise SpoolError("read", self.name, cause) from cause
 
 
-class BulkApi(Protocol):
-    """What a session needs at its other end: `Client`, or what stands in for it."""
-
-    def start(self) -> str:
-        """Begin a bulk session, and return its `sync_id`."""
-
-    def upload(self, sync_id: str, file: Path) -> str:
-        """Send a file of a session, and return its `part_id`."""
-
-    def keep_alive(self, sync_id: str) -> None:
-        """Tell that a session is still in use."""
-
-    def finish(self, sync_id: str, error: str = "") -> None:
-        """End a session."""
-
-    def abort_session(self, sync_id: str, error: str) -> None:
-        """End a session that failed, on the way out."""
-
-
 class Client:
     """Segment's Objects Bulk API with one write key. Threads may share it.
 
@@ -175,8 +163,8 @@ class Client:
         write_key: str,
         *,
         api_url: str = DEFAULT_API_URL,
-        timeout_seconds: float = 300.0,
-        max_retries: int = 10,
+        timeout_seconds: float = DEFAULT_REQUEST_TIMEOUT_SECONDS,
+        max_retries: int = DEFAULT_MAX_RETRIES,
         max_wait_seconds: float = MAX_RETRY_AFTER_SECONDS,
         user_agent: str | None = None,
     ) -> None:
@@ -189,7 +177,11 @@ class Client:
             max_retries: Further tries of a call, after the first.
             max_wait_seconds: Longest wait between two tries, whatever an answer asks for.
             user_agent: How to present ourselves; None for the HTTP library's way.
+
+        Raises:
+            InvalidUrlError: `api_url` is malformed, or plain `http://` to another machine.
         """
+        validate_api_url(api_url)
         self.api_url = api_url.rstrip("/")
         self._timeout = timeout_seconds
         self._max_retries = max_retries

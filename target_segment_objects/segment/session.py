@@ -32,7 +32,12 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-from target_segment_objects.exceptions import ApiError, PermanentApiError, SessionExpiredError
+from target_segment_objects.exceptions import (
+    ApiError,
+    PermanentApiError,
+    SessionExpiredError,
+    SessionStateError,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +45,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from target_segment_objects.segment.client import BulkApi
+    from target_segment_objects.segment.api import BulkApi
 
 DEFAULT_KEEP_ALIVE_INTERVAL_SECONDS: Final = 180
 """A third of the silence after which Segment drops a session, so that two more may fail."""
@@ -51,10 +56,6 @@ KEEP_ALIVE_RETRY_SECONDS: Final = 20
 _SHORT_ERROR: Final = 200  # characters of the error that Finish carries
 
 logger = logging.getLogger(__name__)
-
-
-class SessionStateError(RuntimeError):
-    """A step that is not legal in the session's state: a bug of the caller."""
 
 
 class _State(enum.Enum):
@@ -72,18 +73,18 @@ class Session:
 
     def __init__(
         self,
-        client: BulkApi,
+        api: BulkApi,
         *,
         keep_alive_seconds: float = DEFAULT_KEEP_ALIVE_INTERVAL_SECONDS,
     ) -> None:
         """Prepare a session; nothing is sent yet.
 
         Args:
-            client: Makes the calls.
+            api: Makes the calls.
             keep_alive_seconds: Silence after which Keep Alive is sent.
         """
         self.part_ids: list[str] = []
-        self._client = client
+        self._api = api
         self._keep_alive_seconds = keep_alive_seconds
         self._state = _State.NEW
         self._sync_id = ""
@@ -117,7 +118,7 @@ class Session:
     def open(self) -> None:
         """Start the session, and keep it alive from now on."""
         self._require(_State.NEW, "open")
-        self._sync_id = self._client.start()
+        self._sync_id = self._api.start()
         self._touch()
         with self._ending:
             if self._state is not _State.NEW:
@@ -139,7 +140,7 @@ class Session:
         self._require(_State.OPEN, "upload to")
         self._touch()
         try:
-            self.part_ids.append(self._client.upload(self._sync_id, file))
+            self.part_ids.append(self._api.upload(self._sync_id, file))
         except SessionExpiredError as error:
             self._raise_unless_lost(error)
             raise
@@ -166,7 +167,7 @@ class Session:
 
     def _finish(self) -> None:
         try:
-            self._client.finish(self._sync_id)
+            self._api.finish(self._sync_id)
         except SessionExpiredError as error:
             self._raise_unless_lost(error)
             raise
@@ -194,7 +195,7 @@ class Session:
         self._state = _State.ENDED
         said = reason.strip()[:_SHORT_ERROR] or "failed"  # a blank error would say that all is well
         try:
-            self._client.abort_session(self._sync_id, said)
+            self._api.abort_session(self._sync_id, said)
         except SessionExpiredError:
             logger.debug("Session %s was gone before it could be finished.", self._sync_id)
         except ApiError as failure:
@@ -210,7 +211,7 @@ class Session:
         session lives.
         """
         try:
-            self._client.keep_alive(self._sync_id)
+            self._api.keep_alive(self._sync_id)
         except ApiError:
             return
         raise PermanentApiError(str(error), status=error.status) from error
@@ -236,7 +237,7 @@ class Session:
                 continue
             self._touch()
             try:
-                self._client.keep_alive(self._sync_id)
+                self._api.keep_alive(self._sync_id)
             except ApiError as failure:
                 if not self._quiet.is_set():
                     logger.warning("%s. The session goes on.", failure)

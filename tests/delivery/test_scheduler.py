@@ -58,7 +58,7 @@ class Run:
             self.client,
             self.spool,
             write_state=self.states.append,
-            on_finished=self.reports.append,
+            on_session_finished=self.reports.append,
             on_failure=self.failed.set,
             options=options,
         )

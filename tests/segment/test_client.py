@@ -404,20 +404,25 @@ def _http_date(seconds: float) -> str:
 @pytest.mark.parametrize(
     ("said", "shortest", "longest"),
     [
-        ("7", 7, 7),
-        ("7.5", 7.5, 7.5),
-        (" 7 ", 7, 7),
-        (_http_date(3600 * 24 * 365), MAX_RETRY_AFTER_SECONDS, MAX_RETRY_AFTER_SECONDS),
-        ("1" * 400, MAX_RETRY_AFTER_SECONDS, MAX_RETRY_AFTER_SECONDS),
-        ("86400", MAX_RETRY_AFTER_SECONDS, MAX_RETRY_AFTER_SECONDS),
-        (_http_date(-3600), 0, 1),
-        ("Wed, 21 Oct 99999999999 07:28:00 GMT", 0, 1),
-        ("0", 0, 1),
-        ("-5", 0, 1),
-        ("NaN", 0, 1),
-        ("", 0, 1),
-        ("soon", 0, 1),
-        ("7 seconds", 0, 1),
+        pytest.param("7", 7, 7, id="seconds"),
+        pytest.param("7.5", 7.5, 7.5, id="fraction"),
+        pytest.param(" 7 ", 7, 7, id="padded"),
+        pytest.param(
+            _http_date(3600 * 24 * 365),
+            MAX_RETRY_AFTER_SECONDS,
+            MAX_RETRY_AFTER_SECONDS,
+            id="date next year",
+        ),
+        pytest.param("1" * 400, MAX_RETRY_AFTER_SECONDS, MAX_RETRY_AFTER_SECONDS, id="huge"),
+        pytest.param("86400", MAX_RETRY_AFTER_SECONDS, MAX_RETRY_AFTER_SECONDS, id="a day"),
+        pytest.param(_http_date(-3600), 0, 1, id="past date"),
+        pytest.param("Wed, 21 Oct 99999999999 07:28:00 GMT", 0, 1, id="overflowing date"),
+        pytest.param("0", 0, 1, id="zero"),
+        pytest.param("-5", 0, 1, id="negative"),
+        pytest.param("NaN", 0, 1, id="NaN"),
+        pytest.param("", 0, 1, id="empty"),
+        pytest.param("soon", 0, 1, id="word"),
+        pytest.param("7 seconds", 0, 1, id="unit"),
     ],
 )
 def test_retry_after(
@@ -581,10 +586,14 @@ def test_tls_that_is_none(server: ScriptedServer) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["nope://host", "//host", "http://[::1", "http://a..b", f"http://{'a' * 64}.invalid"]
+    "url",
+    [
+        pytest.param("https://a..b", id="empty label"),
+        pytest.param(f"https://{'a' * 64}.invalid", id="label over 63 characters"),
+    ],
 )
-def test_an_address_that_is_none(url: str) -> None:
-    """What cannot be sent at all is final, and names `api_url`."""
+def test_a_host_name_that_cannot_be_encoded_is_final(url: str) -> None:
+    """A request that cannot be sent at all is not tried again, and the error names `api_url`."""
     client = Client(KEY, api_url=url)
     with pytest.raises(PermanentApiError, match=r"cannot be sent.*Check api_url"):
         client.start()

@@ -15,12 +15,13 @@ import pytest
 from target_segment_objects.exceptions import (
     PermanentApiError,
     SessionExpiredError,
+    SessionStateError,
     SpoolError,
     TransientApiError,
 )
 from target_segment_objects.segment import session as session_module
 from target_segment_objects.segment.client import Client
-from target_segment_objects.segment.session import Session, SessionStateError
+from target_segment_objects.segment.session import Session
 from tests.support.scripted_server import Cut, Reply, ScriptedServer
 
 if TYPE_CHECKING:
