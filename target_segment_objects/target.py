@@ -248,7 +248,9 @@ class TargetSegmentObjects(Target):
         storage = (self.config.get("batch_config") or {}).get("storage")
         as_text = serialize_json(stream).encode()
         shortcut = None
-        for number, line in enumerate(batch_files.record_lines(message_dict, storage), start=1):
+        for number, line in enumerate(
+            batch_files.read_record_lines(message_dict, storage), start=1
+        ):
             message_line = b'{"type":"RECORD","stream":%b,"record":%b}' % (as_text, line.strip())
             if shortcut is not None and batch_files.is_json(line) and shortcut(message_line):
                 continue

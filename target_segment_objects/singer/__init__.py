@@ -1,1 +1,1 @@
-"""The Singer side: reading messages, BATCH files, the dead-letter file."""
+"""Singer: reading messages and BATCH files, and the dead-letter file."""

@@ -1,7 +1,7 @@
-"""The files of a BATCH message → record lines, never a file whole in memory.
+"""Read the files of a BATCH message as JSON lines, without loading a whole file into memory.
 
-Files are opened wherever the SDK's own storage can (`universal-pathlib`: local folders and, with
-its extras, S3, GCS, Azure). A Parquet row becomes the JSON line that a JSONL file would have held.
+Files may be on any storage that `universal-pathlib` can open: local folders and, with its extras,
+S3, GCS and Azure. A Parquet row becomes the JSON line that a JSONL file would contain.
 """
 
 from __future__ import annotations
@@ -17,46 +17,41 @@ from upath import UPath
 
 from target_segment_objects.exceptions import InputError
 from target_segment_objects.mapping.values import ENCODER
+from target_segment_objects.singer.reader import is_string_list
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 _DECODER: Final = msgspec.json.Decoder(msgspec.Raw)
-_PARQUET_ROWS: Final = 1000  # rows held at once
+_PARQUET_BATCH_ROWS: Final = 1000  # rows in memory at a time
 
 
-def record_lines(message: Mapping[str, Any], storage: Mapping[str, Any] | None) -> Iterator[bytes]:
-    """Yield the records that a BATCH message points at, in order, as lines of JSON.
+def read_record_lines(
+    message: Mapping[str, Any], storage: Mapping[str, Any] | None
+) -> Iterator[bytes]:
+    """Yield the records of a BATCH message's files, in order, as JSON lines.
 
     Args:
-        message: The message: `encoding` says what the files of its `manifest` are.
-        storage: The setting `batch_config.storage`: where files are, if the manifest is wrong.
+        message: The message. Its `encoding` is the format of the files in its `manifest`.
+        storage: The setting `batch_config.storage`. Its `root` replaces the folder of each file.
 
     Raises:
-        InputError: A file cannot be read, or is of a kind that is not known.
+        InputError: A file cannot be read, or its format is not supported.
     """
     encoding, urls = message["encoding"], message["manifest"]
-    if not isinstance(encoding, dict) or not _is_list_of_texts(urls):
-        raise InputError("A BATCH message needs an object as encoding and a list as manifest.")
-    kind = (encoding.get("format"), encoding.get("compression") or "none")
-    if kind[0] != "parquet" and kind not in (("jsonl", "gzip"), ("jsonl", "none")):
-        msg = f"BATCH files of format {kind[0]}, compression {kind[1]}, are not supported."
+    if not isinstance(encoding, dict) or not is_string_list(urls):
+        msg = "In a BATCH message, encoding must be an object and manifest a list of strings."
         raise InputError(msg)
+    read_lines = _select_format(encoding)
     for url in urls:
-        with _opened(url, storage) as file:
-            if kind[0] == "parquet":
-                yield from _parquet_lines(file)
-            elif kind[1] == "gzip":
-                with gzip.GzipFile(fileobj=file) as lines:
-                    yield from _not_blank(lines)
-            else:
-                yield from _not_blank(file)
+        with _open_file(url, storage) as file:
+            yield from read_lines(file)
 
 
 def is_json(line: bytes) -> bool:
-    """Return whether a line is one JSON value, so that it may stand within another.
+    """Return whether a line is exactly one JSON value, and so may be embedded in another.
 
-    `{"id":1},"record":{"id":2}` is none, though a message around it would be one.
+    `{"id":1},"record":{"id":2}` is not, although a message built around it would be valid JSON.
     """
     try:
         _DECODER.decode(line)
@@ -65,15 +60,33 @@ def is_json(line: bytes) -> bool:
     return True
 
 
-def _is_list_of_texts(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+def _select_format(encoding: Mapping[str, Any]) -> Callable[[IO[bytes]], Iterator[bytes]]:
+    """Return the function that reads files of an encoding.
+
+    Raises:
+        InputError: The encoding is not supported.
+    """
+    file_format, compression = encoding.get("format"), encoding.get("compression") or "none"
+    if file_format == "parquet":
+        return _read_parquet
+    if (file_format, compression) == ("jsonl", "gzip"):
+        return _read_gzip
+    if (file_format, compression) == ("jsonl", "none"):
+        return _skip_blank_lines
+    msg = f"BATCH files with format {file_format} and compression {compression} are not supported."
+    raise InputError(msg)
 
 
-def _not_blank(lines: Iterable[bytes]) -> Iterator[bytes]:
+def _skip_blank_lines(lines: Iterable[bytes]) -> Iterator[bytes]:
     return (line for line in lines if not line.isspace())
 
 
-def _path(url: str, storage: Mapping[str, Any] | None) -> UPath:
+def _read_gzip(file: IO[bytes]) -> Iterator[bytes]:
+    with gzip.GzipFile(fileobj=file) as lines:
+        yield from _skip_blank_lines(lines)
+
+
+def _resolve_path(url: str, storage: Mapping[str, Any] | None) -> UPath:
     if not storage or not storage.get("root"):
         return UPath(url)
     root = UPath(storage["root"], **storage.get("params", {}))
@@ -81,45 +94,44 @@ def _path(url: str, storage: Mapping[str, Any] | None) -> UPath:
 
 
 @contextmanager
-def _opened(url: str, storage: Mapping[str, Any] | None) -> Iterator[IO[bytes]]:
+def _open_file(url: str, storage: Mapping[str, Any] | None) -> Iterator[IO[bytes]]:
     try:
-        with _path(url, storage).open("rb") as file:
+        with _resolve_path(url, storage).open("rb") as file:
             yield file
     except InputError:
         raise
-    except Exception as cause:  # each storage, and Parquet, has errors of its own
-        msg = f"The BATCH file {_without_user(url)} cannot be read: {_why(cause)}."
+    except Exception as cause:  # each storage, and Parquet, has its own exceptions
+        msg = f"The BATCH file {_remove_credentials(url)} cannot be read: {_get_reason(cause)}."
         raise InputError(msg) from cause
 
 
-def _why(cause: Exception) -> str:
-    """Say why a file cannot be read; what Parquet says of a value may quote it."""
+def _get_reason(cause: Exception) -> str:
+    """Return why a file cannot be read. Parquet's own messages may quote values, so drop them."""
     if isinstance(cause, (OSError, EOFError, zlib.error, ImportError)):
         return getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
     return type(cause).__name__
 
 
-def _without_user(url: str) -> str:
-    """Take the user and the password out of an address."""
+def _remove_credentials(url: str) -> str:
     return re.sub(r"(?<=://)[^/@]*@", "", url)
 
 
-def _parquet_lines(file: IO[bytes]) -> Iterator[bytes]:
+def _read_parquet(file: IO[bytes]) -> Iterator[bytes]:
     try:
         import pyarrow.parquet  # noqa: PLC0415 - an extra, and slow to import
     except ImportError:
         msg = (
-            "BATCH files in Parquet need one more package: "
+            "BATCH files in Parquet format need one more package: "
             "pip install 'target-segment-objects[parquet]'"
         )
         raise InputError(msg) from None
-    for rows in pyarrow.parquet.ParquetFile(file).iter_batches(_PARQUET_ROWS):
-        for row in _python_rows(rows):
+    for rows in pyarrow.parquet.ParquetFile(file).iter_batches(_PARQUET_BATCH_ROWS):
+        for row in _convert_rows(rows):
             yield ENCODER.encode(row)
 
 
-def _python_rows(rows: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - pyarrow has no types
-    """Return rows of Python's values; a time to the nanosecond, which Python has not, as text."""
+def _convert_rows(rows: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - pyarrow has no types
+    """Convert rows to Python values, and to strings the nanoseconds that Python cannot hold."""
     try:
         return rows.to_pylist()  # type: ignore[no-any-return]
     except ValueError:

@@ -1,11 +1,10 @@
-"""Records that cannot be sent: where they go, and how they come back.
+"""Write rejected records to the dead-letter file, which is itself Singer input.
 
-The dead-letter file is itself Singer input: for each rejected record the SCHEMA of its stream,
-once, and its RECORD line, byte for byte as the tap wrote it but for one more member, `rejected`,
-which says why and when. So `target-segment-objects < rejects.singer` replays it once the cause is
-mended. A run appends to what is there.
+The file has the SCHEMA of each stream once, and the RECORD line of each rejected record, byte for
+byte as the tap wrote it, plus the member `rejected`: the reason and the time. Once the cause is
+fixed, `target-segment-objects --input rejects.singer` replays it. A run appends to the file.
 
-The rule for others: call `flush` before a STATE goes out that passes over a rejected record.
+Callers must call `flush` before they write a STATE that covers a rejected record.
 """
 
 from __future__ import annotations
@@ -24,16 +23,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_PRIVATE: Final = 0o600  # records are personal data
-_NEVER_ON_DISK: Final = frozenset({errno.EINVAL, errno.ENOTSUP})  # fsync of a pipe or a terminal
-_WHY: Final = b',"rejected":{'
+_FILE_MODE: Final = 0o600  # records are personal data
+_FSYNC_UNSUPPORTED: Final = frozenset({errno.EINVAL, errno.ENOTSUP})  # of a pipe or a terminal
+_REASON_START: Final = b',"rejected":{'
 
 
 class DeadLetterFile:
-    """A file of rejected records, opened at the first one."""
+    """The file of rejected records. It is created when the first record is rejected."""
 
     def __init__(self, path: Path) -> None:
-        """Remember where."""
+        """Keep the path. Nothing is opened yet."""
         self._path = path
         self._file: IO[bytes] | None = None
         self._schemas: dict[str, bytes] = {}
@@ -43,21 +42,21 @@ class DeadLetterFile:
     def append_record(
         self, schema_line: bytes, record_line: bytes, error: InvalidRecordError
     ) -> None:
-        """Append a record that was rejected.
+        """Append a rejected record.
 
         Args:
-            schema_line: The stream's SCHEMA message in force, as the tap wrote it.
+            schema_line: The current SCHEMA message of the stream, as the tap wrote it.
             record_line: The RECORD message, as the tap wrote it.
-            error: Why.
+            error: Why the record was rejected.
 
         Raises:
             SpoolError: The file cannot be written.
         """
-        why = json.dumps({"reason": error.reason, "field": error.field, "at": _now()})
-        record = b'%b,"rejected":%b}\n' % (_without_reason(record_line)[:-1], why.encode())
-        with self._lock, self._writing():
+        reason = json.dumps({"reason": error.reason, "field": error.field, "at": _format_now()})
+        record = b'%b,"rejected":%b}\n' % (_remove_reason(record_line)[:-1], reason.encode())
+        with self._lock, self._translate_errors():
             if self._file is None:
-                self._file = self._opened()
+                self._file = self._open_file()
             self._is_flushed = False
             if self._schemas.get(error.stream) != schema_line:
                 self._file.write(schema_line.rstrip() + b"\n")
@@ -65,57 +64,57 @@ class DeadLetterFile:
             self._file.write(record)
 
     def is_same_file(self, file: IO[bytes]) -> bool:
-        """Return whether a file to read is this one: reading what is appended would never end."""
+        """Return whether an input file is this file: the run would never reach its end."""
         try:
             return os.path.samestat(os.fstat(file.fileno()), self._path.stat())
-        except (OSError, AttributeError, ValueError):  # no file on disk, either of them
+        except (OSError, AttributeError, ValueError):  # one of them is not a file on disk
             return False
 
     def flush(self) -> None:
-        """Have everything on disk that was written.
+        """Write everything to disk.
 
         Raises:
-            SpoolError: The disk does not take it.
+            SpoolError: The file cannot be written.
         """
-        with self._lock, self._writing():
-            self._flush()
+        with self._lock, self._translate_errors():
+            self._sync_file()
 
     def close(self) -> None:
-        """Flush and close.
+        """Write everything to disk and close the file.
 
         Raises:
-            SpoolError: The disk does not take it.
+            SpoolError: The file cannot be written.
         """
-        with self._lock, self._writing():
+        with self._lock, self._translate_errors():
             file = self._file
             if file is None:
                 return
             try:
-                self._flush()
+                self._sync_file()
             finally:
                 self._file = None
                 file.close()
 
-    def _opened(self) -> IO[bytes]:
-        """Open the file at its end, on a line of its own should a run have died in one."""
-        file = open(self._path, "ab", opener=_privately)  # noqa: SIM115 - Path has no opener
+    def _open_file(self) -> IO[bytes]:
+        """Open the file for appending. Start a new line if an earlier run was killed in one."""
+        file = open(self._path, "ab", opener=_open_private)  # noqa: SIM115 - Path has no opener
         if file.seekable() and file.tell() > 0 and not _ends_with_line(self._path):
             file.write(b"\n")
         return file
 
-    def _flush(self) -> None:
+    def _sync_file(self) -> None:
         if self._file is None or self._is_flushed:
             return
         self._file.flush()
         try:
             os.fsync(self._file.fileno())
         except OSError as cause:
-            if cause.errno not in _NEVER_ON_DISK:
+            if cause.errno not in _FSYNC_UNSUPPORTED:
                 raise
         self._is_flushed = True
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         try:
             yield
         except OSError as cause:
@@ -124,8 +123,8 @@ class DeadLetterFile:
             ) from cause
 
 
-def _privately(path: str, flags: int) -> int:
-    return os.open(path, flags, _PRIVATE)
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, _FILE_MODE)
 
 
 def _ends_with_line(path: Path) -> bool:
@@ -134,23 +133,23 @@ def _ends_with_line(path: Path) -> bool:
         return file.read(1) == b"\n"
 
 
-def _without_reason(record_line: bytes) -> bytes:
-    """Take off the reason that a replayed record has from before, so that it has one at most."""
+def _remove_reason(record_line: bytes) -> bytes:
+    """Remove the reason of an earlier rejection, so that a replayed record has at most one."""
     line = record_line.strip()
-    start = line.rfind(_WHY)
+    start = line.rfind(_REASON_START)
     if start < 0:
         return line
-    before, why = line[:start] + b"}", b"{" + line[start + 1 :]
-    return before if _is_object(before) and _is_object(why) else line
+    record, reason = line[:start] + b"}", b"{" + line[start + 1 :]
+    return record if _is_object(record) and _is_object(reason) else line
 
 
-def _is_object(text: bytes) -> bool:
+def _is_object(line: bytes) -> bool:
     try:
-        value: Any = json.loads(text)
+        value: Any = json.loads(line)
     except (ValueError, RecursionError):
         return False
     return isinstance(value, dict)
 
 
-def _now() -> str:
+def _format_now() -> str:
     return datetime.datetime.now(tz=datetime.timezone.utc).isoformat(timespec="seconds")

@@ -1,9 +1,11 @@
-"""Lines of the input → Singer messages; the only place that reads what a tap wrote.
+"""Decode the lines of the input into Singer messages.
 
-Numbers with a fraction become `Decimal`s, so that their digits stay as the tap wrote them. A line
-that is no Singer message ends the run: nobody can say what it was. The rule for others: whatever
-is raised while a message is handled passes through here unchanged, and what a line contains is in
-no message of ours.
+This is the only module that reads the tap's output. Numbers with a fraction become `Decimal`, which
+keeps the digits that the tap wrote. A line that is not a Singer message ends the run, because its
+meaning is unknown.
+
+Exceptions that a callback raises pass through unchanged. Error messages never contain the content
+of a line.
 """
 
 from __future__ import annotations
@@ -27,35 +29,40 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 _DECODER: Final = msgspec.json.Decoder(float_hook=Decimal)
-_CUT: Final = "the input ends in the middle of it, so the tap seems to have died"
-_BUFFER_BYTES: Final = 128 * 1024  # twice what a pipe holds; lines are cut faster from more
-_NO_HEAD: Final = b"\n"  # no line that is JSON begins so
-_BEYOND_FLOATS: Final = 999_999  # an exponent: no 64-bit float comes near, and a Decimal takes it
+_TRUNCATED: Final = "the input ends in the middle of it, so the tap has probably crashed"
+_BUFFER_BYTES: Final = 128 * 1024  # twice a pipe's capacity; larger buffers split lines faster
+_NO_PREFIX: Final = b"\n"  # no JSON line starts with it
+_MAX_EXPONENT: Final = 999_999  # far beyond any 64-bit float, and valid in a Decimal
 
 
 RECORD_KEY: Final = b'"record"'
-"""Ends a RECORD line's head, which is the same for all records of a stream, as taps go."""
+"""Ends the record prefix: the part of a RECORD line that a tap repeats for all of a stream."""
 
 
 class ReadingStopped(BaseException):
-    """Reading was told to stop, as by KeyboardInterrupt; what was read is whole."""
+    """Reading was stopped on request. No message is partly handled."""
+
+
+def is_string_list(value: object) -> bool:
+    """Return whether a decoded JSON value is a list of strings."""
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
 class MessageReader(GenericSingerReader[bytes]):
     """Reads Singer messages from bytes.
 
     Attributes:
-        line: The line of the message that is being handled.
-        line_number: Its number, from 1.
-        is_waiting: Whether it waits for the tap. Only then may a signal handler raise: no message
-            is half handled.
-        stop_requested: Set it to stop before the next line.
-        fast_handlers: By the head of a line, up to `RECORD_KEY`, what may handle it without its
-            being decoded here; it returns whether it did.
+        line: The line of the current message.
+        line_number: The number of the current line, from 1.
+        is_waiting: Whether the reader waits for input. Only then may a signal handler raise,
+            because no message is partly handled.
+        stop_requested: Set to True to stop before the next line.
+        fast_handlers: Record prefix (a line up to `RECORD_KEY`) to the function that may handle
+            the line before it is decoded. The function returns whether it handled the line.
     """
 
     def __init__(self) -> None:
-        """Begin before the first line."""
+        """Start before the first line."""
         super().__init__()
         self.line = b""
         self.line_number = 0
@@ -65,9 +72,9 @@ class MessageReader(GenericSingerReader[bytes]):
 
     @property
     def default_input(self) -> IO[bytes]:
-        """Standard input, as bytes."""
+        """Standard input, in bytes."""
         if sys.stdin is None:
-            raise InputError("Standard input is closed, so there is nothing to read.")
+            raise InputError("Standard input is closed. Pipe a tap into it, or use --input.")
         return sys.stdin.buffer
 
     def process_lines(
@@ -75,78 +82,84 @@ class MessageReader(GenericSingerReader[bytes]):
         file_input: IO[bytes] | IO[str] | None,
         callbacks: dict[str, Callable[[dict[str, Any]], None]],
     ) -> Counter[str]:
-        """Read to the end, and hand each message to its type's callback.
+        """Read to the end and pass each message to the callback of its type.
 
         Args:
-            file_input: Lines of bytes, or of text; None for standard input.
-            callbacks: Message type to what handles it.
+            file_input: Lines as bytes or as strings; None for standard input.
+            callbacks: Message type to callback.
 
         Returns:
             The number of messages of each type.
 
         Raises:
-            InvalidMessageError: A line is no Singer message.
+            InvalidMessageError: A line is not a Singer message.
             ReadingStopped: `stop_requested` was set.
         """
-        count: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
         fast_handlers = self.fast_handlers
-        head, shortcut, taken = _NO_HEAD, None, 0
-        for line in self._lines_of(self.default_input if file_input is None else file_input):
+        prefix, fast_handler, handled_fast = _NO_PREFIX, None, 0
+        for line in self._iterate_lines(self.default_input if file_input is None else file_input):
             if self.stop_requested:
                 raise ReadingStopped
             self.line_number += 1
-            if not line.startswith(head):  # it is of another stream than the last one
-                head = line[: line.find(RECORD_KEY)]
-                shortcut = fast_handlers.get(head)
-            if shortcut is not None and shortcut(line):
-                taken += 1
+            if not line.startswith(prefix):  # the stream has changed
+                prefix = line[: line.find(RECORD_KEY)]
+                fast_handler = fast_handlers.get(prefix)
+            if fast_handler is not None and fast_handler(line):
+                handled_fast += 1
                 continue
-            head, shortcut = _NO_HEAD, None  # what follows may change what there is
+            prefix, fast_handler = _NO_PREFIX, None  # the callback may change the handlers
             self.line = line
-            message = self.deserialize_json(line)
-            self.assert_line_requires(message, {"type"})
-            kind = message["type"]
-            callback = callbacks.get(kind) if isinstance(kind, str) else None
-            if callback is None:
-                self.raise_invalid("its type is none that Singer has")
-            callback(message)
-            count[kind] += 1
-        if taken:
-            count["RECORD"] += taken
-        return count
+            counts[self._dispatch_message(line, callbacks)] += 1
+        if handled_fast:
+            counts["RECORD"] += handled_fast
+        return counts
+
+    def _dispatch_message(
+        self, line: bytes, callbacks: dict[str, Callable[[dict[str, Any]], None]]
+    ) -> str:
+        """Decode a line, call the callback of its type, and return the type."""
+        message = self.deserialize_json(line)
+        self.assert_line_requires(message, {"type"})
+        message_type = message["type"]
+        callback = callbacks.get(message_type) if isinstance(message_type, str) else None
+        if callback is None:
+            self.raise_invalid("its type is not a Singer message type")
+        callback(message)
+        return cast("str", message_type)
 
     def deserialize_json(self, line: bytes) -> dict[str, Any]:
-        """Return the message that a line holds.
+        """Decode a line into a message.
 
         Raises:
-            InvalidMessageError: It holds none.
+            InvalidMessageError: The line is not a JSON object.
         """
         try:
             message = _DECODER.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError, InvalidOperation, RecursionError):
             message = self._deserialize_leniently(line)
         if not isinstance(message, dict):
-            self.raise_invalid("it is JSON, but no object")
+            self.raise_invalid("it is JSON, but not an object")
         return message
 
-    def assert_line_requires(  # type: ignore[override]  # the SDK has a static method, called alike
+    def assert_line_requires(  # type: ignore[override]  # static in the SDK; here it needs the line
         self, line_dict: dict[str, Any], requires: set[str]
     ) -> None:
-        """Refuse a message that lacks something.
+        """Check that a message has the required members.
 
         Raises:
-            InvalidMessageError: One of `requires` is missing.
+            InvalidMessageError: A member of `requires` is missing.
         """
         missing = sorted(requires - line_dict.keys())
         if missing:
             self.raise_invalid(f"it has no {' and no '.join(missing)}")
 
-    def _lines_of(self, file: IO[bytes] | IO[str]) -> Iterable[bytes]:
+    def _iterate_lines(self, file: IO[bytes] | IO[str]) -> Iterable[bytes]:
         if isinstance(file, io.TextIOBase):
-            return self._encoded(file)
-        return io.BufferedReader(_Tap(cast("IO[bytes]", file), self), _BUFFER_BYTES)
+            return self._encode_lines(file)
+        return io.BufferedReader(_RawInput(cast("IO[bytes]", file), self), _BUFFER_BYTES)
 
-    def _encoded(self, file: IO[str]) -> Iterator[bytes]:
+    def _encode_lines(self, file: IO[str]) -> Iterator[bytes]:
         while True:
             with self.waiting():
                 line = file.readline()
@@ -156,10 +169,10 @@ class MessageReader(GenericSingerReader[bytes]):
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Wait for the tap.
+        """Mark the reader as waiting for input while the block runs.
 
         Raises:
-            InputError: It cannot be read.
+            InputError: The input cannot be read.
             ReadingStopped: `stop_requested` was set.
         """
         self.is_waiting = True
@@ -170,75 +183,75 @@ class MessageReader(GenericSingerReader[bytes]):
         except (OSError, EOFError, zlib.error, UnicodeDecodeError) as cause:
             reason = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
             msg = (
-                f"The input cannot be read beyond line {self.line_number}: {reason}. What came "
-                "before is delivered."
+                f"The input cannot be read beyond line {self.line_number}: {reason}. Everything "
+                "up to that line is delivered."
             )
             raise InputError(msg) from cause
         finally:
             self.is_waiting = False
 
     def _deserialize_leniently(self, line: bytes) -> Any:  # noqa: ANN401 - JSON is anything
-        """Read what msgspec refuses but taps do write: NaN, infinities, halves of surrogates."""
+        """Decode what msgspec rejects but taps write: NaN, infinities, lone surrogates."""
         if not line.strip():
             self.raise_invalid("it is blank")
         try:
             return json.loads(
                 line.decode(),
-                parse_float=_decimal,
-                parse_int=_integer,
+                parse_float=_parse_decimal,
+                parse_int=_parse_integer,
                 parse_constant=NonFinite,
             )
         except UnicodeDecodeError as cause:
             if cause.end == len(line) and cause.reason == "unexpected end of data":
-                self.raise_invalid(_CUT)
-            self.raise_invalid(f"it is not UTF-8 at byte {cause.start + 1}")
+                self.raise_invalid(_TRUNCATED)
+            self.raise_invalid(f"invalid UTF-8 at byte {cause.start + 1}")
         except RecursionError:
             self.raise_invalid("it is nested too deeply")
         except ValueError as cause:
             if not line.endswith(b"\n"):
-                self.raise_invalid(_CUT)
-            where = f" at character {cause.pos + 1}" if hasattr(cause, "pos") else ""
-            self.raise_invalid(f"it is not JSON{where}")
+                self.raise_invalid(_TRUNCATED)
+            position = f" at character {cause.pos + 1}" if hasattr(cause, "pos") else ""
+            self.raise_invalid(f"invalid JSON{position}")
 
-    def raise_invalid(self, why: str) -> NoReturn:
-        """End the run at the current line.
+    def raise_invalid(self, reason: str) -> NoReturn:
+        """Refuse the current line.
 
         Raises:
             InvalidMessageError: Always.
         """
         msg = (
-            f"Line {self.line_number} of the input is no Singer message: {why}. What came before "
-            "it is delivered; see what the tap printed there."
+            f"Line {self.line_number} of the input is not a Singer message: {reason}. Everything "
+            "before it is delivered. Check what the tap printed there."
         )
-        raise InvalidMessageError(msg) from None  # what is below holds the line
+        raise InvalidMessageError(msg) from None  # the cause may contain the line
 
 
-def _integer(digits: str) -> int | Decimal:
-    """Read an integer, of more digits than Python takes (4300) too."""
+def _parse_integer(digits: str) -> int | Decimal:
+    """Parse an integer, even one with more digits than Python's limit of 4300."""
     try:
         return int(digits)
     except ValueError:
         return Decimal(digits)
 
 
-def _decimal(digits: str) -> Decimal:
-    """Read a number with a fraction, with an exponent of more digits than a Decimal takes too."""
+def _parse_decimal(digits: str) -> Decimal:
+    """Parse a number with a fraction or an exponent, even an exponent that Decimal rejects."""
     try:
         return Decimal(digits)
     except InvalidOperation:
         mantissa, _, exponent = digits.lower().partition("e")
         sign = "-" if exponent.startswith("-") else ""
-        return Decimal(f"{mantissa}e{sign}{_BEYOND_FLOATS}")
+        return Decimal(f"{mantissa}e{sign}{_MAX_EXPONENT}")
 
 
-class _Tap(io.RawIOBase):
-    """Bytes as they come, for a buffer around it: so waiting is noted once for many lines."""
+class _RawInput(io.RawIOBase):
+    """Unbuffered input. The buffer around it marks the reader as waiting once for many lines."""
 
     def __init__(self, file: IO[bytes], reader: MessageReader) -> None:
         super().__init__()
-        # As much as there is, and no more: a tap may be slow.
+        # `readinto1` returns what is available: a slow tap must not delay the lines that are there.
         read = getattr(file, "readinto1", None) or file.readinto  # type: ignore[attr-defined]
-        self._read: Callable[[memoryview], int | None] = read
+        self._read_available: Callable[[memoryview], int | None] = read
         self._reader = reader
 
     def readable(self) -> bool:
@@ -246,4 +259,4 @@ class _Tap(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int | None:  # type: ignore[override]
         with self._reader.waiting():
-            return self._read(buffer)
+            return self._read_available(buffer)

@@ -291,7 +291,7 @@ def test_what_ends_a_run_ends_a_dry_one_with_what_came_before(run_target: RunTar
     done = run_target("--dry-run", lines=[USERS, record_line("users", {"id": 1}), "no message"])
     (told,) = told_of(done.stderr).values()
     assert (done.returncode, told.objects) == (1, 1)
-    assert "Line 3 of the input is no Singer message" in done.stderr
+    assert "Line 3 of the input is not a Singer message" in done.stderr
 
 
 def test_other_settings_are_checked_as_for_a_run(run_target: RunTarget) -> None:

@@ -144,7 +144,7 @@ def test_a_problem_is_told_below_what_was_done(sandbox: Sandbox, tmp_path: Path)
         wait_for(lambda: any(seen.startswith("15 records read") for seen in terminal.seen))
         terminal.say("no message")
         assert terminal.end() == 1
-    assert "Line 17 of the input is no Singer message" in terminal.lines[-1]
+    assert "Line 17 of the input is not a Singer message" in terminal.lines[-1]
     assert all("records/s" not in one for one in terminal.lines)
 
 

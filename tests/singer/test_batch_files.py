@@ -1,4 +1,4 @@
-"""The files of BATCH messages: kinds, storages, and what cannot be read."""
+"""Reading BATCH files: formats, storages, and files that cannot be read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from target_segment_objects.exceptions import InputError
-from target_segment_objects.singer.batch_files import record_lines
+from target_segment_objects.singer.batch_files import read_record_lines
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,20 +28,22 @@ PARQUET = {"format": "parquet"}
 LINES = [b'{"id":1,"n":1.50}\n', b'{"id":2}\n']
 
 
-def read(encoding: object, *urls: object, storage: Mapping[str, Any] | None = None) -> list[bytes]:
-    """Return the lines that a BATCH message points at."""
-    return list(record_lines({"encoding": encoding, "manifest": list(urls)}, storage))
+def read_lines(
+    encoding: object, *urls: object, storage: Mapping[str, Any] | None = None
+) -> list[bytes]:
+    """Read the lines of a BATCH message's files."""
+    return list(read_record_lines({"encoding": encoding, "manifest": list(urls)}, storage))
 
 
-def file_of(tmp_path: Path, content: bytes, name: str = "a.jsonl") -> str:
-    """Make a file, and return its path."""
+def write_file(tmp_path: Path, content: bytes, name: str = "a.jsonl") -> str:
+    """Write a file and return its path."""
     path = tmp_path / name
     path.write_bytes(content)
     return str(path)
 
 
-def parquet_of(tmp_path: Path, columns: Mapping[str, Any]) -> str:
-    """Make a Parquet file, and return its path."""
+def write_parquet(tmp_path: Path, columns: Mapping[str, Any]) -> str:
+    """Write a Parquet file and return its path."""
     path = str(tmp_path / "a.parquet")
     pq.write_table(pa.table(dict(columns)), path)
     return path
@@ -55,68 +57,75 @@ def parquet_of(tmp_path: Path, columns: Mapping[str, Any]) -> str:
         {"format": "jsonl", "compression": None},
         {"format": "jsonl", "compression": "none", "more": 1},
     ],
+    ids=["none", "absent", "null", "unknown member"],
 )
-def test_jsonl(tmp_path: Path, encoding: dict[str, Any]) -> None:
-    """Plain JSON lines come as they are, byte for byte."""
-    assert read(encoding, file_of(tmp_path, b"".join(LINES))) == LINES
+def test_read_jsonl(tmp_path: Path, encoding: dict[str, Any]) -> None:
+    """Uncompressed JSON lines are returned byte for byte."""
+    assert read_lines(encoding, write_file(tmp_path, b"".join(LINES))) == LINES
 
 
-def test_gzip(tmp_path: Path) -> None:
-    """Gzipped JSON lines come unzipped, of several members too."""
+def test_read_gzip(tmp_path: Path) -> None:
+    """A gzip file is decompressed, even if it has several members."""
     content = gzip.compress(LINES[0]) + gzip.compress(LINES[1])
-    assert read(GZIP, file_of(tmp_path, content)) == LINES
+    assert read_lines(GZIP, write_file(tmp_path, content)) == LINES
 
 
-def test_files_in_order(tmp_path: Path) -> None:
-    """The manifest's files come in its order, whether as paths or as addresses."""
-    paths = [file_of(tmp_path, line, f"{n}.jsonl") for n, line in enumerate(LINES)]
-    assert read(JSONL, paths[1], f"file://{paths[0]}", paths[1]) == [LINES[n] for n in (1, 0, 1)]
-    assert read(JSONL) == []
+def test_files_are_read_in_the_order_of_the_manifest(tmp_path: Path) -> None:
+    """Files are read in the order of the manifest, whether paths or URLs."""
+    paths = [write_file(tmp_path, line, f"{n}.jsonl") for n, line in enumerate(LINES)]
+    assert read_lines(JSONL, paths[1], f"file://{paths[0]}", paths[1]) == [
+        LINES[n] for n in (1, 0, 1)
+    ]
+    assert read_lines(JSONL) == []
 
 
-def test_blank_lines_and_no_last_end(tmp_path: Path) -> None:
-    """Lines without content are no records, and the last line needs no end."""
-    path = file_of(tmp_path, LINES[0] + b"\n \r\n" + LINES[1].strip())
-    assert read(JSONL, path) == [LINES[0], LINES[1].strip()]
-    assert read(JSONL, file_of(tmp_path, b"", "empty")) == []
+def test_blank_lines_are_skipped(tmp_path: Path) -> None:
+    """Blank lines are skipped, and the last line needs no line ending."""
+    path = write_file(tmp_path, LINES[0] + b"\n \r\n" + LINES[1].strip())
+    assert read_lines(JSONL, path) == [LINES[0], LINES[1].strip()]
+    assert read_lines(JSONL, write_file(tmp_path, b"", "empty")) == []
 
 
 # Storage
 
 
-@pytest.mark.parametrize("scheme", ["", "file://"])
-def test_storage(tmp_path: Path, scheme: str) -> None:
-    """With a storage's root set, the manifest's file names are looked for there."""
+@pytest.mark.parametrize("scheme", ["", "file://"], ids=["path", "URL"])
+def test_storage_root_replaces_the_folder(tmp_path: Path, scheme: str) -> None:
+    """With a storage root, the files of the manifest are looked up there by name."""
     (tmp_path / "there").mkdir()
-    file_of(tmp_path / "there", LINES[0])
+    write_file(tmp_path / "there", LINES[0])
     storage = {"root": f"{scheme}{tmp_path}/there"}
-    assert read(JSONL, "/where/the/tap/was/a.jsonl", storage=storage) == LINES[:1]
-    assert read(JSONL, "file:///where/the/tap/was/a.jsonl", storage=storage) == LINES[:1]
+    assert read_lines(JSONL, "/where/the/tap/was/a.jsonl", storage=storage) == LINES[:1]
+    assert read_lines(JSONL, "file:///where/the/tap/was/a.jsonl", storage=storage) == LINES[:1]
 
 
-@pytest.mark.parametrize("storage", [{}, {"root": None}, {"root": ""}, {"prefix": "x"}])
+@pytest.mark.parametrize(
+    "storage",
+    [{}, {"root": None}, {"root": ""}, {"prefix": "x"}],
+    ids=["empty", "null root", "empty root", "no root"],
+)
 def test_storage_without_root(tmp_path: Path, storage: dict[str, Any]) -> None:
-    """Without a root the manifest's addresses are right."""
-    assert read(JSONL, file_of(tmp_path, LINES[0]), storage=storage) == LINES[:1]
+    """Without a storage root, the paths of the manifest are used."""
+    assert read_lines(JSONL, write_file(tmp_path, LINES[0]), storage=storage) == LINES[:1]
 
 
-def test_a_storage_of_another_kind() -> None:
-    """Whatever fsspec opens is read: here, its memory."""
+def test_any_fsspec_storage_is_read() -> None:
+    """Any storage that fsspec can open is read; here, its memory."""
     import fsspec  # type: ignore[import-untyped]  # noqa: PLC0415
 
     with fsspec.open("memory://bucket/a.jsonl", "wb") as file:
         file.write(LINES[0])
-    assert read(JSONL, "memory://bucket/a.jsonl") == LINES[:1]
-    assert read(JSONL, "x/a.jsonl", storage={"root": "memory://bucket"}) == LINES[:1]
+    assert read_lines(JSONL, "memory://bucket/a.jsonl") == LINES[:1]
+    assert read_lines(JSONL, "x/a.jsonl", storage={"root": "memory://bucket"}) == LINES[:1]
 
 
 # Parquet
 
 
-def test_parquet(tmp_path: Path) -> None:
-    """A row becomes the JSON line that a JSONL file would have had."""
+def test_read_parquet(tmp_path: Path) -> None:
+    """A row becomes the JSON line that a JSONL file would contain."""
     utc = datetime.timezone.utc
-    path = parquet_of(
+    path = write_parquet(
         tmp_path,
         {
             "id": [1, 2],
@@ -130,7 +139,7 @@ def test_parquet(tmp_path: Path) -> None:
             "struct": [{"a": 1}, None],
         },
     )
-    first, second = (line.decode() for line in read(PARQUET, path))
+    first, second = (line.decode() for line in read_lines(PARQUET, path))
     assert first == (
         '{"id":1,"name":"ü","price":1.50,"at":"2024-01-02T03:04:05.000006Z","day":"2024-01-02",'
         '"ok":true,"ratio":0.5,"list":[1,null],"struct":{"a":1}}'
@@ -142,10 +151,10 @@ def test_parquet(tmp_path: Path) -> None:
     }
 
 
-def test_parquet_of_nanoseconds(tmp_path: Path) -> None:
-    """Times that Python cannot hold come as text, with all their digits."""
+def test_read_parquet_with_nanoseconds(tmp_path: Path) -> None:
+    """Times that Python cannot hold become strings with all their digits."""
     ticks = [1_672_531_200_000_000_001, None]
-    path = parquet_of(
+    path = write_parquet(
         tmp_path,
         {
             "at": pa.array(ticks, pa.timestamp("ns")),
@@ -153,7 +162,7 @@ def test_parquet_of_nanoseconds(tmp_path: Path) -> None:
             "id": [1, 2],
         },
     )
-    assert [json.loads(line) for line in read(PARQUET, path)] == [
+    assert [json.loads(line) for line in read_lines(PARQUET, path)] == [
         {
             "at": "2023-01-01 00:00:00.000000001",
             "utc": "2023-01-01 00:00:00.000000001Z",
@@ -163,45 +172,45 @@ def test_parquet_of_nanoseconds(tmp_path: Path) -> None:
     ]
 
 
-def test_parquet_of_many_rows(tmp_path: Path) -> None:
-    """Rows come in order across row groups and across what is held at once."""
+def test_read_parquet_with_many_row_groups(tmp_path: Path) -> None:
+    """Rows keep their order across row groups and across batches of rows."""
     path = str(tmp_path / "many.parquet")
     pq.write_table(pa.table({"id": list(range(5_500))}), path, row_group_size=2_100)
-    assert [json.loads(line)["id"] for line in read(PARQUET, path)] == list(range(5_500))
+    assert [json.loads(line)["id"] for line in read_lines(PARQUET, path)] == list(range(5_500))
 
 
-def test_parquet_without_its_package(tmp_path: Path) -> None:
-    """Without pyarrow, the error says what to install."""
-    path = parquet_of(tmp_path, {"id": [1]})
+def test_parquet_without_pyarrow(tmp_path: Path) -> None:
+    """Without pyarrow, the error says which extra to install."""
+    path = write_parquet(tmp_path, {"id": [1]})
     code = (
         "import sys\n"
         "sys.modules['pyarrow'] = None\n"
         "from target_segment_objects import exceptions\n"
         "from target_segment_objects.singer import batch_files\n"
         "message = {'encoding': {'format': 'parquet'}, 'manifest': [sys.argv[1]]}\n"
-        "try:\n    list(batch_files.record_lines(message, None))\n"
+        "try:\n    list(batch_files.read_record_lines(message, None))\n"
         "except exceptions.InputError as error:\n    print(error)\n"
     )
-    ran = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", code, path], capture_output=True, text=True, timeout=60, check=False
     )
-    assert "pip install 'target-segment-objects[parquet]'" in ran.stdout, ran.stderr
+    assert "pip install 'target-segment-objects[parquet]'" in completed.stdout, completed.stderr
 
 
-# What cannot be read
+# Files that cannot be read
 
 
-@pytest.mark.parametrize("encoding", [JSONL, GZIP, PARQUET])
-def test_a_missing_file(tmp_path: Path, encoding: dict[str, str]) -> None:
-    """A file that is not there is named, with the cause."""
+@pytest.mark.parametrize("encoding", [JSONL, GZIP, PARQUET], ids=["jsonl", "gzip", "parquet"])
+def test_missing_file_is_named(tmp_path: Path, encoding: dict[str, str]) -> None:
+    """A missing file is named, with the cause."""
     with pytest.raises(InputError, match=r"BATCH file .*/gone cannot be read: No such file"):
-        read(encoding, str(tmp_path / "gone"))
+        read_lines(encoding, str(tmp_path / "gone"))
 
 
-def test_a_folder(tmp_path: Path) -> None:
-    """A folder is no file."""
+def test_folder_is_refused(tmp_path: Path) -> None:
+    """A folder in the manifest is refused."""
     with pytest.raises(InputError, match=r"cannot be read: Is a directory"):
-        read(JSONL, str(tmp_path))
+        read_lines(JSONL, str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -211,66 +220,78 @@ def test_a_folder(tmp_path: Path) -> None:
         (slice(None, 15), "Compressed file ended"),
         (slice(3, None), "Not a gzipped file"),
     ],
+    ids=["no trailer", "truncated", "no header"],
 )
-def test_gzip_that_is_broken(tmp_path: Path, damage: slice, reason: str) -> None:
-    """A gzip file that was cut, or is none, is named with the cause; it is no half success."""
-    path = file_of(tmp_path, gzip.compress(LINES[0] * 1000)[damage])
+def test_damaged_gzip_is_refused(tmp_path: Path, damage: slice, reason: str) -> None:
+    """A truncated file, or one that is not gzip, is named with the cause."""
+    path = write_file(tmp_path, gzip.compress(LINES[0] * 1000)[damage])
     with pytest.raises(InputError, match=f"BATCH file .*a.jsonl cannot be read: .*{reason}"):
-        read(GZIP, path)
+        read_lines(GZIP, path)
 
 
-@pytest.mark.parametrize("content", [b"", b"no parquet", b"PAR1" + b"\0" * 100 + b"PAR1"])
-def test_parquet_that_is_broken(tmp_path: Path, content: bytes) -> None:
-    """A file that is no Parquet is named."""
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no parquet", b"PAR1" + b"\0" * 100 + b"PAR1"],
+    ids=["empty", "not Parquet", "damaged"],
+)
+def test_damaged_parquet_is_refused(tmp_path: Path, content: bytes) -> None:
+    """A file that is not valid Parquet is named."""
     with pytest.raises(InputError, match=r"BATCH file .*a\.jsonl cannot be read: \w+"):
-        read(PARQUET, file_of(tmp_path, content))
+        read_lines(PARQUET, write_file(tmp_path, content))
 
 
-def test_parquet_values_are_not_said(tmp_path: Path) -> None:
-    """A value that cannot be read is not quoted."""
+def test_error_does_not_quote_parquet_values(tmp_path: Path) -> None:
+    """The error does not contain a value that cannot be converted."""
     ticks = pa.array([{"at": 1_672_531_200_000_000_001}], pa.struct([("at", pa.timestamp("ns"))]))
     with pytest.raises(InputError) as raised:
-        read(PARQUET, parquet_of(tmp_path, {"in": ticks}))
+        read_lines(PARQUET, write_parquet(tmp_path, {"in": ticks}))
     assert "1672531200" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
-    ("encoding", "said"),
+    ("encoding", "message"),
     [
-        ({"format": "csv"}, "format csv, compression none, are not supported"),
-        ({"format": "jsonl", "compression": "zstd"}, "format jsonl, compression zstd"),
+        ({"format": "csv"}, "format csv and compression none are not supported"),
+        ({"format": "jsonl", "compression": "zstd"}, "format jsonl and compression zstd"),
         ({}, "format None"),
         ({"format": ["jsonl"]}, "are not supported"),
-        (None, "an object as encoding"),
-        ("jsonl", "an object as encoding"),
+        (None, "encoding must be an object"),
+        ("jsonl", "encoding must be an object"),
     ],
+    ids=["format", "compression", "no format", "format is a list", "null", "string"],
 )
-def test_an_unknown_format(encoding: object, said: str) -> None:
-    """A kind of file that is not known is refused by name, before any file is opened."""
-    with pytest.raises(InputError, match=said):
-        read(encoding, "/no/such/file")
-
-
-@pytest.mark.parametrize("manifest", ["/a/path", None, {"a": 1}, [1], [None], [["a"]]])
-def test_a_manifest_that_is_none(manifest: Sequence[object]) -> None:
-    """A manifest is a list of texts."""
-    with pytest.raises(InputError, match=r"a list as manifest"):
-        list(record_lines({"encoding": JSONL, "manifest": manifest}, None))
+def test_unsupported_encoding_is_refused(encoding: object, message: str) -> None:
+    """An unsupported format is named before any file is opened."""
+    with pytest.raises(InputError, match=message):
+        read_lines(encoding, "/no/such/file")
 
 
 @pytest.mark.parametrize(
-    "url", ["nope://bucket/a.jsonl", "s3://bucket/a.jsonl", "gs://bucket/a.jsonl", "http://\0/"]
+    "manifest",
+    ["/a/path", None, {"a": 1}, [1], [None], [["a"]]],
+    ids=["string", "null", "object", "list of numbers", "list of null", "list of lists"],
 )
-def test_a_storage_that_is_not_there(url: str) -> None:
-    """A storage that is not known, or whose package is not installed, is an error of ours."""
+def test_invalid_manifest_is_refused(manifest: Sequence[object]) -> None:
+    """A manifest must be a list of strings."""
+    with pytest.raises(InputError, match=r"manifest a list of strings"):
+        list(read_record_lines({"encoding": JSONL, "manifest": manifest}, None))
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["nope://bucket/a.jsonl", "s3://bucket/a.jsonl", "gs://bucket/a.jsonl", "http://\0/"],
+    ids=["unknown", "S3", "GCS", "HTTP"],
+)
+def test_unavailable_storage_is_an_input_error(url: str) -> None:
+    """An unknown storage, or one whose package is not installed, raises an InputError."""
     with pytest.raises(InputError, match=r"cannot be read: "):
-        read(JSONL, url)
+        read_lines(JSONL, url)
 
 
-def test_a_password_in_an_address_is_not_said() -> None:
-    """Who wrote a password into the manifest does not read it in the log."""
+def test_error_does_not_contain_credentials() -> None:
+    """The error does not contain the user and the password of a URL."""
     with pytest.raises(InputError) as raised:
-        read(JSONL, "nope://ada:lovelace@host/a.jsonl")
+        read_lines(JSONL, "nope://ada:lovelace@host/a.jsonl")
     assert "nope://host/a.jsonl" in str(raised.value)
     assert "lovelace" not in str(raised.value)
 
@@ -278,35 +299,40 @@ def test_a_password_in_an_address_is_not_said() -> None:
 # Streaming
 
 
-@pytest.mark.parametrize("kind", ["jsonl", "gzip", "parquet"])
-def test_memory_is_flat(tmp_path: Path, kind: str) -> None:
-    """Of a file of 40 MB, a few hundred kilobytes are in memory at once."""
+@pytest.mark.parametrize("file_format", ["jsonl", "gzip", "parquet"])
+def test_memory_use_is_bounded(tmp_path: Path, file_format: str) -> None:
+    """A file of 40 MB is read with less than 5 MB of memory."""
     line = b'{"id":1,"v":"%b"}\n' % (b"x" * 982)
-    encoding, path = {"jsonl": JSONL, "gzip": GZIP, "parquet": PARQUET}[kind], tmp_path / "big"
-    if kind == "parquet":
+    encoding, path = (
+        {"jsonl": JSONL, "gzip": GZIP, "parquet": PARQUET}[file_format],
+        tmp_path / "big",
+    )
+    if file_format == "parquet":
         rows = pa.table({"id": [1] * 1000, "v": ["x" * 982] * 1000})
         with pq.ParquetWriter(str(path), rows.schema, use_dictionary=False) as writer:
             for _ in range(40):
                 writer.write_table(rows)
     else:
-        with _writing(path, zipped=kind == "gzip") as file:
+        with _open_for_writing(path, compress=file_format == "gzip") as file:
             for _ in range(400):
                 file.write(line * 100)
     message = {"encoding": encoding, "manifest": [str(path)]}
     tracemalloc.start()
-    count = sum(1 for _ in record_lines(message, None))
+    count = sum(1 for _ in read_record_lines(message, None))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert count == 40_000
     assert peak < 5_000_000
 
 
-def _writing(path: Path, *, zipped: bool) -> IO[bytes]:
-    return gzip.open(path, "wb", 1) if zipped else path.open("wb")  # type: ignore[return-value]
+def _open_for_writing(path: Path, *, compress: bool) -> IO[bytes]:
+    return gzip.open(path, "wb", 1) if compress else path.open("wb")  # type: ignore[return-value]
 
 
-def test_a_reader_that_stops_leaves_no_file_open(tmp_path: Path) -> None:
-    """Who stops in the middle leaves nothing open; pytest makes an error of the warning."""
-    lines = record_lines({"encoding": JSONL, "manifest": [file_of(tmp_path, LINES[0] * 10)]}, None)
+def test_stopping_early_closes_the_file(tmp_path: Path) -> None:
+    """Closing the iterator early closes the file; pytest fails on the ResourceWarning."""
+    lines = read_record_lines(
+        {"encoding": JSONL, "manifest": [write_file(tmp_path, LINES[0] * 10)]}, None
+    )
     assert next(iter(lines)) == LINES[0]
     lines.close()  # type: ignore[attr-defined]  # it is a generator

@@ -1,4 +1,4 @@
-"""The dead-letter file: Singer input that says why, is on disk when it must be, and comes back."""
+"""The dead-letter file: Singer input with reasons, on disk in time, and ready for a replay."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from target_segment_objects.singer.dead_letters import DeadLetterFile
 from target_segment_objects.singer.reader import MessageReader
 
 if sys.platform == "win32":
-    pytest.skip("POSIX's ways to break a disk", allow_module_level=True)
+    pytest.skip("the disk failures need POSIX", allow_module_level=True)
 
 SCHEMA = b'{"type": "SCHEMA", "stream": "users", "schema": {}, "key_properties": ["id"]}\n'
 OTHER_SCHEMA = SCHEMA.replace(b'["id"]', b'["key"]')
 RECORD = b'{"type": "RECORD", "stream": "users", "record": {"id": 1.500, "\\u00e4": "\xc3\xa4"}}\n'
 
 
-def error(stream: str = "users", field: str | None = "id") -> InvalidRecordError:
-    """Return why a record is refused."""
+def make_error(stream: str = "users", field: str | None = "id") -> InvalidRecordError:
+    """Return the error of an invalid record."""
     return InvalidRecordError(stream, 'it is "odd"', field=field)
 
 
-def replayed(path: Path) -> list[dict[str, Any]]:
+def read_back(path: Path) -> list[dict[str, Any]]:
     """Read a dead-letter file as the target would."""
     messages: list[dict[str, Any]] = []
     with path.open("rb") as file:
@@ -45,24 +45,24 @@ def replayed(path: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where the file will be."""
+    """Return the path of the dead-letter file, which does not exist yet."""
     return tmp_path / "rejects.singer"
 
 
-def test_nothing_rejected_is_no_file(path: Path) -> None:
-    """A run without invalid records makes no file."""
-    letters = DeadLetterFile(path)
-    letters.flush()
-    letters.close()
+def test_no_file_without_rejected_records(path: Path) -> None:
+    """Without rejected records, no file is created."""
+    dead_letters = DeadLetterFile(path)
+    dead_letters.flush()
+    dead_letters.close()
     assert not path.exists()
 
 
-def test_a_record_comes_back_as_it_came(path: Path) -> None:
-    """The file has the SCHEMA, and the RECORD's bytes with one more member that says why."""
-    letters = DeadLetterFile(path)
+def test_record_is_written_as_the_tap_wrote_it(path: Path) -> None:
+    """The file has the SCHEMA, and the bytes of the RECORD plus the reason and the time."""
+    dead_letters = DeadLetterFile(path)
     before = datetime.datetime.now(tz=datetime.timezone.utc).replace(microsecond=0)
-    letters.append_record(SCHEMA, RECORD, error())
-    letters.close()
+    dead_letters.append_record(SCHEMA, RECORD, make_error())
+    dead_letters.close()
     schema, record = path.read_bytes().splitlines(keepends=True)
     assert schema == SCHEMA
     assert record.startswith(RECORD.rstrip()[:-1] + b',"rejected":{')
@@ -75,19 +75,23 @@ def test_a_record_comes_back_as_it_came(path: Path) -> None:
     assert json.loads(RECORD)["record"] == json.loads(record)["record"]
 
 
-@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n", b"  \n"])
-def test_line_ends(path: Path, end: bytes) -> None:
-    """However a line ended, or if it did not, it is a line of its own here."""
-    letters = DeadLetterFile(path)
-    letters.append_record(SCHEMA.strip() + end, RECORD.strip() + end, error())
-    letters.append_record(SCHEMA.strip() + end, RECORD.strip() + end, error())
-    letters.close()
-    assert [message["type"] for message in replayed(path)] == ["SCHEMA", "RECORD", "RECORD"]
+@pytest.mark.parametrize(
+    "end",
+    [b"", b"\n", b"\r\n", b"  \n"],
+    ids=["none", "newline", "windows", "blanks"],
+)
+def test_line_endings(path: Path, end: bytes) -> None:
+    """Each message is on its own line, whatever line ending it had."""
+    dead_letters = DeadLetterFile(path)
+    dead_letters.append_record(SCHEMA.strip() + end, RECORD.strip() + end, make_error())
+    dead_letters.append_record(SCHEMA.strip() + end, RECORD.strip() + end, make_error())
+    dead_letters.close()
+    assert [message["type"] for message in read_back(path)] == ["SCHEMA", "RECORD", "RECORD"]
 
 
-def test_a_schema_is_written_once_until_it_changes(path: Path) -> None:
-    """Each stream's SCHEMA precedes its first record, and is said again only when it changes."""
-    letters = DeadLetterFile(path)
+def test_schema_is_written_once_until_it_changes(path: Path) -> None:
+    """The SCHEMA precedes the first record of a stream, and is repeated only when it changes."""
+    dead_letters = DeadLetterFile(path)
     orders = SCHEMA.replace(b"users", b"orders")
     for schema, stream in [
         (SCHEMA, "users"),
@@ -99,71 +103,73 @@ def test_a_schema_is_written_once_until_it_changes(path: Path) -> None:
         (SCHEMA, "users"),
         (orders, "orders"),
     ]:
-        letters.append_record(schema, RECORD.replace(b"users", stream.encode()), error(stream))
-    letters.close()
-    short = "".join(message["type"][0] for message in replayed(path))
-    assert short == "SRRSRRSRRSRR"
+        dead_letters.append_record(
+            schema, RECORD.replace(b"users", stream.encode()), make_error(stream)
+        )
+    dead_letters.close()
+    sequence = "".join(message["type"][0] for message in read_back(path))
+    assert sequence == "SRRSRRSRRSRR"
 
 
-def test_a_second_run_appends(path: Path) -> None:
-    """What an earlier run rejected stays; the new run says its SCHEMA again."""
+def test_second_run_appends(path: Path) -> None:
+    """A second run keeps the records of the first and writes the SCHEMA again."""
     for _ in range(2):
-        letters = DeadLetterFile(path)
-        letters.append_record(SCHEMA, RECORD, error())
-        letters.close()
-    assert [message["type"] for message in replayed(path)] == ["SCHEMA", "RECORD"] * 2
+        dead_letters = DeadLetterFile(path)
+        dead_letters.append_record(SCHEMA, RECORD, make_error())
+        dead_letters.close()
+    assert [message["type"] for message in read_back(path)] == ["SCHEMA", "RECORD"] * 2
 
 
-def test_after_a_run_that_died_in_a_line(path: Path) -> None:
-    """Half a line of an earlier run spoils no line of this one."""
+def test_incomplete_line_of_a_killed_run(path: Path) -> None:
+    """An incomplete line of a killed run is ended before the first record of this run."""
     path.write_bytes(SCHEMA + RECORD[:20])
-    letters = DeadLetterFile(path)
-    letters.append_record(SCHEMA, RECORD, error())
-    letters.close()
+    dead_letters = DeadLetterFile(path)
+    dead_letters.append_record(SCHEMA, RECORD, make_error())
+    dead_letters.close()
     lines = path.read_bytes().splitlines()
     assert lines[:3] == [SCHEMA.strip(), RECORD[:20], SCHEMA.strip()]
     assert len(lines) == 4
 
 
-def test_flush_has_it_on_disk(path: Path) -> None:
-    """After a flush the file has the record, though nobody closed it."""
-    letters = DeadLetterFile(path)
-    letters.append_record(SCHEMA, RECORD, error())
-    letters.flush()
-    assert [message["type"] for message in replayed(path)] == ["SCHEMA", "RECORD"]
-    letters.append_record(SCHEMA, RECORD, error())
-    letters.flush()
-    assert len(replayed(path)) == 3
-    letters.close()
+def test_flush_writes_to_disk(path: Path) -> None:
+    """After a flush the file contains the record, although it is still open."""
+    dead_letters = DeadLetterFile(path)
+    dead_letters.append_record(SCHEMA, RECORD, make_error())
+    dead_letters.flush()
+    assert [message["type"] for message in read_back(path)] == ["SCHEMA", "RECORD"]
+    dead_letters.append_record(SCHEMA, RECORD, make_error())
+    dead_letters.flush()
+    assert len(read_back(path)) == 3
+    dead_letters.close()
 
 
-def test_what_is_closed_opens_again(path: Path) -> None:
-    """Close may come twice, and a record after it is appended."""
-    letters = DeadLetterFile(path)
-    letters.append_record(SCHEMA, RECORD, error())
-    letters.close()
-    letters.close()
-    letters.append_record(SCHEMA, RECORD, error())
-    letters.close()
-    assert [message["type"] for message in replayed(path)] == ["SCHEMA", "RECORD", "RECORD"]
+def test_closed_file_is_opened_again(path: Path) -> None:
+    """`close` may be called twice, and a later record is appended."""
+    dead_letters = DeadLetterFile(path)
+    dead_letters.append_record(SCHEMA, RECORD, make_error())
+    dead_letters.close()
+    dead_letters.close()
+    dead_letters.append_record(SCHEMA, RECORD, make_error())
+    dead_letters.close()
+    assert [message["type"] for message in read_back(path)] == ["SCHEMA", "RECORD", "RECORD"]
 
 
-def test_the_file_is_private(path: Path) -> None:
-    """Rejected records are personal data: nobody else may read a file that we make."""
-    letters = DeadLetterFile(path)
-    letters.append_record(SCHEMA, RECORD, error())
-    letters.close()
+def test_file_is_private(path: Path) -> None:
+    """Only the user may read the file, because records are personal data."""
+    dead_letters = DeadLetterFile(path)
+    dead_letters.append_record(SCHEMA, RECORD, make_error())
+    dead_letters.close()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_a_replay_has_one_reason(path: Path) -> None:
-    """A record that is rejected again, and again, says why once: the last time."""
+def test_replayed_record_has_one_reason(path: Path) -> None:
+    """A record that is rejected again has only the latest reason."""
     line = RECORD
     for reason in ("first", "second", "third"):
         path.unlink(missing_ok=True)
-        letters = DeadLetterFile(path)
-        letters.append_record(SCHEMA, line, InvalidRecordError("users", reason))
-        letters.close()
+        dead_letters = DeadLetterFile(path)
+        dead_letters.append_record(SCHEMA, line, InvalidRecordError("users", reason))
+        dead_letters.close()
         line = path.read_bytes().splitlines(keepends=True)[1]
         assert line.count(b'"rejected"') == 1
         assert json.loads(line)["rejected"]["reason"] == reason
@@ -178,20 +184,21 @@ def test_a_replay_has_one_reason(path: Path) -> None:
         {"a": 1, "rejected": {"reason": {"deep": [{}]}}},
         {},
     ],
+    ids=["property", "value", "nested", "empty"],
 )
-@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")])
-def test_a_record_that_looks_like_ours(
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")], ids=["compact", "spaced"])
+def test_property_named_rejected_is_kept(
     path: Path, record: dict[str, Any], separators: tuple[str, str]
 ) -> None:
-    """A property called `rejected` is the record's own, and stays."""
+    """A property `rejected` of the record itself is kept."""
     message = {"type": "RECORD", "stream": "users", "record": record}
     line = json.dumps(message, separators=separators).encode()
-    letters = DeadLetterFile(path)
-    letters.append_record(SCHEMA, line + b"\n", error())
-    letters.close()
+    dead_letters = DeadLetterFile(path)
+    dead_letters.append_record(SCHEMA, line + b"\n", make_error())
+    dead_letters.close()
     written = path.read_bytes().splitlines()[1]
     assert written.startswith(line[:-1])
-    assert replayed(path)[1]["record"] == record
+    assert read_back(path)[1]["record"] == record
 
 
 @given(
@@ -199,34 +206,36 @@ def test_a_record_that_looks_like_ours(
     st.text(st.characters()),
     st.none() | st.text(st.characters()),
 )
-def test_any_record_comes_back(record: dict[str, Any], reason: str, field: str | None) -> None:
-    """Whatever the record and the reason, half surrogates included: valid Singer, same record."""
+def test_any_record_can_be_read_back(
+    record: dict[str, Any], reason: str, field: str | None
+) -> None:
+    """Any record and reason, even with lone surrogates, is read back unchanged."""
     line = json.dumps({"type": "RECORD", "stream": "users", "record": record}).encode() + b"\n"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "rejects.singer")
-        letters = DeadLetterFile(path)
-        letters.append_record(SCHEMA, line, InvalidRecordError("users", reason, field=field))
-        letters.close()
-        _, message = replayed(path)
+        dead_letters = DeadLetterFile(path)
+        dead_letters.append_record(SCHEMA, line, InvalidRecordError("users", reason, field=field))
+        dead_letters.close()
+        _, message = read_back(path)
     assert message["record"] == record
     assert message["rejected"]["reason"] == reason
     assert message["rejected"]["field"] == field
 
 
-def test_threads(path: Path) -> None:
-    """Records, flushes and closes of many threads leave whole lines, none lost."""
-    letters = DeadLetterFile(path)
+def test_concurrent_writes(path: Path) -> None:
+    """Several threads may write and flush: every line is complete, and none is lost."""
+    dead_letters = DeadLetterFile(path)
 
-    def work(number: int) -> None:
-        letters.append_record(
-            SCHEMA, b'{"type":"RECORD","stream":"users","n":%d}' % number, error()
+    def append_and_flush(number: int) -> None:
+        dead_letters.append_record(
+            SCHEMA, b'{"type":"RECORD","stream":"users","n":%d}' % number, make_error()
         )
-        letters.flush()
+        dead_letters.flush()
 
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(work, range(100)))
-    letters.close()
-    numbers = [message["n"] for message in replayed(path) if message["type"] == "RECORD"]
+        list(pool.map(append_and_flush, range(100)))
+    dead_letters.close()
+    numbers = [message["n"] for message in read_back(path) if message["type"] == "RECORD"]
     assert sorted(numbers) == list(range(100))
 
 
@@ -234,64 +243,66 @@ def test_threads(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("where", "cause"), [("no/such/folder", "No such file or directory"), (".", "Is a directory")]
+    ("path", "cause"),
+    [("no/such/folder", "No such file or directory"), (".", "Is a directory")],
+    ids=["missing folder", "folder"],
 )
-def test_a_file_that_cannot_be_opened(tmp_path: Path, where: str, cause: str) -> None:
-    """A file that cannot be made is named, with the cause."""
-    letters = DeadLetterFile(tmp_path / where)
+def test_file_that_cannot_be_created(tmp_path: Path, path: str, cause: str) -> None:
+    """A file that cannot be created is named, with the cause."""
+    dead_letters = DeadLetterFile(tmp_path / path)
     with pytest.raises(SpoolError, match=f"Cannot write {tmp_path}.*: {cause}"):
-        letters.append_record(SCHEMA, RECORD, error())
-    letters.close()
+        dead_letters.append_record(SCHEMA, RECORD, make_error())
+    dead_letters.close()
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk that is always full")
-def test_a_disk_that_is_full(tmp_path: Path) -> None:
-    """A disk that takes nothing is told of before a STATE may pass; close leaves no open file."""
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_full_disk(tmp_path: Path) -> None:
+    """A full disk fails every flush, so no STATE is written; `close` leaves no file open."""
     link = tmp_path / "rejects.singer"
     link.symlink_to("/dev/full")
-    letters = DeadLetterFile(link)
-    letters.append_record(SCHEMA, RECORD, error())
+    dead_letters = DeadLetterFile(link)
+    dead_letters.append_record(SCHEMA, RECORD, make_error())
     for _ in range(2):
         with pytest.raises(SpoolError, match=r"rejects\.singer: No space left on device"):
-            letters.flush()
+            dead_letters.flush()
     with pytest.raises(SpoolError, match=r"No space left on device"):
-        letters.close()
-    letters.close()
+        dead_letters.close()
+    dead_letters.close()
 
 
-def test_a_file_that_may_not_grow(path: Path) -> None:
-    """A flush that took a part only is an error every time: the STATE behind it never goes."""
-    resource = pytest.importorskip("resource", reason="Windows has no such limits")
-    letters = DeadLetterFile(path)
+def test_file_size_limit(path: Path) -> None:
+    """A partial flush fails every time, so no STATE is written."""
+    resource = pytest.importorskip("resource", reason="Windows has no resource limits")
+    dead_letters = DeadLetterFile(path)
     old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
-        letters.append_record(SCHEMA, RECORD, error())
+        dead_letters.append_record(SCHEMA, RECORD, make_error())
         for _ in range(2):
             with pytest.raises(SpoolError, match=r"File too large"):
-                letters.flush()
+                dead_letters.flush()
         with pytest.raises(SpoolError):
-            letters.close()
+            dead_letters.close()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, old)
 
 
 @pytest.mark.parametrize("device", ["/dev/null", "a pipe"])
-def test_what_is_no_disk(tmp_path: Path, device: str) -> None:
-    """A pipe or a device has no disk to be flushed to, and is written all the same."""
+def test_pipe_or_device(tmp_path: Path, device: str) -> None:
+    """A pipe or a device can be the dead-letter file, although it cannot be synced to disk."""
     path = Path(device)
     if device == "a pipe":
         path = tmp_path / "pipe"
         os.mkfifo(path)
-        got: list[bytes] = []
-        reading = threading.Thread(target=lambda: got.append(path.read_bytes()))
-        reading.start()
-    letters = DeadLetterFile(path)
-    letters.append_record(SCHEMA, RECORD, error())
-    letters.flush()
-    letters.close()
+        received: list[bytes] = []
+        reader = threading.Thread(target=lambda: received.append(path.read_bytes()))
+        reader.start()
+    dead_letters = DeadLetterFile(path)
+    dead_letters.append_record(SCHEMA, RECORD, make_error())
+    dead_letters.flush()
+    dead_letters.close()
     if device == "a pipe":
-        reading.join(10)
-        assert got[0].startswith(SCHEMA)
+        reader.join(10)
+        assert received[0].startswith(SCHEMA)

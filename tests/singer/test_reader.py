@@ -1,4 +1,4 @@
-"""Lines → messages: both decoders, every kind of broken line, and how reading ends."""
+"""Reading messages: both decoders, every kind of invalid line, and how reading ends."""
 
 from __future__ import annotations
 
@@ -27,26 +27,29 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-KINDS = [kind.value for kind in SingerMessageType]
-GOOD = b'{"type":"STATE","value":1}\n'
+MESSAGE_TYPES = [message_type.value for message_type in SingerMessageType]
+STATE_LINE = b'{"type":"STATE","value":1}\n'
 
 
-def read(
+def read_messages(
     source: IO[bytes] | IO[str], reader: MessageReader | None = None
 ) -> tuple[list[dict[str, Any]], dict[str, int]]:
     """Read to the end; return the messages and their counts."""
     messages: list[dict[str, Any]] = []
-    callbacks: dict[str, Callable[[dict[str, Any]], None]] = dict.fromkeys(KINDS, messages.append)
+    callbacks: dict[str, Callable[[dict[str, Any]], None]] = dict.fromkeys(
+        MESSAGE_TYPES, messages.append
+    )
     counts = (reader or MessageReader()).process_lines(source, callbacks)
     return messages, dict(counts)
 
 
-def _unzipped(path: Path) -> IO[bytes]:
+def open_gzip(path: Path) -> IO[bytes]:
+    """Open a gzip file for reading."""
     return cast("IO[bytes]", gzip.open(path))
 
 
-def value_of(text: str | bytes) -> Any:  # noqa: ANN401 - JSON is anything
-    """Read a value through the reader."""
+def decode_value(text: str | bytes) -> Any:  # noqa: ANN401 - JSON is anything
+    """Decode one JSON value with the reader."""
     raw = text.encode() if isinstance(text, str) else text
     return MessageReader().deserialize_json(b'{"value":' + raw + b"}\n")["value"]
 
@@ -54,73 +57,79 @@ def value_of(text: str | bytes) -> Any:  # noqa: ANN401 - JSON is anything
 # Input
 
 
-def test_bytes() -> None:
-    """Each line of bytes is a message, given to its type's callback in order, and counted."""
-    lines = b"".join(b'{"type":"%b","n":%d}\n' % (k.encode(), n) for n, k in enumerate(KINDS * 2))
-    messages, counts = read(io.BytesIO(lines))
+def test_read_bytes() -> None:
+    """Each line is passed to the callback of its type, in order, and counted."""
+    lines = b"".join(
+        b'{"type":"%b","n":%d}\n' % (name.encode(), n) for n, name in enumerate(MESSAGE_TYPES * 2)
+    )
+    messages, counts = read_messages(io.BytesIO(lines))
     assert [message["n"] for message in messages] == list(range(10))
-    assert counts == dict.fromkeys(KINDS, 2)
+    assert counts == dict.fromkeys(MESSAGE_TYPES, 2)
 
 
-def test_text() -> None:
-    """Lines of text are read as those of bytes; what is said of a line is its bytes."""
+def test_read_strings() -> None:
+    """A file of strings is read like one of bytes; the current line is kept as bytes."""
     reader = MessageReader()
-    messages, _ = read(io.StringIO('{"type":"STATE","value":"ü"}\n'), reader)
+    messages, _ = read_messages(io.StringIO('{"type":"STATE","value":"ü"}\n'), reader)
     assert messages == [{"type": "STATE", "value": "ü"}]
     assert reader.line == '{"type":"STATE","value":"ü"}\n'.encode()
 
 
-@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n", b" \t\r\n"])
-def test_line_ends(end: bytes) -> None:
-    """Windows' line ends are read, and a last line without any."""
-    messages, _ = read(io.BytesIO(GOOD.strip() + end))
+@pytest.mark.parametrize(
+    "end",
+    [b"", b"\n", b"\r\n", b" \t\r\n"],
+    ids=["none", "newline", "windows", "blanks"],
+)
+def test_line_endings(end: bytes) -> None:
+    """Windows line endings are accepted, and so is a last line without one."""
+    messages, _ = read_messages(io.BytesIO(STATE_LINE.strip() + end))
     assert messages == [{"type": "STATE", "value": 1}]
 
 
-def test_no_input() -> None:
-    """A tap that says nothing is no error."""
-    assert read(io.BytesIO()) == ([], {})
+def test_empty_input() -> None:
+    """An empty input is not an error."""
+    assert read_messages(io.BytesIO()) == ([], {})
 
 
-def test_a_file(tmp_path: Path) -> None:
-    """Files are read as they are opened, gzipped too, and lines may be long."""
+def test_read_gzip_file(tmp_path: Path) -> None:
+    """An opened gzip file is read, and lines may be long."""
     path = tmp_path / "in.gz"
     long = b'{"type":"STATE","value":"%b"}\n' % (b"x" * 3_000_000)
-    path.write_bytes(gzip.compress(GOOD + long))
-    with _unzipped(path) as file:
-        messages, counts = read(file)
+    path.write_bytes(gzip.compress(STATE_LINE + long))
+    with open_gzip(path) as file:
+        messages, counts = read_messages(file)
     assert counts == {"STATE": 2}
     assert len(messages[1]["value"]) == 3_000_000
 
 
-def test_a_line_is_handled_when_it_comes() -> None:
-    """Though its tap goes on and the buffer is far from full."""
-    out, into = os.pipe()
+def test_line_is_handled_as_soon_as_it_arrives() -> None:
+    """A line is handled although the tap goes on and the buffer is far from full."""
+    reader, writer = os.pipe()
     seen = []
 
     def handle(message: dict[str, Any]) -> None:
         seen.append(message["value"])
         if len(seen) < 3:
-            os.write(into, b'{"type":"STATE","value":%d}\n' % len(seen))
+            os.write(writer, b'{"type":"STATE","value":%d}\n' % len(seen))
         else:
-            os.close(into)
+            os.close(writer)
 
-    os.write(into, GOOD)
-    with open(out, "rb") as tap:  # noqa: PTH123 - of a descriptor
+    os.write(writer, STATE_LINE)
+    with open(reader, "rb") as tap:  # noqa: PTH123 - a file descriptor
         MessageReader().process_lines(tap, {"STATE": handle})
     assert seen == [1, 1, 2]
 
 
-def test_shortcuts() -> None:
-    """A shortcut takes the lines with its head, unless it leaves one; a SCHEMA may end that."""
+def test_fast_handlers() -> None:
+    """A fast handler gets the lines with its prefix, may decline one, and ends with a SCHEMA."""
     reader = MessageReader()
-    taken: list[bytes] = []
+    handled_fast: list[bytes] = []
     messages = []
 
-    def shortcut(line: bytes) -> bool:
+    def fast_handler(line: bytes) -> bool:
         assert not reader.is_waiting
         if b"odd" not in line:
-            taken.append(line)
+            handled_fast.append(line)
         return b"odd" not in line
 
     def handle(message: dict[str, Any]) -> None:
@@ -128,30 +137,30 @@ def test_shortcuts() -> None:
         if message["type"] == "SCHEMA":
             del reader.fast_handlers[b'{"type":"RECORD","stream":"a",']
 
-    def record(stream: str, value: str) -> bytes:
+    def make_record(stream: str, value: str) -> bytes:
         return f'{{"type":"RECORD","stream":"{stream}","record":{{"n":"{value}"}}}}\n'.encode()
 
     for stream in ("a", "b"):
-        line = record(stream, "")
-        reader.fast_handlers[line[: line.find(b'"record"')]] = shortcut
-    one, two, odd = record("a", "1"), record("a", "2"), record("a", "odd")
-    other, third = record("b", "3"), record("c", "4")
-    schema = b'{"type":"RECORD","stream":"a","type":"SCHEMA"}\n'  # of two members the last counts
-    lines = [one, two, odd, one, other, GOOD, two, third, schema, one, other]
-    counts = reader.process_lines(io.BytesIO(b"".join(lines)), dict.fromkeys(KINDS, handle))
-    assert taken == [one, two, one, other, two, other]
+        line = make_record(stream, "")
+        reader.fast_handlers[line[: line.find(b'"record"')]] = fast_handler
+    first, second, odd = make_record("a", "1"), make_record("a", "2"), make_record("a", "odd")
+    other, third = make_record("b", "3"), make_record("c", "4")
+    schema = b'{"type":"RECORD","stream":"a","type":"SCHEMA"}\n'  # the last duplicate counts
+    lines = [first, second, odd, first, other, STATE_LINE, second, third, schema, first, other]
+    counts = reader.process_lines(io.BytesIO(b"".join(lines)), dict.fromkeys(MESSAGE_TYPES, handle))
+    assert handled_fast == [first, second, first, other, second, other]
     assert messages == [
         (3, odd, "RECORD"),
-        (6, GOOD, "STATE"),
+        (6, STATE_LINE, "STATE"),
         (8, third, "RECORD"),
         (9, schema, "SCHEMA"),
-        (10, one, "RECORD"),
+        (10, first, "RECORD"),
     ]
     assert counts == {"RECORD": 9, "STATE": 1, "SCHEMA": 1}
 
 
-def test_the_line_at_hand() -> None:
-    """While a message is handled, the reader knows its line, its number, and that none waits."""
+def test_current_line_is_known_in_a_callback() -> None:
+    """A callback sees the current line and its number, and the reader does not wait."""
     reader = MessageReader()
     seen = []
 
@@ -159,19 +168,19 @@ def test_the_line_at_hand() -> None:
         seen.append((reader.line_number, reader.line, reader.is_waiting))
 
     other = b'{"type":"STATE","value":2}'
-    reader.process_lines(io.BytesIO(GOOD + other), {"STATE": handle})
-    assert seen == [(1, GOOD, False), (2, other, False)]
+    reader.process_lines(io.BytesIO(STATE_LINE + other), {"STATE": handle})
+    assert seen == [(1, STATE_LINE, False), (2, other, False)]
     assert not reader.is_waiting
 
 
-def test_what_a_callback_raises_passes_through() -> None:
-    """The reader takes nobody's error for one of the input's."""
+def test_callback_exceptions_pass_through() -> None:
+    """The reader does not report a callback's exception as a failure of the input."""
 
     def handle(_: dict[str, Any]) -> None:
         raise OSError("disk full")
 
     with pytest.raises(OSError, match=r"disk full") as raised:
-        MessageReader().process_lines(io.BytesIO(GOOD), {"STATE": handle})
+        MessageReader().process_lines(io.BytesIO(STATE_LINE), {"STATE": handle})
     assert type(raised.value) is OSError
 
 
@@ -179,32 +188,36 @@ def test_what_a_callback_raises_passes_through() -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
+    "digits",
     ["0.1", "12.340", "1e5", "-0.0", "1E400", "1e-400", "123456789012345678.123456789012345678"],
 )
-def test_fractions_are_exact(text: str) -> None:
-    """A number with a fraction or an exponent is a Decimal with the digits that were written."""
-    value = value_of(text)
+def test_fractions_are_exact(digits: str) -> None:
+    """A number with a fraction or an exponent becomes a Decimal with the same digits."""
+    value = decode_value(digits)
     assert type(value) is Decimal
-    assert str(value) == str(Decimal(text))
+    assert str(value) == str(Decimal(digits))
 
 
 @pytest.mark.parametrize("digits", [1, 19, 20, 100, 4000, 4299, 4300, 4301, 10_000])
-@pytest.mark.parametrize("sign", ["", "-"])
+@pytest.mark.parametrize("sign", ["", "-"], ids=["positive", "negative"])
 def test_integers_are_exact(sign: str, digits: int) -> None:
-    """An integer is exact at any size; of more digits than Python takes, it is a Decimal."""
+    """An integer is exact at any size; above Python's limit of digits it is a Decimal."""
     text = sign + "7" * digits
-    value = value_of(text)
+    value = decode_value(text)
     assert isinstance(value, Decimal if digits > 4300 else int)
     assert Decimal(value) == Decimal(text) if digits > 4300 else str(value) == text
 
 
-@pytest.mark.parametrize("exponent", ["9999999999999999999999", "-9999999999999999999999"])
+@pytest.mark.parametrize(
+    "exponent",
+    ["9999999999999999999999", "-9999999999999999999999"],
+    ids=["huge", "tiny"],
+)
 @pytest.mark.parametrize("mantissa", ["1", "-2.5", "0"])
-def test_exponents_beyond_all_decimals(mantissa: str, exponent: str) -> None:
-    """A number with an absurd exponent is a number, beyond every float or next to nothing."""
+def test_exponents_beyond_the_range_of_decimal(mantissa: str, exponent: str) -> None:
+    """A number with an exponent that Decimal rejects is still huge, or still almost zero."""
     for e in ("e", "E", "e+" if exponent[0] != "-" else "e"):
-        value = value_of(f"{mantissa}{e}{exponent}")
+        value = decode_value(f"{mantissa}{e}{exponent}")
         assert type(value) is Decimal
         assert value.is_signed() == mantissa.startswith("-")
         if mantissa == "0":
@@ -214,9 +227,9 @@ def test_exponents_beyond_all_decimals(mantissa: str, exponent: str) -> None:
             assert (value.adjusted() < 0) == exponent.startswith("-")
 
 
-def test_what_json_has_not() -> None:
-    """NaN and infinities, which Python's taps do write, come as what they are."""
-    values = value_of("[NaN, Infinity, -Infinity, 1.50, 3]")
+def test_nan_and_infinities() -> None:
+    """NaN and infinities, which Python taps write, are read although JSON lacks them."""
+    values = decode_value("[NaN, Infinity, -Infinity, 1.50, 3]")
     assert all(type(value) is NonFinite for value in values[:3])
     assert math.isnan(values[0])
     assert values[1:3] == [math.inf, -math.inf]
@@ -224,10 +237,10 @@ def test_what_json_has_not() -> None:
     assert str(values[3]) == "1.50"
 
 
-def test_halves_of_surrogates() -> None:
-    """Half a surrogate pair, which JSON can say and UTF-8 cannot, comes as it is."""
-    assert value_of(r'"a\ud800b"') == "a\ud800b"
-    assert value_of(r'"\ud83d\ude00"') == "\U0001f600"
+def test_lone_surrogates() -> None:
+    """A lone surrogate, which JSON can escape and UTF-8 cannot encode, is kept."""
+    assert decode_value(r'"a\ud800b"') == "a\ud800b"
+    assert decode_value(r'"\ud83d\ude00"') == "\U0001f600"
 
 
 JSON = st.recursive(
@@ -243,95 +256,99 @@ JSON = st.recursive(
 )
 
 
-def _typed(value: object) -> object:
-    """Make types count: `1 == Decimal("1.0") == True` to Python."""
+def _add_types(value: object) -> object:
+    """Make types comparable: in Python, `1 == Decimal("1.0") == True`."""
     if isinstance(value, dict):
-        return {key: _typed(inner) for key, inner in value.items()}
+        return {key: _add_types(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_typed(inner) for inner in value]
+        return [_add_types(inner) for inner in value]
     return type(value).__name__, repr(value)
 
 
 @given(value=JSON, spaced=st.booleans())
 @example(value=[1e300, -0.0, 2**64, -(2**63) - 1], spaced=True)
 def test_both_decoders_agree(value: Any, spaced: bool) -> None:  # noqa: ANN401, FBT001
-    """Whatever JSON says, msgspec's way and the standard library's read the same, type by type."""
+    """Both decoders return the same values and types for any JSON."""
     line = ENCODER.encode({"value": value}) + b"\n"
     if spaced:
         line = msgspec.json.format(line.strip(), indent=0) + b" \r\n"
     reader = MessageReader()
-    assert _typed(reader.deserialize_json(line)) == _typed(
-        reader._deserialize_leniently(line)  # noqa: SLF001 - the other way
+    assert _add_types(reader.deserialize_json(line)) == _add_types(
+        reader._deserialize_leniently(line)  # noqa: SLF001 - the fallback decoder
     )
 
 
 @given(st.binary(max_size=30) | st.text('[]{}":,\\u0123eE+-.dDNaIfnity \t', max_size=30))
-def test_any_line_is_read_or_refused(text: bytes | str) -> None:
-    """Whatever a line is, it is a message or an InvalidMessageError, and both decoders the same."""
-    line = (text if isinstance(text, bytes) else text.encode()) + b"\n"
+def test_any_line_is_decoded_or_refused(content: bytes | str) -> None:
+    """Any line is a message or an InvalidMessageError, and both decoders agree."""
+    line = (content if isinstance(content, bytes) else content.encode()) + b"\n"
     reader = MessageReader()
     try:
         message = reader.deserialize_json(line)
     except InvalidMessageError:
         return
-    lenient = reader._deserialize_leniently(line)  # noqa: SLF001 - the other way
-    assert _typed(message) == _typed(lenient)
+    lenient = reader._deserialize_leniently(line)  # noqa: SLF001 - the fallback decoder
+    assert _add_types(message) == _add_types(lenient)
 
 
-# Broken lines
+# Invalid lines
 
-BROKEN: dict[str, tuple[bytes, str]] = {
-    "no JSON": (b'{"type":"RECORD","name":Ada Lovelace}\n', "not JSON at character 25"),
-    "what the tap printed": (b"Ada Lovelace logged in\n", "not JSON at character 1"),
-    "no UTF-8": (b'{"type":"RECORD","name":"Ada Lovelace\xff"}\n', "not UTF-8 at byte 38"),
-    "UTF-16": ('{"type":"STATE"}\n'.encode("utf-16"), "not UTF-8 at byte 1"),
-    "a byte order mark": (b'\xef\xbb\xbf{"type":"STATE"}\n', "not JSON at character 1"),
-    "a list": (b'["Ada Lovelace"]\n', "JSON, but no object"),
-    "a text": (b'"Ada Lovelace"\n', "JSON, but no object"),
-    "a null": (b"null\n", "JSON, but no object"),
-    "no number": (b"NaN\n", "JSON, but no object"),
-    "no type": (b'{"stream":"Ada Lovelace"}\n', "it has no type"),
-    "an unknown type": (b'{"type":"Ada Lovelace"}\n', "its type is none that Singer has"),
-    "a type that is no text": (b'{"type":["Ada Lovelace"]}\n', "its type is none"),
-    "a type that is null": (b'{"type":null}\n', "its type is none that Singer has"),
-    "two messages": (b'{"type":"STATE"}{"type":"STATE"}\n', "not JSON at character 17"),
-    "cut at the end": (b'{"type":"RECORD","name":"Ada Lov', "ends in the middle of it"),
-    "cut in a character": ('{"a":"ü'.encode()[:-1], "ends in the middle of it"),
-    "cut in an escape": (b'{"a":"\\u00', "ends in the middle of it"),
-    "blank": (b"\n", "it is blank"),
+INVALID_LINES: dict[str, tuple[bytes, str]] = {
+    "unquoted string": (b'{"type":"RECORD","name":Ada Lovelace}\n', "invalid JSON at character 25"),
+    "output of the tap": (b"Ada Lovelace logged in\n", "invalid JSON at character 1"),
+    "invalid UTF-8": (b'{"type":"RECORD","name":"Ada Lovelace\xff"}\n', "invalid UTF-8 at byte 38"),
+    "UTF-16": ('{"type":"STATE"}\n'.encode("utf-16"), "invalid UTF-8 at byte 1"),
+    "byte order mark": (b'\xef\xbb\xbf{"type":"STATE"}\n', "invalid JSON at character 1"),
+    "list": (b'["Ada Lovelace"]\n', "JSON, but not an object"),
+    "string": (b'"Ada Lovelace"\n', "JSON, but not an object"),
+    "null": (b"null\n", "JSON, but not an object"),
+    "NaN": (b"NaN\n", "JSON, but not an object"),
+    "missing type": (b'{"stream":"Ada Lovelace"}\n', "it has no type"),
+    "unknown type": (b'{"type":"Ada Lovelace"}\n', "its type is not a Singer message type"),
+    "type is a list": (b'{"type":["Ada Lovelace"]}\n', "its type is not a Singer message type"),
+    "type is null": (b'{"type":null}\n', "its type is not a Singer message type"),
+    "two messages": (b'{"type":"STATE"}{"type":"STATE"}\n', "invalid JSON at character 17"),
+    "truncated": (b'{"type":"RECORD","name":"Ada Lov', "ends in the middle of it"),
+    "truncated in a character": ('{"a":"ü'.encode()[:-1], "ends in the middle of it"),
+    "truncated in an escape": (b'{"a":"\\u00', "ends in the middle of it"),
+    "empty": (b"\n", "it is blank"),
     "blanks": (b" \t\r\n", "it is blank"),
     "too deep": (b"[" * 200_000 + b"\n", "nested too deeply"),
-    "a control character": (b'{"name":"Ada\x01Lovelace"}\n', "not JSON at character 13"),
+    "control character": (b'{"name":"Ada\x01Lovelace"}\n', "invalid JSON at character 13"),
 }
 
 
-@pytest.mark.parametrize("kind", BROKEN)
-@pytest.mark.parametrize("good", [0, 2])
-def test_a_broken_line_is_refused(kind: str, good: int, caplog: pytest.LogCaptureFixture) -> None:
-    """A line that is no message ends the run with its number and the reason, never its content."""
+@pytest.mark.parametrize("case", INVALID_LINES)
+@pytest.mark.parametrize("lines_before", [0, 2])
+def test_invalid_line_is_refused(
+    case: str, lines_before: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An invalid line ends the run with its number and the reason, never with its content."""
     caplog.set_level(logging.DEBUG)
-    line, reason = BROKEN[kind]
+    line, reason = INVALID_LINES[case]
     with pytest.raises(InvalidMessageError) as raised:
-        read(io.BytesIO(GOOD * good + line))
-    said = str(raised.value)
-    assert f"Line {good + 1} of the input is no Singer message: " in said
-    assert reason in said
-    assert "What came before it is delivered" in said
-    assert raised.value.__suppress_context__, "what is below may hold the line"
+        read_messages(io.BytesIO(STATE_LINE * lines_before + line))
+    message = str(raised.value)
+    assert f"Line {lines_before + 1} of the input is not a Singer message: " in message
+    assert reason in message
+    assert "Everything before it is delivered" in message
+    assert raised.value.__suppress_context__, "the cause may contain the line"
     for private in ("Ada", "Lov"):
-        assert private not in said + repr(raised.value) + caplog.text
+        assert private not in message + repr(raised.value) + caplog.text
 
 
-def test_what_came_before_was_handled() -> None:
-    """The messages before a broken line have been given to their callbacks."""
+def test_messages_before_an_invalid_line_are_handled() -> None:
+    """The callbacks get every message before an invalid line."""
     seen: list[dict[str, Any]] = []
     with pytest.raises(InvalidMessageError):
-        MessageReader().process_lines(io.BytesIO(GOOD + GOOD + b"oops\n"), {"STATE": seen.append})
+        MessageReader().process_lines(
+            io.BytesIO(STATE_LINE + STATE_LINE + b"oops\n"), {"STATE": seen.append}
+        )
     assert len(seen) == 2
 
 
-def test_what_a_message_lacks() -> None:
-    """A message without what its type needs is refused like any other broken line."""
+def test_missing_members_are_named() -> None:
+    """A message without a required member is refused like any other invalid line."""
     reader = MessageReader()
     reader.assert_line_requires({"stream": 1, "record": 2}, {"stream", "record"})
     reader.line_number = 7
@@ -342,31 +359,31 @@ def test_what_a_message_lacks() -> None:
 # How reading ends
 
 
-class Interrupting(io.RawIOBase):
-    """Lines that come one by one, and fail before the third."""
+class FailingInput(io.RawIOBase):
+    """Input that returns two lines, one by one, and then raises."""
 
     def __init__(self, reader: MessageReader, error: BaseException) -> None:
-        """Be ready to be read."""
+        """Prepare to raise `error`."""
         super().__init__()
         self.reader = reader
         self.error = error
         self.was_waiting: list[bool] = []
 
     def readable(self) -> bool:
-        """It is."""
+        """Return True: this input can be read."""
         return True
 
     def readinto(self, buffer: Any) -> int:  # noqa: ANN401 - a buffer of any kind
-        """Give a line, or fail."""
+        """Return a line, or raise."""
         self.was_waiting.append(self.reader.is_waiting)
         if len(self.was_waiting) > 2:
             raise self.error
-        buffer[: len(GOOD)] = GOOD
-        return len(GOOD)
+        buffer[: len(STATE_LINE)] = STATE_LINE
+        return len(STATE_LINE)
 
 
 def test_stop_requested() -> None:
-    """`stop_requested` ends reading before the next line; the one at hand is handled whole."""
+    """`stop_requested` ends reading before the next line, after the current one is handled."""
     reader = MessageReader()
     seen = []
 
@@ -375,9 +392,9 @@ def test_stop_requested() -> None:
         reader.stop_requested = reader.line_number == 2
 
     with pytest.raises(ReadingStopped):
-        reader.process_lines(io.BytesIO(GOOD * 5), {"STATE": handle})
+        reader.process_lines(io.BytesIO(STATE_LINE * 5), {"STATE": handle})
     assert seen == [1, 2]
-    assert not reader.is_waiting, "nothing waits any more: a signal handler must not raise"
+    assert not reader.is_waiting, "a signal handler must not raise any more"
 
 
 @pytest.mark.parametrize(
@@ -387,57 +404,60 @@ def test_stop_requested() -> None:
         EOFError("Compressed file ended"),
         UnicodeDecodeError("utf-8", b"Ada\xff", 3, 4, "invalid start byte"),
     ],
+    ids=["operating system", "end of file", "encoding"],
 )
-def test_input_that_fails(error: Exception) -> None:
-    """Input that cannot be read on is an error that says after which line, and why."""
+def test_unreadable_input(error: Exception) -> None:
+    """When the input fails, the error names the last line that was read, and the reason."""
     reader = MessageReader()
-    lines: Any = Interrupting(reader, error)
-    with pytest.raises(InputError, match=r"cannot be read beyond line 2: .*What came") as raised:
-        read(lines, reader)
+    lines: Any = FailingInput(reader, error)
+    with pytest.raises(InputError, match=r"cannot be read beyond line 2: .*Everything") as raised:
+        read_messages(lines, reader)
     assert lines.was_waiting == [True] * 3
     assert not reader.is_waiting
     assert "Ada" not in str(raised.value)
 
 
-@pytest.mark.parametrize("error", [ReadingStopped(), KeyboardInterrupt()])
-def test_what_a_signal_handler_raises(error: BaseException) -> None:
-    """What a handler raises while the tap is waited for passes through, and nothing waits on."""
+@pytest.mark.parametrize(
+    "error", [ReadingStopped(), KeyboardInterrupt()], ids=["ReadingStopped", "KeyboardInterrupt"]
+)
+def test_signal_handler_exceptions_pass_through(error: BaseException) -> None:
+    """What a signal handler raises during a read passes through, and the reader stops waiting."""
     reader = MessageReader()
-    lines: Any = Interrupting(reader, error)
+    lines: Any = FailingInput(reader, error)
     with pytest.raises(type(error)):
-        read(lines, reader)
+        read_messages(lines, reader)
     assert not reader.is_waiting
     assert reader.line_number == 2
 
 
 GZIPPED = gzip.compress(b"".join(b'{"type":"STATE","value":%d}\n' % n for n in range(50_000)))
 HALF = len(GZIPPED) // 2
-DAMAGED = {
+DAMAGED_GZIP = {
     "truncated": GZIPPED[:HALF],
     "no trailer": GZIPPED[:-8],
     "damaged": GZIPPED[:HALF] + b"\xff" * 50 + GZIPPED[HALF + 50 :],
-    "garbage after": GZIPPED + b"no gzip",
+    "trailing garbage": GZIPPED + b"no gzip",
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGED)
-def test_gzip_that_is_broken(tmp_path: Path, damage: str) -> None:
-    """A gzip file that was cut or damaged is an error; what could be read came before it."""
+@pytest.mark.parametrize("damage", DAMAGED_GZIP)
+def test_damaged_gzip_is_refused(tmp_path: Path, damage: str) -> None:
+    """A truncated or damaged gzip file is an InputError that names the line."""
     path = tmp_path / "in.gz"
-    path.write_bytes(DAMAGED[damage])
-    with _unzipped(path) as file, pytest.raises(InputError, match=r"[Ll]ine \d"):
-        read(file)
+    path.write_bytes(DAMAGED_GZIP[damage])
+    with open_gzip(path) as file, pytest.raises(InputError, match=r"[Ll]ine \d"):
+        read_messages(file)
 
 
-def test_text_that_is_not_utf8(tmp_path: Path) -> None:
-    """A text file with bytes that are no text is an error of ours."""
+def test_string_input_with_invalid_utf8_is_refused(tmp_path: Path) -> None:
+    """A file opened as text whose bytes are not UTF-8 raises an InputError."""
     path = tmp_path / "in.singer"
-    path.write_bytes(GOOD + b'{"type":"STATE","value":"\xff"}\n')
+    path.write_bytes(STATE_LINE + b'{"type":"STATE","value":"\xff"}\n')
     with path.open(encoding="utf-8") as file, pytest.raises(InputError, match=r"can't decode"):
-        read(file)
+        read_messages(file)
 
 
-CLOSED = """
+CLOSED_INPUT = """
 import sys
 sys.stdin = None
 try:
@@ -452,28 +472,29 @@ except Exception as error:
     [
         ("print(MessageReader().process_lines(None, {'STATE': lambda m: None})['STATE'])", "2"),
         (
-            CLOSED,
-            "InputError Standard input is closed, so there is nothing to read.",
+            CLOSED_INPUT,
+            "InputError Standard input is closed. Pipe a tap into it, or use --input.",
         ),
     ],
+    ids=["open", "closed"],
 )
 def test_standard_input(code: str, expected: str) -> None:
-    """Without a file, standard input is read; one that is closed is told of."""
-    ran = subprocess.run(
+    """Without a file, standard input is read; a closed one is an InputError."""
+    completed = subprocess.run(
         [
             sys.executable,
             "-c",
             f"from target_segment_objects.singer.reader import MessageReader\n{code}",
         ],
-        input=GOOD * 2,
+        input=STATE_LINE * 2,
         capture_output=True,
         timeout=30,
         check=False,
     )
-    assert ran.stdout.decode().strip() == expected, ran.stderr
+    assert completed.stdout.decode().strip() == expected, completed.stderr
 
 
-def test_json_of_the_standard_library_agrees_on_duplicates() -> None:
-    """Of two members with one name, the last counts, whichever way the line is read."""
-    assert value_of('{"a":1,"a":2}') == json.loads('{"a":1,"a":2}') == {"a": 2}
-    assert value_of('{"a":NaN,"a":2}') == {"a": 2}
+def test_last_duplicate_member_counts() -> None:
+    """Of two members with the same name the last counts, in both decoders."""
+    assert decode_value('{"a":1,"a":2}') == json.loads('{"a":1,"a":2}') == {"a": 2}
+    assert decode_value('{"a":NaN,"a":2}') == {"a": 2}
