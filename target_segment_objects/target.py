@@ -29,7 +29,7 @@ from singer_sdk.mapper import SameRecordTransform
 from singer_sdk.plugin_base import _ConfigInput  # the type that the SDK's own `invoke` takes
 from singer_sdk.singerlib.json import serialize_json
 
-from target_segment_objects import settings
+from target_segment_objects import config_validation
 from target_segment_objects.cli import command as cli
 from target_segment_objects.delivery.scheduler import DeliveryScheduler
 from target_segment_objects.delivery.spool import Spool
@@ -110,7 +110,7 @@ class TargetSegmentObjects(Target):
     @cached_property
     def settings(self) -> Settings:
         """The settings, checked and complete."""
-        return Settings.from_config(settings.apply_defaults(self.config))
+        return Settings.from_config(self.config)
 
     @cached_property
     def collections(self) -> CollectionResolver:
@@ -159,8 +159,8 @@ class TargetSegmentObjects(Target):
 
     @cached_property
     def _dead_letters(self) -> DeadLetterFile | None:
-        path = self.settings.dead_letter_path
-        return None if path is None or self.settings.fail_on_invalid else DeadLetterFile(path)
+        path = self.settings.dead_letter_file
+        return None if path is None else DeadLetterFile(path)
 
     @cached_property
     def _progress(self) -> Progress:
@@ -181,16 +181,16 @@ class TargetSegmentObjects(Target):
         load_dotenv(find_dotenv(usecwd=True))
         schema = cls.config_jsonschema
         cls.append_builtin_config(schema)
-        return settings.read_environment(os.environ, "TARGET_SEGMENT_OBJECTS_", schema)
+        return config_validation.read_environment(os.environ, "TARGET_SEGMENT_OBJECTS_", schema)
 
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
         """Say in our words what is wrong with the settings, before the SDK does in its own."""
         schema = self.config_jsonschema
         self.append_builtin_config(schema)
         self._config = {name: value for name, value in self._config.items() if value is not None}
-        for warning in settings.unknown_setting_warnings(self._config, schema):
+        for warning in config_validation.unknown_setting_warnings(self._config, schema):
             self.logger.warning(warning)
-        found = settings.validation_errors(self._config, schema)
+        found = config_validation.validation_errors(self._config, schema)
         if found and raise_errors:
             msg = "The settings are not usable"
             raise ConfigValidationError(msg, errors=found, schema=schema)
@@ -405,7 +405,7 @@ class TargetSegmentObjects(Target):
             self.logger.warning(
                 "%d invalid record(s) are in %s.",
                 self.stats.records_rejected,
-                self.settings.dead_letter_path,
+                self.settings.dead_letter_file,
             )
         if self._signal is not None:
             return _SIGNALLED + self._signal

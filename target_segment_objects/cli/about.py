@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from singer_sdk.about import JSONFormatter
 
-from target_segment_objects import settings
+from target_segment_objects.config_validation import describe_allowed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -114,7 +114,7 @@ def _below(prefix: str, schema: Mapping[str, Any], variables: str) -> Iterator[_
             name=f"{prefix}{name}",
             title=declared.get("title") or name,
             description=_sentence(declared.get("description") or ""),
-            takes=settings.describe_allowed(declared),
+            takes=describe_allowed(declared),
             default=None if default is None else json.dumps(default),
             is_required=name in schema.get("required", ()),
             variable=None if prefix else f"{variables}{name.upper()}",

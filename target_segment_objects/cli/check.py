@@ -75,8 +75,8 @@ def _check_spool(settings: Settings) -> str:
 
 
 def _check_dead_letters(settings: Settings) -> str | None:
-    path = settings.dead_letter_path
-    if path is None or settings.fail_on_invalid:
+    path = settings.dead_letter_file
+    if path is None:
         return None
     try:
         _require_writable(path)

@@ -158,7 +158,7 @@ class DryRun(TargetSegmentObjects):
             The exit code that a run would have.
         """
         code = super().run(file_input)
-        if self.stats.records_rejected and self.settings.fail_on_invalid:
+        if self.stats.records_rejected and self.settings.invalid_records == "fail":
             self.logger.error(
                 "%d record(s) cannot be sent. A run would end at the first of them "
                 '(invalid_records is "fail").',

@@ -26,8 +26,9 @@ def validate_api_url(url: str) -> None:
     except ValueError:
         host = None
     if not host or parts.scheme not in {"http", "https"} or _FORBIDDEN_CHARACTER.search(url):
-        shown = "what was given" if "@" in url else json.dumps(url)  # it may hold a password
-        msg = f'api_url cannot be {shown}: it must be an address like "https://host/path".'
+        # What is before an @ may be a password.
+        given = "is not valid" if "@" in url else f"cannot be {json.dumps(url)}"
+        msg = f'api_url {given}: it must be a URL like "https://host/path".'
         raise InvalidUrlError(msg)
     if parts.scheme == "http" and not is_loopback(host):
         msg = (

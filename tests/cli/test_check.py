@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from target_segment_objects.cli import check
 from target_segment_objects.sandbox.server import Sandbox
-from target_segment_objects.settings import Settings, apply_defaults
+from target_segment_objects.settings import Settings
 from tests.support.scripted_server import Reply, ScriptedServer
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def found(**config: Any) -> tuple[bool, list[str]]:  # noqa: ANN401 - settings
     """Check in this process; return the verdict and what was said."""
     said: list[str] = []
-    settings = Settings.from_config(apply_defaults({"write_key": "k", **config}))
+    settings = Settings.from_config({"write_key": "k", **config})
     return check.check(settings, said.append, user_agent="test"), said
 
 

@@ -51,12 +51,12 @@ def test_about_describes_every_setting_in_words(run_target: RunTarget) -> None:
         assert "Takes " in said
         assert said.endswith(f"Environment: TARGET_SEGMENT_OBJECTS_{name.upper()}")
     for name, asked in {
-        "max_parallel_sessions": "a whole number of at least 1 and of at most 20",
-        "batch_max_age_seconds": "a number above 0 and of at most 1000000",
+        "max_parallel_sessions": "an integer from 1 to 20",
+        "batch_max_age_seconds": "a number above 0 and at most 1000000",
         "invalid_records": '"fail" or "dead_letter"',
         "load_method": '"upsert"',
         "batch_config.encoding.format": '"jsonl" or "parquet"',
-        "faker_config.seed": "a number or a text or true or false",
+        "faker_config.seed": "a number or a string or true or false",
         "stream_maps.__else__": '"__NULL__"',
     }.items():
         assert f"Takes {asked}." in words(told[name])
@@ -73,8 +73,9 @@ def test_about_as_markdown_is_a_document(run_target: RunTarget) -> None:
     assert {len(re.split(r"(?<!\\)\|", row)) for row in rows} == {6}
     told = {row.split("|")[1].strip(" `") for row in rows[2:]}
     assert {name for name in told if "." not in name} == set(declared())
-    assert "| `max_retries` | `10` | a whole number of at least 0 | **Retries.** Further tries" in (
-        done.stdout
+    assert (
+        "| `max_retries` | `10` | an integer of at least 0 | **Maximum retries.** Retries of"
+        in (done.stdout)
     )
     assert not re.search(r"\n{3}", done.stdout)
 

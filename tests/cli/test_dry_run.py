@@ -298,5 +298,5 @@ def test_other_settings_are_checked_as_for_a_run(run_target: RunTarget) -> None:
     """Only the write key may be missing; one that is given has to be good."""
     done = run_target("--dry-run", lines=[], config={"write_key": "a b", "batch_size_rows": 0})
     assert done.returncode == 1
-    assert "write_key cannot be what was given" in done.stderr
+    assert "write_key is not valid" in done.stderr
     assert "batch_size_rows cannot be 0" in done.stderr

@@ -261,10 +261,8 @@ def test_a_refused_setting_ends_the_run_before_it_begins(run_target: RunTarget) 
     )
     assert done.returncode == 1
     assert "max_parallel_sessions cannot be 21" in done.stderr
-    assert "at most 20" in done.stderr
-    assert "'batch_size_row' is not known and has no effect. Is batch_size_rows meant?" in (
-        done.stderr
-    )
+    assert "from 1 to 20" in done.stderr
+    assert "'batch_size_row' is ignored. Did you mean batch_size_rows?" in done.stderr
     assert "Traceback" not in done.stderr
 
 
