@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from singer_sdk.helpers.capabilities import CapabilitiesEnum
     from singer_sdk.mapper import StreamMap
 
-    from target_segment_objects.delivery.scheduler import SessionReport
+    from target_segment_objects.delivery.uploader import SessionReport
 
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _SIGNALLED: Final = 128  # and the signal's number: what a shell makes of a process so ended

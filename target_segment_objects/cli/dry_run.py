@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from target_segment_objects.delivery.scheduler import SessionReport
+    from target_segment_objects.delivery.uploader import SessionReport
     from target_segment_objects.exceptions import InvalidRecordError
     from target_segment_objects.mapping.mapper import PropertyMapping
     from target_segment_objects.segment.api import BulkApi

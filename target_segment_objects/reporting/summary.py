@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from target_segment_objects.delivery.scheduler import SessionReport
+    from target_segment_objects.delivery.uploader import SessionReport
 
 _HEADINGS: Final = (
     "collection",

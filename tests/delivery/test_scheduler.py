@@ -17,7 +17,6 @@ from target_segment_objects.delivery.scheduler import (
     DeliveryOptions,
     DeliveryScheduler,
     DeliveryStatus,
-    SessionReport,
 )
 from target_segment_objects.delivery.spool import Spool
 from target_segment_objects.exceptions import (
@@ -34,6 +33,8 @@ from tests.support.faulty_proxy import FaultyProxy, ManualClock
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from target_segment_objects.delivery.uploader import SessionReport
 
 
 def line(collection: str, number: int, **properties: object) -> bytes:
@@ -304,6 +305,28 @@ def test_a_batch_of_age_is_handed_over_though_nothing_is_added(
     run.delivery.add_state("old")
     wait_for(lambda: run.states == ["old"])
     run.delivery.drain()
+
+
+def test_batches_may_reach_their_maximum_age_during_drain(
+    sandbox: Sandbox, start: Callable[..., Run]
+) -> None:
+    """Drain and the age thread close the same open batches: each is queued once, and all lands."""
+    collections = "abcdef"
+    with FaultyProxy(sandbox.url, [None, "hold"]) as proxy:
+        run = start(
+            proxy.url,
+            DeliveryOptions(batch_max_age_seconds=0.3, batch_size_rows=2, max_parallel_sessions=1),
+        )
+        run.add("held", 1)
+        run.add("held", 2)
+        assert proxy.held.wait(10)
+        for collection in collections:
+            run.add(collection, 1)
+        release = threading.Timer(1, proxy.released.set)
+        release.start()
+        run.delivery.drain()
+        release.join()
+    assert sandbox.warehouse.collections() == [*collections, "held"]
 
 
 def test_abort_finishes_open_sessions_with_an_error_at_once(

@@ -1,0 +1,149 @@
+"""One batch, one bulk session: upload its files in order, and again when Segment loses the session.
+
+The rules for others: a batch that `upload_batch` returns from is accepted by Segment, whole and in
+order. Several threads may upload batches of different collections at once. `abort_sessions` takes
+no lock, so that it works whatever a signal has interrupted.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from target_segment_objects.exceptions import DeliveryAbortedError, SessionExpiredError
+from target_segment_objects.segment.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from target_segment_objects.delivery.spool import Batch
+    from target_segment_objects.segment.api import BulkApi
+
+MAX_SESSION_RETRIES: Final = 3
+"""Sessions that are started for a batch after its first one was lost."""
+
+ABORT_DEADLINE_SECONDS: Final = 5.0
+"""Longest wait for all open sessions to be finished when the user will not wait for delivery."""
+
+_ABORT_WAIT_SECONDS: Final = 1.0  # for a call that a session has under way
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionReport:
+    """What one finished session delivered.
+
+    Attributes:
+        collection: The collection of its objects.
+        sync_id: Segment's name for the session.
+        part_ids: Segment's names for its files, in order.
+        objects: Its number of objects.
+        raw_bytes: Bytes of JSON lines.
+        gzip_bytes: Bytes as sent.
+        seconds: From before Start until Finish was answered.
+    """
+
+    collection: str
+    sync_id: str
+    part_ids: tuple[str, ...]
+    objects: int
+    raw_bytes: int
+    gzip_bytes: int
+    seconds: float
+
+
+class BatchUploader:
+    """Uploads batches, each in a session of its own."""
+
+    def __init__(self, api: BulkApi, *, keep_alive_seconds: float) -> None:
+        """Prepare to upload; nothing is sent yet.
+
+        Args:
+            api: Makes the calls.
+            keep_alive_seconds: Silence in an open session after which Keep Alive is sent.
+        """
+        self._api = api
+        self._keep_alive_seconds = keep_alive_seconds
+        self._open_sessions: set[Session] = set()
+        self._aborted = False
+
+    @property
+    def is_aborted(self) -> bool:
+        """Whether the open sessions were finished under their uploads."""
+        return self._aborted
+
+    def upload_batch(self, batch: Batch) -> SessionReport:
+        """Upload a batch in one session, and in a new one each time Segment loses it.
+
+        Raises:
+            SegmentObjectsError: The batch could not be delivered, and its session is finished.
+        """
+        for retries_left in range(MAX_SESSION_RETRIES, 0, -1):
+            try:
+                return self._attempt_upload(batch)
+            except SessionExpiredError as lost:
+                if self._aborted:
+                    raise
+                logger.warning(
+                    "%s. Segment no longer knows the session: sending its %s again in a new one "
+                    "(%d of %d).",
+                    lost,
+                    _count_parts(len(batch.files)),
+                    MAX_SESSION_RETRIES - retries_left + 1,
+                    MAX_SESSION_RETRIES,
+                )
+        return self._attempt_upload(batch)
+
+    def abort_sessions(self, reason: str) -> None:
+        """Finish every open session with an error; takes seconds at most."""
+        self._aborted = True
+        deadline = time.monotonic() + ABORT_DEADLINE_SECONDS
+        threads = [
+            threading.Thread(
+                target=session.abort,
+                args=(reason,),
+                kwargs={"wait_seconds": _ABORT_WAIT_SECONDS},
+                daemon=True,
+            )
+            for session in list(self._open_sessions)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    def _attempt_upload(self, batch: Batch) -> SessionReport:
+        started = time.monotonic()
+        session = Session(self._api, keep_alive_seconds=self._keep_alive_seconds)
+        with self._track_session(session), session:
+            for file in batch.files:
+                if self._aborted:
+                    msg = "Delivery was stopped"
+                    raise DeliveryAbortedError(msg)
+                session.upload(file.path)
+        return SessionReport(
+            batch.collection,
+            session.sync_id,
+            tuple(session.part_ids),
+            batch.objects,
+            batch.raw_bytes,
+            batch.gzip_bytes,
+            time.monotonic() - started,
+        )
+
+    @contextmanager
+    def _track_session(self, session: Session) -> Iterator[None]:
+        self._open_sessions.add(session)
+        try:
+            yield
+        finally:
+            self._open_sessions.discard(session)
+
+
+def _count_parts(count: int) -> str:
+    return "1 part" if count == 1 else f"{count} parts"
