@@ -14,7 +14,8 @@ The first writes what is stale; the second only says what is, and fails. Made ar
 - `plugins/hub/loaders/target-segment-objects/original.yml`, the listing to propose to the Hub,
   where it belongs in `_data/meltano/`;
 - `plugins/loaders/target-segment-objects--original.lock`, that listing as Meltano locks it;
-- in `meltano.yml`, the loader's capabilities and settings.
+- in `meltano.yml`, the loader's capabilities and settings;
+- in `README.md`, the table of the settings that are not the SDK's own.
 
 Descriptions, defaults and kinds are the code's. What is no setting is written here, once.
 """
@@ -32,6 +33,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
+from target_segment_objects.settings import SETTINGS
 from target_segment_objects.target import TargetSegmentObjects
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ definition, and makes all anew.
 HUB: Final = ROOT / "plugins" / "hub" / "loaders" / NAME / f"{VARIANT}.yml"
 LOCK: Final = ROOT / "plugins" / "loaders" / f"{NAME}--{VARIANT}.lock"
 PROJECT: Final = ROOT / "meltano.yml"
+README: Final = ROOT / "README.md"
 
 HUB_ADDRESS: Final = "https://hub.meltano.com"
 
@@ -91,6 +94,11 @@ MADE_IN_PROJECT: Final = re.compile(
     r"(?<=\n)    capabilities:\n(?:(?!    commands:).*\n)+?(?=    commands:\n)"
 )
 """The lines of a loader that are made, where Meltano has them when it writes the file itself."""
+
+SETTINGS_TABLE: Final = re.compile(
+    r"(?<=<!-- settings: begin -->\n).*?(?=<!-- settings: end -->)", re.DOTALL
+)
+"""The lines of the README that are made."""
 
 SETTINGS_PREAMBLE: Final = """\
 Only `write_key` has to be set: the write key of the Segment source that receives the objects.
@@ -140,7 +148,7 @@ def definition() -> Definition:
         "capabilities": capabilities(),
         "description": "Loads any tap's records into Segment's Objects Bulk API",
         "domain_url": (
-            "https://segment.com/docs/connections/sources/catalog/libraries/server/objects-bulk-api/"
+            "https://segment.com/docs/connections/sources/catalog/libraries/server/object-bulk-api/"
         ),
         "executable": NAME,
         "keywords": ["customer data platform", "meltano_sdk", "segment", "twilio"],
@@ -268,6 +276,23 @@ def project_text() -> str:
     return before + mark + text
 
 
+def readme_text() -> str:
+    """Return the README with the table of the target's own settings."""
+    rows = ["| setting | default | meaning |", "|---|---|---|"]
+    for name, declared in SETTINGS["properties"].items():
+        default = "not set"
+        if name in SETTINGS["required"]:
+            default = "required"
+        elif "default" in declared:
+            default = f"`{json.dumps(declared['default'])}`"
+        rows.append(f"| `{name}` | {default} | {declared['description']} |")
+    table = "\n".join(["", *rows, "", ""])
+    text, count = SETTINGS_TABLE.subn(lambda _: table, README.read_text(encoding="utf-8"))
+    if count != 1:
+        sys.exit(f"{README.name}: the comments that enclose the settings are missing")
+    return text
+
+
 def _as_meltano_writes(setting: Definition) -> Definition:
     return {name: setting[name] for name in SETTING_ORDER if name in setting}
 
@@ -301,7 +326,8 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="write nothing; fail on a stale file")
     only_check = parser.parse_args().check
     stale = False
-    for path, text in {HUB: hub_text(), LOCK: lock_text(), PROJECT: project_text()}.items():
+    texts = {HUB: hub_text(), LOCK: lock_text(), PROJECT: project_text(), README: readme_text()}
+    for path, text in texts.items():
         if path.is_file() and path.read_text(encoding="utf-8") == text:
             continue
         stale = True

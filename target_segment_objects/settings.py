@@ -83,8 +83,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             title="Null properties",
             description=(
-                "`send` sends a null, which clears the property in Segment. `omit` leaves it out, "
-                "so the property keeps its value (for taps that send partial updates)."
+                "`send` sends a null. Segment does not document its effect; our reading is that it "
+                "clears the property. `omit` leaves it out, so the property keeps its value."
             ),
         ),
     ] = "send"

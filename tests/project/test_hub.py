@@ -36,8 +36,8 @@ def declared() -> dict[str, Any]:
     return properties
 
 
-def test_what_is_made_is_not_stale() -> None:
-    """Making the definitions again would change none of them."""
+def test_generated_files_are_up_to_date() -> None:
+    """Generating the definitions and the README's table again would change nothing."""
     done = subprocess.run(
         [sys.executable, "plugins/make_definition.py", "--check"],
         cwd=ROOT,

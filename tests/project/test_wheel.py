@@ -1,4 +1,4 @@
-"""What users get: the wheel, in an empty environment, with no extras."""
+"""The wheel, installed without extras into an empty environment, as users get it."""
 
 from __future__ import annotations
 
@@ -20,11 +20,14 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 SCRIPTS = "Scripts" if os.name == "nt" else "bin"
 INSTALL_SECONDS = 280
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("wheel")]
 
 
 @pytest.fixture(scope="module")
-def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Install the wheel, and return the folder of its commands."""
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build and install the wheel, and return the folder of its commands."""
     folder = tmp_path_factory.mktemp("empty")
     venv.create(folder, with_pip=True)
     python = folder / SCRIPTS / "python"
@@ -36,23 +39,26 @@ def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / SCRIPTS
 
 
-def run(scripts: Path, command: str, *arguments: str, said: str = "") -> tuple[int, str, str]:
-    """Run one of its commands."""
+def run_command(
+    commands: Path, command: str, *arguments: str, stdin: str = ""
+) -> tuple[int, str, str]:
+    """Run a command of the wheel; return its exit code, standard output and standard error."""
     done = subprocess.run(
-        [scripts / command, *arguments],
-        input=said,
+        [commands / command, *arguments],
+        input=stdin,
         capture_output=True,
         text=True,
+        env=ENVIRONMENT,
         timeout=60,
         check=False,
     )
     return done.returncode, done.stdout, done.stderr
 
 
-def test_it_runs_the_target(scripts: Path, sandbox: Sandbox, tmp_path: Path) -> None:
-    """Version, settings, and a record into an API that runs elsewhere."""
-    assert run(scripts, "target-segment-objects", "--version")[0] == 0
-    code, about, _ = run(scripts, "target-segment-objects", "--about", "--format", "json")
+def test_target_loads_a_record(commands: Path, sandbox: Sandbox, tmp_path: Path) -> None:
+    """It prints its version and settings, and loads a record into an API in another process."""
+    assert run_command(commands, "target-segment-objects", "--version")[0] == 0
+    code, about, _ = run_command(commands, "target-segment-objects", "--about", "--format", "json")
     assert (code, json.loads(about)["name"]) == (0, "target-segment-objects")
     config = tmp_path / "config.json"
     config.write_text(json.dumps({"write_key": "k", "api_url": sandbox.url}), encoding="utf-8")
@@ -61,8 +67,8 @@ def test_it_runs_the_target(scripts: Path, sandbox: Sandbox, tmp_path: Path) -> 
         record_line("users", {"id": 1}),
         state_line({"at": 1}),
     ]
-    code, out, err = run(
-        scripts, "target-segment-objects", "--config", str(config), said="\n".join(lines) + "\n"
+    code, out, err = run_command(
+        commands, "target-segment-objects", "--config", str(config), stdin="\n".join(lines) + "\n"
     )
     assert (code, out) == (0, '{"at":1}\n'), err
     assert sandbox.warehouse.count("users") == 1
@@ -71,28 +77,29 @@ def test_it_runs_the_target(scripts: Path, sandbox: Sandbox, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("command", "arguments"),
     [
-        ("target-segment-objects", ("--sandbox", "w.duckdb")),
-        ("segment-objects-sandbox", ("show", "w.duckdb")),
+        pytest.param("target-segment-objects", ("--sandbox", "w.duckdb"), id="target"),
+        pytest.param("segment-objects-sandbox", ("show", "w.duckdb"), id="sandbox"),
     ],
 )
-def test_the_sandbox_says_what_to_install(
-    scripts: Path, command: str, arguments: tuple[str, ...]
+def test_sandbox_names_the_missing_extra(
+    commands: Path, command: str, arguments: tuple[str, ...]
 ) -> None:
-    """Without its extra: one line, no traceback, no exit code 0."""
-    code, _, err = run(scripts, command, *arguments)
+    """Without the extra: one line that says what to install, no traceback, exit code 1."""
+    code, _, err = run_command(commands, command, *arguments)
     assert code == 1
     assert "pip install 'target-segment-objects[sandbox]'" in err
     assert "Traceback" not in err
 
 
-def test_it_holds_the_package_and_its_types_alone(scripts: Path) -> None:
-    """No tests, no samples; `py.typed`, so that users' type checkers look at it."""
+def test_wheel_has_the_package_and_its_types_only(commands: Path) -> None:
+    """It has `py.typed` for type checkers, and neither tests nor samples."""
     command = "import target_segment_objects as t; print(t.__file__)"
     done = subprocess.run(
-        [scripts / "python", "-c", command],
-        cwd=scripts,
+        [commands / "python", "-c", command],
+        cwd=commands,
         capture_output=True,
         text=True,
+        env=ENVIRONMENT,
         timeout=60,
         check=True,
     )
