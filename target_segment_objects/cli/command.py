@@ -228,7 +228,7 @@ def _run_in_sandbox(
     # Whatever is configured, these win: the sandbox's rows must not go to Segment.
     config = _complete(target, given)
     try:
-        sandbox_class = sandbox.load()
+        sandbox_class = sandbox.load_sandbox()
         from rich.console import Console  # noqa: PLC0415 - not before it is needed
 
         # What comes with the extra, too.

@@ -1,43 +1,33 @@
-"""A local Segment: the Objects Bulk API over HTTP, and behind it a warehouse in a DuckDB file.
+"""A local Segment: the Objects Bulk API over HTTP, and a warehouse in a DuckDB file.
 
-The sandbox refuses whatever Segment documents that it refuses, and shows what would have landed in
-a warehouse. It shares nothing with the target but `limits`: the target's tests believe it, so it
-reads the rules a second time instead of calling the target's own code.
+The sandbox rejects what Segment's documentation says is rejected, and shows what would land in a
+warehouse. It imports nothing of this package but `limits`. The target's tests rely on it, so it
+implements the rules a second time instead of calling the target's own code.
 
     names → objects → parts ┐
                   columns → warehouse → api → server → cli
                  sessions ──────────────┘
 
-This module stays cheap to import: DuckDB, Starlette and uvicorn, which come with the extra
-`sandbox`, and rich are imported by `load` alone.
+This module is cheap to import. Only `load_sandbox` imports rich and the packages of the extra
+`sandbox` (DuckDB, Starlette, uvicorn).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from target_segment_objects.sandbox.errors import SandboxNotInstalledError, WarehouseError
+
 if TYPE_CHECKING:
     from target_segment_objects.sandbox.server import Sandbox
 
-_EXTRA: Final = frozenset({"anyio", "duckdb", "h11", "rich", "starlette", "uvicorn"})
-"""Modules that come with the extra `sandbox`, and rich, which comes with the target."""
+__all__ = ["SandboxNotInstalledError", "WarehouseError", "load_sandbox"]
+
+_OPTIONAL_MODULES: Final = frozenset({"anyio", "duckdb", "h11", "rich", "starlette", "uvicorn"})
+"""Modules of the extra `sandbox`, and rich, which the target itself requires."""
 
 
-class SandboxNotInstalledError(ImportError):
-    """Raised when a package of the extra `sandbox` is missing."""
-
-    def __init__(self) -> None:
-        """Say what to install."""
-        super().__init__(
-            "The sandbox needs more packages: pip install 'target-segment-objects[sandbox]'"
-        )
-
-
-class WarehouseError(Exception):
-    """Raised when a file cannot be used as a sandbox's warehouse; says which and why."""
-
-
-def load() -> type[Sandbox]:
+def load_sandbox() -> type[Sandbox]:
     """Import the sandbox.
 
     Returns:
@@ -47,10 +37,10 @@ def load() -> type[Sandbox]:
         SandboxNotInstalledError: A package of the extra `sandbox` is missing.
     """
     try:
-        # All that the extra brings, before anything starts: it may be missing.
+        # The report, too: a package that it lacks is then found before a run, not after it.
         from target_segment_objects.sandbox import report, server  # noqa: F401, PLC0415 - see above
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] in _EXTRA:
+        if (error.name or "").partition(".")[0] in _OPTIONAL_MODULES:
             raise SandboxNotInstalledError from error
         raise
     return server.Sandbox

@@ -1,4 +1,4 @@
-"""The command `segment-objects-sandbox`: run a local Segment, and see what landed in it."""
+"""The command `segment-objects-sandbox`: run a local Segment, and show what it has loaded."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def main() -> None:
     """A local Segment: the Objects Bulk API, and a warehouse in a DuckDB file."""
 
 
-@main.command()
+@main.command("serve")
 @click.option(
     "--warehouse",
     type=click.Path(dir_okay=False, path_type=Path),
     required=True,
     metavar="FILE",
-    help="The DuckDB file to load into; made when it is missing.",
+    help="DuckDB file to load into. Created if it is missing.",
 )
 @click.option(
     "--port",
@@ -41,30 +41,30 @@ def main() -> None:
     "--host",
     default="127.0.0.1",
     show_default=True,
-    help="Address to listen on; one of this machine's own.",
+    help="Address to listen on. Must be a loopback address.",
 )
 @click.option(
     "--write-key",
     envvar="SEGMENT_OBJECTS_SANDBOX_WRITE_KEY",
     show_envvar=True,
     metavar="KEY",
-    help="The only write key to accept; without it, any is accepted.",
+    help="The only write key to accept. Default: any.",
 )
-def serve(warehouse: Path, port: int, host: str, write_key: str | None) -> None:
-    """Listen until SIGINT (Ctrl-C) or SIGTERM."""
-    loaded = _load()
-    over = threading.Event()
+def serve_api(warehouse: Path, port: int, host: str, write_key: str | None) -> None:
+    """Serve the API until SIGINT (Ctrl-C) or SIGTERM."""
+    sandbox_class = _load_sandbox()
+    stopped = threading.Event()
 
-    def end(_: int, __: FrameType | None) -> None:
-        over.set()
+    def request_stop(_: int, __: FrameType | None) -> None:
+        stopped.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, end)
+        signal.signal(number, request_stop)
     try:
-        with loaded(warehouse, host=host, port=port, write_key=write_key or None) as running:
+        with sandbox_class(warehouse, host=host, port=port, write_key=write_key or None) as running:
             click.echo(f"api_url: {running.url}")
-            click.echo("Listening until Ctrl-C.")
-            while not over.wait(1):  # bounded, as Windows sees no signal while it waits
+            click.echo("Press Ctrl-C to stop.")
+            while not stopped.wait(1):  # with a timeout: on Windows a plain wait blocks signals
                 pass
     except (ValueError, sandbox.WarehouseError) as error:
         raise click.ClickException(str(error)) from error
@@ -73,18 +73,18 @@ def serve(warehouse: Path, port: int, host: str, write_key: str | None) -> None:
         raise click.ClickException(message) from error
 
 
-@main.command()
+@main.command("show")
 @click.argument("warehouse", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE")
 @click.option(
     "--rows",
     type=click.IntRange(0),
     default=5,
     show_default=True,
-    help="Rows of each collection to show.",
+    help="Number of rows to show of each collection.",
 )
-def show(warehouse: Path, rows: int) -> None:
-    """Show what landed in a warehouse."""
-    _load()
+def show_warehouse(warehouse: Path, rows: int) -> None:
+    """Show what has been loaded into a warehouse."""
+    _load_sandbox()
     from rich.console import Console  # noqa: PLC0415 - may be missing
 
     from target_segment_objects.sandbox.report import print_report  # noqa: PLC0415 - may be missing
@@ -97,9 +97,9 @@ def show(warehouse: Path, rows: int) -> None:
         raise click.ClickException(str(error)) from error
 
 
-def _load() -> type[Sandbox]:
+def _load_sandbox() -> type[Sandbox]:
     try:
-        return sandbox.load()
+        return sandbox.load_sandbox()
     except sandbox.SandboxNotInstalledError as error:
         raise click.ClickException(str(error)) from error
 

@@ -1,6 +1,6 @@
-"""A column of the warehouse: the type that its first value gives it, and what fits in. Pure.
+"""A column of the warehouse: the type that its first value determines, and conversion to it. Pure.
 
-| first value                          | column      | what fits later                           |
+| first value                          | column type | later values that fit                     |
 |--------------------------------------|-------------|-------------------------------------------|
 | a string that is an ISO 8601 date    | `TIMESTAMP` | such strings                              |
 | a number without `.`, `e`, `E`       | `BIGINT`    | 64-bit integers; floats without fraction  |
@@ -8,8 +8,8 @@
 | a boolean                            | `BOOLEAN`   | booleans                                  |
 | any other string                     | `VARCHAR`   | anything, as its JSON text; 512 characters |
 
-Timestamps are in UTC: a date is its midnight, a time without an offset is read as UTC. What does
-not fit becomes null, and what fits in part is stored in part; both are a loss.
+Timestamps are in UTC: a date is its midnight, a time without an offset is read as UTC. A value that
+does not fit becomes null. One that fits partly is stored partly. Both count as a loss.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from math import isinf
 from typing import TYPE_CHECKING, Final
 
 from target_segment_objects.limits import WAREHOUSE_STRING_CHARACTERS
-from target_segment_objects.sandbox.objects import Float, Integer, Value
+from target_segment_objects.sandbox.objects import FloatText, IntegerText, Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    Stored = str | int | float | bool | None
-    """What goes into the warehouse; a timestamp is microseconds since 1970."""
+    StoredValue = str | int | float | bool | None
+    """A value as the warehouse stores it; a timestamp is microseconds since 1970."""
 
 
 class ColumnType(Enum):
-    """A column's type, as DuckDB names it."""
+    """The type of a column, by its name in DuckDB."""
 
     TIMESTAMP = "TIMESTAMP"
     INTEGER = "BIGINT"
@@ -42,33 +42,33 @@ class ColumnType(Enum):
 
 
 class LossKind(Enum):
-    """What became of a value that did not fit."""
+    """What happened to a value that did not fit."""
 
     TYPE = "type"
-    """The column is of another type: null."""
+    """The column has another type: stored as null."""
 
     RANGE = "range"
-    """A number beyond the column's range: null."""
+    """A number outside the column's range: stored as null."""
 
     FRACTION = "fraction"
-    """A float in an integer column: what is left of the point."""
+    """A float in an integer column: stored without its fraction."""
 
     PRECISION = "precision"
-    """A number or a time with more digits than the column keeps: the nearest, the earlier."""
+    """A number or time with more digits than the column keeps: stored rounded or truncated."""
 
     CUT = "cut"
-    """A long string: its first characters."""
+    """A long string: only its first characters are stored."""
 
     SHADOWED = "shadowed"
-    """A property that would be the column `id`, and is not the object's id: not stored."""
+    """A property that would be the column `id` but differs from the object's id: not stored."""
 
 
-_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - everything here is UTC by definition
+_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - all times here are UTC
 _MICROSECOND: Final = timedelta(microseconds=1)
-_INTEGERS: Final = range(-(2**63), 2**63)
-_INTEGER_CHARACTERS: Final = len(str(_INTEGERS.start))
-_EXACT_CHARACTERS: Final = 16  # a point and the 15 digits that every double keeps
-_ISO: Final = re.compile(
+_INT64: Final = range(-(2**63), 2**63)
+_MAX_INTEGER_CHARACTERS: Final = len(str(_INT64.start))
+_MAX_EXACT_CHARACTERS: Final = 16  # a point and the 15 digits that every double keeps
+_ISO_8601: Final = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)"
     r"(?:[Tt ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d+))?)?"
     r" ?([Zz]|[+-]\d\d(?::?\d\d)?)?)?",
@@ -76,32 +76,32 @@ _ISO: Final = re.compile(
 )
 
 
-def kind_of(value: Value) -> ColumnType:
-    """Tell the type of the column that a first value, not null, creates."""
+def infer_type(value: Value) -> ColumnType:
+    """Return the type of the column that a first value creates. The value is not null."""
     if isinstance(value, bool):
         return ColumnType.BOOLEAN
-    if isinstance(value, Integer):
+    if isinstance(value, IntegerText):
         return ColumnType.INTEGER
-    if isinstance(value, Float):
+    if isinstance(value, FloatText):
         return ColumnType.FLOAT
-    return ColumnType.STRING if _microseconds(value) is None else ColumnType.TIMESTAMP
+    return ColumnType.STRING if _parse_timestamp(value) is None else ColumnType.TIMESTAMP
 
 
-def fit(kind: ColumnType, value: Value) -> tuple[Stored, LossKind | None]:
-    """Tell what a column stores of a value.
+def convert_value(column_type: ColumnType, value: Value) -> tuple[StoredValue, LossKind | None]:
+    """Convert a value to the type of a column.
 
     Args:
-        kind: The column's type.
-        value: Any value, null too.
+        column_type: The column's type.
+        value: Any value, including null.
 
     Returns:
-        What it stores, and what is lost by that.
+        The stored value, and the kind of loss if there is one.
     """
-    return (None, None) if value is None else _FITS[kind](value)
+    return (None, None) if value is None else _CONVERTERS[column_type](value)
 
 
-def text_of(value: Value) -> str:
-    """Give a value as its JSON text; a string as it is."""
+def to_text(value: Value) -> str:
+    """Return a string unchanged, and any other value as JSON."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -109,74 +109,74 @@ def text_of(value: Value) -> str:
     return str(value)
 
 
-def _string(value: Value) -> tuple[Stored, LossKind | None]:
-    text = value if type(value) is str else text_of(value)
+def _to_string(value: Value) -> tuple[StoredValue, LossKind | None]:
+    text = value if type(value) is str else to_text(value)
     if len(text) > WAREHOUSE_STRING_CHARACTERS:
         return text[:WAREHOUSE_STRING_CHARACTERS], LossKind.CUT
     return text, None
 
 
-def _boolean(value: Value) -> tuple[Stored, LossKind | None]:
+def _to_boolean(value: Value) -> tuple[StoredValue, LossKind | None]:
     return (value, None) if isinstance(value, bool) else (None, LossKind.TYPE)
 
 
-def _integer(value: Value) -> tuple[Stored, LossKind | None]:
-    if isinstance(value, Integer):
-        # Longer texts are not even read: Python refuses those of thousands of digits.
-        whole = int(value) if len(value) <= _INTEGER_CHARACTERS else _INTEGERS.stop
-        return (whole, None) if whole in _INTEGERS else (None, LossKind.RANGE)
-    if isinstance(value, Float):
-        return _truncated(value)
+def _to_integer(value: Value) -> tuple[StoredValue, LossKind | None]:
+    if isinstance(value, IntegerText):
+        # Longer ones are out of range, and `int` raises for thousands of digits.
+        whole = int(value) if len(value) <= _MAX_INTEGER_CHARACTERS else _INT64.stop
+        return (whole, None) if whole in _INT64 else (None, LossKind.RANGE)
+    if isinstance(value, FloatText):
+        return _truncate_float(value)
     return None, LossKind.TYPE
 
 
-def _truncated(text: Float) -> tuple[Stored, LossKind | None]:
+def _truncate_float(text: FloatText) -> tuple[StoredValue, LossKind | None]:
     number = float(text)
-    if abs(number) > _INTEGERS.stop:
+    if abs(number) > _INT64.stop:
         return None, LossKind.RANGE
-    exact = _decimal(text)
+    exact = _parse_decimal(text)
     whole = int(exact)
-    if whole not in _INTEGERS:
+    if whole not in _INT64:
         return None, LossKind.RANGE
     return whole, None if whole == exact else LossKind.FRACTION
 
 
-def _float(value: Value) -> tuple[Stored, LossKind | None]:
-    if not isinstance(value, (Integer, Float)):
+def _to_float(value: Value) -> tuple[StoredValue, LossKind | None]:
+    if not isinstance(value, (IntegerText, FloatText)):
         return None, LossKind.TYPE
     number = float(value)
     if isinf(number):
         return None, LossKind.RANGE
-    if len(value) <= _EXACT_CHARACTERS and "e" not in value and "E" not in value:
+    if len(value) <= _MAX_EXACT_CHARACTERS and "e" not in value and "E" not in value:
         return number, None
-    # The shortest text that gives this double; another number than the one sent is a loss.
-    return number, None if Decimal(repr(number)) == _decimal(value) else LossKind.PRECISION
+    # repr is the shortest text of this double: a loss unless it equals the number sent.
+    return number, None if Decimal(repr(number)) == _parse_decimal(value) else LossKind.PRECISION
 
 
-def _decimal(text: str) -> Decimal:
-    """Read a number that is not larger than a double; one too small for a decimal is tiny."""
+def _parse_decimal(text: str) -> Decimal:
+    """Parse a number in the range of a double; one too small for Decimal becomes a tiny one."""
     try:
         return Decimal(text)
     except InvalidOperation:
         return Decimal("1e-999999")
 
 
-def _timestamp(value: Value) -> tuple[Stored, LossKind | None]:
-    found = _microseconds(value)
-    if found is None:
+def _to_timestamp(value: Value) -> tuple[StoredValue, LossKind | None]:
+    parsed = _parse_timestamp(value)
+    if parsed is None:
         return None, LossKind.TYPE
-    microseconds, exact = found
-    return microseconds, None if exact else LossKind.PRECISION
+    microseconds, is_exact = parsed
+    return microseconds, None if is_exact else LossKind.PRECISION
 
 
-def _microseconds(value: Value) -> tuple[int, bool] | None:
-    """Read an ISO 8601 date or time: microseconds since 1970, and whether they say it all."""
-    match = _ISO.fullmatch(value) if type(value) is str else None
+def _parse_timestamp(value: Value) -> tuple[int, bool] | None:
+    """Parse an ISO 8601 date or time to microseconds since 1970, and whether that is exact."""
+    match = _ISO_8601.fullmatch(value) if type(value) is str else None
     if match is None:
         return None
     year, month, day, hour, minute, second, digits, offset = match.groups(default="")
     try:
-        there = datetime(  # noqa: DTZ001 - the offset is taken off below
+        local = datetime(  # noqa: DTZ001 - the offset is subtracted below
             int(year),
             int(month),
             int(day),
@@ -185,26 +185,26 @@ def _microseconds(value: Value) -> tuple[int, bool] | None:
             int(second or 0),
             int(digits[:6].ljust(6, "0")),
         )
-        utc = there - _offset(offset)
+        utc = local - _parse_offset(offset)
     except (ValueError, OverflowError):  # no such day, hour or offset; before year 1, after 9999
         return None
     return (utc - _EPOCH) // _MICROSECOND, not digits[6:].strip("0")
 
 
-def _offset(text: str) -> timedelta:
-    """Read `Z`, `+02`, `+0200`, `+02:00` or nothing."""
+def _parse_offset(text: str) -> timedelta:
+    """Parse `Z`, `+02`, `+0200`, `+02:00` or an empty string."""
     if text in {"", "Z", "z"}:
         return timedelta(0)
     hours, minutes = int(text[1:3]), int(text[3:].removeprefix(":") or 0)
-    if hours > 23 or minutes > 59:  # noqa: PLR2004 - the clock
+    if hours > 23 or minutes > 59:  # noqa: PLR2004 - hours and minutes of a clock
         raise ValueError(text)
     return timedelta(hours=hours, minutes=minutes) * (-1 if text[0] == "-" else 1)
 
 
-_FITS: Final[Mapping[ColumnType, Callable[[Value], tuple[Stored, LossKind | None]]]] = {
-    ColumnType.TIMESTAMP: _timestamp,
-    ColumnType.INTEGER: _integer,
-    ColumnType.FLOAT: _float,
-    ColumnType.BOOLEAN: _boolean,
-    ColumnType.STRING: _string,
+_CONVERTERS: Final[Mapping[ColumnType, Callable[[Value], tuple[StoredValue, LossKind | None]]]] = {
+    ColumnType.TIMESTAMP: _to_timestamp,
+    ColumnType.INTEGER: _to_integer,
+    ColumnType.FLOAT: _to_float,
+    ColumnType.BOOLEAN: _to_boolean,
+    ColumnType.STRING: _to_string,
 }

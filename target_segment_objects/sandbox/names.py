@@ -1,8 +1,8 @@
-"""The name that a warehouse's column gets for a property: Segment's snake case.
+"""The name of the warehouse column for a property: Segment's snake case.
 
-In the ASCII text, a word is a run of capitals and digits followed by a run of small letters and
-digits; everything else separates words, a character outside ASCII too. Words are lowercased and
-joined by one underscore.
+In ASCII text, a word is a run of capitals and digits followed by a run of small letters and digits.
+Every other character separates words, also one outside ASCII. Words are lowercased and joined by
+one underscore.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from functools import lru_cache
 from string import ascii_lowercase, ascii_uppercase, digits
 
 
-class _State(IntEnum):
-    """Where in a word a character stands."""
+class _Position(IntEnum):
+    """Where the last character stood; ordered as a word passes through them."""
 
-    GAP = 0  # between words
-    HEAD = 1  # among its capitals
-    TAIL = 2  # past them
+    SEPARATOR = 0
+    CAPITALS = 1
+    SMALL_LETTERS = 2
 
 
 @lru_cache(maxsize=4096)
 def snake_case(name: str) -> str:
-    """Convert a property's name.
+    """Convert the name of a property.
 
     Examples from the tests of Segment's go-snakecase:
 
@@ -43,7 +43,7 @@ def snake_case(name: str) -> str:
     >>> snake_case("lk0B@bFmjrLQ_Z6YL")
     'lk0_b_b_fmjr_lq_z6yl'
 
-    Outside ASCII, and with no word at all:
+    Characters outside ASCII, and a name without any word:
 
     >>> snake_case("caféBar")
     'caf_bar'
@@ -51,18 +51,18 @@ def snake_case(name: str) -> str:
     ''
     """
     words: list[str] = []
-    state = _State.GAP
+    last = _Position.SEPARATOR
     for character in name:
         if character in ascii_uppercase:
-            starts, state = state is not _State.HEAD, _State.HEAD
+            starts_word, last = last is not _Position.CAPITALS, _Position.CAPITALS
         elif character in digits:
-            starts, state = state is _State.GAP, max(state, _State.HEAD)
+            starts_word, last = last is _Position.SEPARATOR, max(last, _Position.CAPITALS)
         elif character in ascii_lowercase:
-            starts, state = state is _State.GAP, _State.TAIL
+            starts_word, last = last is _Position.SEPARATOR, _Position.SMALL_LETTERS
         else:
-            state = _State.GAP
+            last = _Position.SEPARATOR
             continue
-        if starts:
+        if starts_word:
             words.append("")
         words[-1] += character.lower()
     return "_".join(words)

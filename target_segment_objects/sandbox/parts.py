@@ -1,4 +1,4 @@
-"""An uploaded file: gzip of lines, read in pieces so that no size of it fills the memory."""
+"""An uploaded file: gzip of JSON lines, read in pieces to bound memory."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 from target_segment_objects.limits import MAX_OBJECT_BYTES
-from target_segment_objects.sandbox.objects import Object, parse
-from target_segment_objects.sandbox.refusal import RejectedRequestError
+from target_segment_objects.sandbox.errors import RejectedRequestError
+from target_segment_objects.sandbox.objects import Object, parse_object
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -22,14 +22,14 @@ _BUFFER_BYTES: Final = 256 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A file that was found legal.
+    """An accepted file.
 
     Attributes:
-        path: Where it is, still compressed.
+        path: Its path; the file is still compressed.
         collections: Names of the collections in it.
-        objects: How many objects it has.
-        raw_bytes: Its size, uncompressed.
-        gzip_bytes: Its size, compressed.
+        objects: Number of objects.
+        raw_bytes: Uncompressed size.
+        gzip_bytes: Compressed size.
     """
 
     path: Path
@@ -39,21 +39,22 @@ class Part:
     gzip_bytes: int
 
 
-def check(path: Path, *, file_bytes: int) -> Part:
-    """Read a whole file.
+def check_file(path: Path, *, max_file_bytes: int) -> Part:
+    """Read and check a whole file.
 
     Args:
         path: The file as it was uploaded.
-        file_bytes: Limit of its size, uncompressed.
+        max_file_bytes: Limit of its uncompressed size.
 
     Raises:
-        RejectedRequestError: It is not gzip, is too large, or a line is not a legal object.
+        RejectedRequestError: It is not gzip, is too large, or has a line that is not a legal
+            object.
     """
     collections: set[str] = set()
     number = raw_bytes = 0
-    with closing(_lines(path, file_bytes=file_bytes)) as lines:
+    with closing(_read_lines(path, max_file_bytes)) as lines:
         for number, line in lines:
-            collections.add(_parse(number, line).collection)
+            collections.add(_parse_line(number, line).collection)
             raw_bytes += len(line) + 1
     if number == 0:
         reason = "the file is empty: send at least one object"
@@ -61,41 +62,41 @@ def check(path: Path, *, file_bytes: int) -> Part:
     return Part(path, frozenset(collections), number, raw_bytes, path.stat().st_size)
 
 
-def read(part: Part) -> Generator[Object]:
-    """Read the objects of a file that was found legal, in their order."""
-    with closing(_lines(part.path, file_bytes=part.raw_bytes)) as lines:
+def read_objects(part: Part) -> Generator[Object]:
+    """Yield the objects of an accepted file in their order."""
+    with closing(_read_lines(part.path, part.raw_bytes)) as lines:
         for number, line in lines:
-            yield _parse(number, line)
+            yield _parse_line(number, line)
 
 
-def _parse(number: int, line: bytes) -> Object:
+def _parse_line(number: int, line: bytes) -> Object:
     try:
-        return parse(line)
+        return parse_object(line)
     except RejectedRequestError as error:
-        raise error.at(number) from error
+        raise error.with_line(number) from error
 
 
-def _lines(path: Path, *, file_bytes: int) -> Generator[tuple[int, bytes]]:
-    """Read lines, numbered from 1, without their newlines."""
+def _read_lines(path: Path, max_file_bytes: int) -> Generator[tuple[int, bytes]]:
+    """Yield the lines without their newlines, numbered from 1."""
     try:
         with (
             gzip.open(path) as unzipped,
-            # Its lines are found in C, those of a gzip file in Python.
+            # BufferedReader splits lines in C; GzipFile.readline does it in Python.
             io.BufferedReader(cast("io.RawIOBase", unzipped), _BUFFER_BYTES) as lines,
         ):
-            yield from _limited(lines, file_bytes)
+            yield from _split_lines(lines, max_file_bytes)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        reason = "the body is not gzip from its first byte to its last"
+        reason = "the body is not valid gzip from its first byte to its last"
         raise RejectedRequestError(reason) from error
 
 
-def _limited(lines: BinaryIO, file_bytes: int) -> Generator[tuple[int, bytes]]:
+def _split_lines(lines: BinaryIO, max_file_bytes: int) -> Generator[tuple[int, bytes]]:
     total = number = 0
     while line := lines.readline(MAX_OBJECT_BYTES + 1):
         number += 1
         total += len(line)
-        if total > file_bytes:
-            reason = f"the file is larger than {file_bytes} bytes uncompressed"
+        if total > max_file_bytes:
+            reason = f"the file is larger than {max_file_bytes} bytes uncompressed"
             raise RejectedRequestError(reason, status=413)
         if line.endswith(b"\n"):
             yield number, line[:-1]

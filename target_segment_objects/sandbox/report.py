@@ -1,4 +1,4 @@
-"""What landed in a warehouse, as tables to read: for a terminal of any width, or a file."""
+"""The report on a warehouse: tables for a terminal of any width, or for a file."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ if TYPE_CHECKING:
 
     from target_segment_objects.sandbox.warehouse import Loss, SessionRow, Warehouse
 
-_CELL_CHARACTERS: Final = 32
-_CELL_FRAME: Final = 3  # a border and a space on either side
-_OUTCOMES: Final = {
+_MAX_CELL_CHARACTERS: Final = 32
+_CELL_FRAME: Final = 3  # a border, and a space on each side
+_OUTCOME_LABELS: Final = {
     "loaded": "loaded",
-    "error": "discarded by their sender",
+    "error": "discarded by the sender",
     "expired": "expired",
     "open": "never finished",
 }
-_LOSSES: Final = {
-    "type": "of another type than the column: null",
-    "range": "beyond the column's range: null",
-    "fraction": "without the fraction",
-    "precision": "with fewer digits",
-    "cut": "cut after 512 characters",
-    "shadowed": "hidden by the object's id",
+_LOSS_LABELS: Final = {
+    "type": "not of the column's type: stored as null",
+    "range": "out of the column's range: stored as null",
+    "fraction": "stored without the fraction",
+    "precision": "stored with fewer digits",
+    "cut": "cut off after 512 characters",
+    "shadowed": "not stored: the column is the object's id",
 }
 
 
 def print_report(warehouse: Warehouse, console: Console, *, rows: int = 5) -> None:
-    """Print every collection with its columns and some rows, and what was lost.
+    """Print each collection with its columns and some rows, the losses and the sessions.
 
     Args:
         warehouse: An open warehouse.
-        console: Where to print; its width decides how many columns of a row are shown.
-        rows: How many rows of each collection to show.
+        console: Where to print. Its width determines how many columns of a row are shown.
+        rows: Number of rows to show of each collection.
     """
     collections = warehouse.collections()
     if not collections:
@@ -54,48 +54,52 @@ def print_report(warehouse: Warehouse, console: Console, *, rows: int = 5) -> No
 
 def _print_collection(warehouse: Warehouse, console: Console, collection: str, rows: int) -> None:
     columns = warehouse.columns(collection)
-    heading = Text.assemble(
-        (collection, "bold"),
-        f": {_many(warehouse.count(collection), 'object')}, {_many(len(columns), 'column')}",
-    )
-    console.print(heading)
-    kinds = [Text.assemble((name, "cyan"), " ", kind.lower()) for name, kind in columns.items()]
-    console.print(Padding(Columns(kinds, padding=(0, 3)), (0, 0, 0, 2)))
+    objects = _format_count(warehouse.count(collection), "object")
+    size = f": {objects}, {_format_count(len(columns), 'column')}"
+    console.print(Text.assemble((collection, "bold"), size))
+    cells = [Text.assemble((name, "cyan"), " ", kind.lower()) for name, kind in columns.items()]
+    console.print(Padding(Columns(cells, padding=(0, 3)), (0, 0, 0, 2)))
     sample = warehouse.rows(collection, limit=rows)
     if sample:
-        console.print(_sample(columns, sample, console.width))
+        console.print(_build_sample_table(columns, sample, console.width))
     console.print()
 
 
-def _sample(columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]], width: int) -> Table:
-    """Make a table of rows with as many columns as fit, the first one in any case."""
+def _build_sample_table(
+    columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]], width: int
+) -> Table:
+    """Return a table of rows with as many columns as fit, but at least one."""
     table = Table(caption_justify="left", caption_style="dim")
-    cells = {name: [_cell(row[name]) for row in rows] for name in columns}
-    taken = 1
-    for name, shown in cells.items():
-        taken += _CELL_FRAME + max(Text(text).cell_len for text in (name, *shown))
-        if taken > width and table.columns:
+    cells = {name: [_format_cell(row[name]) for row in rows] for name in columns}
+    used_width = 1
+    for name, values in cells.items():
+        used_width += _CELL_FRAME + max(Text(text).cell_len for text in (name, *values))
+        if used_width > width and table.columns:
             break
         table.add_column(Text(name), no_wrap=True, overflow="ellipsis")
-    fitting = len(table.columns)
-    for row in zip(*list(cells.values())[:fitting], strict=True):
+    column_count = len(table.columns)
+    for row in zip(*list(cells.values())[:column_count], strict=True):
         table.add_row(*(Text(text) for text in row))
-    if fitting < len(columns):
-        table.caption = f"and {_many(len(columns) - fitting, 'more column')}"
+    if column_count < len(columns):
+        table.caption = f"and {_format_count(len(columns) - column_count, 'more column')}"
     return table
 
 
-def _cell(value: object) -> str:
-    """Show a value in one line: nothing for null, no control characters, not too much."""
-    text = _text(value)
-    shown = "".join(
+def _format_cell(value: object) -> str:
+    """Return a value as one short line without control characters; null as an empty string."""
+    text = _format_value(value)
+    escaped = "".join(
         character if character.isprintable() else repr(character)[1:-1]
-        for character in text[: _CELL_CHARACTERS + 1]
+        for character in text[: _MAX_CELL_CHARACTERS + 1]
     )
-    return shown if len(shown) <= _CELL_CHARACTERS else shown[: _CELL_CHARACTERS - 1] + "…"
+    return (
+        escaped
+        if len(escaped) <= _MAX_CELL_CHARACTERS
+        else escaped[: _MAX_CELL_CHARACTERS - 1] + "…"
+    )
 
 
-def _text(value: object) -> str:
+def _format_value(value: object) -> str:
     if value is None:
         return ""
     return str(value).lower() if isinstance(value, bool) else str(value)
@@ -105,25 +109,27 @@ def _print_losses(console: Console, losses: Sequence[Loss]) -> None:
     if not losses:
         console.print("Nothing was lost.")
         return
-    console.print(Text("Lost on the way into columns", style="bold"))
-    table = Table("column", "values", "what became of them", "such as the object", show_edge=True)
+    console.print(Text("Values that were not stored unchanged", style="bold"))
+    table = Table("column", "values", "loss", "example id", show_edge=True)
     for loss in losses:
         table.add_row(
             Text(f"{loss.collection}.{loss.column}"),
             str(loss.count),
-            _LOSSES[loss.kind],
-            Text(_cell(loss.example_id)),
+            _LOSS_LABELS[loss.kind],
+            Text(_format_cell(loss.example_id)),
         )
     console.print(table)
 
 
 def _print_sessions(console: Console, sessions: Sequence[SessionRow]) -> None:
-    counted = Counter(session.outcome for session in sessions)
-    told = ", ".join(
-        f"{counted[outcome]} {text}" for outcome, text in _OUTCOMES.items() if counted[outcome]
+    counts = Counter(session.outcome for session in sessions)
+    summary = ", ".join(
+        f"{counts[outcome]} {label}"
+        for outcome, label in _OUTCOME_LABELS.items()
+        if counts[outcome]
     )
-    console.print(f"Sessions: {told or 'none'}.")
+    console.print(f"Sessions: {summary or 'none'}.")
 
 
-def _many(count: int, what: str) -> str:
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+def _format_count(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -1,4 +1,4 @@
-"""The sandbox as a server on this machine, in a thread of the process that wants it."""
+"""The sandbox as a server on this machine, in a thread of the process that uses it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import uvicorn
 
 from target_segment_objects.limits import MAX_FILE_BYTES, SESSION_TIMEOUT_SECONDS
-from target_segment_objects.sandbox.api import Api, Rules
+from target_segment_objects.sandbox.api import ApiOptions, BulkApi
 from target_segment_objects.sandbox.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
     from typing_extensions import Self
 
-_Part = TypeVar("_Part")
+_Component = TypeVar("_Component")
 
-_START_SECONDS: Final = 30
-_STOP_SECONDS: Final = 10
-"""What requests under way get to finish; a second time for what is left after that."""
+_START_TIMEOUT_SECONDS: Final = 30
+_STOP_TIMEOUT_SECONDS: Final = 10
+"""How long running requests may take to end, and how long once more after they are cancelled."""
 
-_IDLE_SECONDS: Final = 60
+_KEEP_ALIVE_SECONDS: Final = 60
 """How long an idle connection stays open: longer than clients pause between two requests."""
 
 
 class Sandbox:
-    """A local Segment; runs while it is used as a context manager.
+    """A local Segment. It runs while it is used as a context manager.
 
     with Sandbox(Path("warehouse.duckdb")) as sandbox:
         ...  # send to sandbox.url
@@ -49,37 +49,37 @@ class Sandbox:
         host: str = "127.0.0.1",
         port: int = 0,
         write_key: str | None = None,
-        session_seconds: float = SESSION_TIMEOUT_SECONDS,
-        file_bytes: int = MAX_FILE_BYTES,
+        session_timeout_seconds: float = SESSION_TIMEOUT_SECONDS,
+        max_file_bytes: int = MAX_FILE_BYTES,
         clock: Callable[[], float] = time.monotonic,
         wrap: Callable[[ASGIApp], ASGIApp] | None = None,
     ) -> None:
-        """Prepare a sandbox.
+        """Create a sandbox that does not run yet.
 
         Args:
-            warehouse: The DuckDB file; made when it is missing.
-            host: Address to listen on; one of this machine's own.
+            warehouse: The DuckDB file. It is created if it is missing.
+            host: Address to listen on. Must be a loopback address.
             port: Port to listen on; 0 picks a free one.
-            write_key: The only key to accept; `None` accepts any.
-            session_seconds: Seconds without a call after which a session is gone.
-            file_bytes: Limit of a file, uncompressed.
-            clock: Gives the seconds that sessions are measured with; must never go back.
-            wrap: Puts something around the ASGI application, such as a fault or a delay.
+            write_key: The only write key to accept; `None` accepts any.
+            session_timeout_seconds: Seconds without a call after which a session expires.
+            max_file_bytes: Limit of a file's uncompressed size.
+            clock: Returns the seconds by which sessions expire. Must be monotonic.
+            wrap: Wraps the ASGI application, for example to add faults or delays.
 
         Raises:
-            ValueError: The host is not one of this machine's own.
+            ValueError: The host is not a loopback address.
         """
         if not _is_loopback(host):
-            message = f"The sandbox listens on this machine alone: {host} is not such an address"
+            message = f"The sandbox listens on loopback addresses only: {host} is not one"
             raise ValueError(message)
         self._path = warehouse
         self._host = host
         self._port = port
-        self._rules = Rules(write_key, session_seconds, file_bytes, clock)
+        self._options = ApiOptions(write_key, session_timeout_seconds, max_file_bytes, clock)
         self._wrap = wrap
-        self._running = ExitStack()
+        self._resources = ExitStack()
         self._warehouse: Warehouse | None = None
-        self._api: Api | None = None
+        self._api: BulkApi | None = None
 
     @property
     def url(self) -> str:
@@ -89,21 +89,21 @@ class Sandbox:
 
     @property
     def warehouse(self) -> Warehouse:
-        """The warehouse, to read it while the sandbox runs.
+        """The warehouse, for reading it while the sandbox runs.
 
         Raises:
-            RuntimeError: The sandbox does not run.
+            RuntimeError: The sandbox is not running.
         """
-        return _running(self._warehouse)
+        return _require_running(self._warehouse)
 
     @property
-    def most_at_once(self) -> int:
-        """The most requests of one write key that were ever under way at once.
+    def peak_concurrency(self) -> int:
+        """The highest number of simultaneous requests of one write key so far.
 
         Raises:
             RuntimeError: The sandbox was never started.
         """
-        return _running(self._api).most_at_once
+        return _require_running(self._api).peak_concurrency
 
     def __enter__(self) -> Self:
         """Start to listen.
@@ -112,15 +112,15 @@ class Sandbox:
             WarehouseError: The file cannot be used.
             OSError: The address cannot be used.
         """
-        with ExitStack() as started:
-            self._warehouse = started.enter_context(Warehouse.open(self._path))
-            folder = started.enter_context(tempfile.TemporaryDirectory(prefix="segment-sandbox-"))
-            self._api = Api(self._warehouse, Path(folder), self._rules)
-            started.callback(self._api.close)
-            listener = started.enter_context(_listen(self._host, self._port))
+        with ExitStack() as resources:
+            self._warehouse = resources.enter_context(Warehouse.open(self._path))
+            folder = resources.enter_context(tempfile.TemporaryDirectory(prefix="segment-sandbox-"))
+            self._api = BulkApi(self._warehouse, Path(folder), self._options)
+            resources.callback(self._api.record_open_sessions)
+            listener = resources.enter_context(_open_listener(self._host, self._port))
             self._port = listener.getsockname()[1]
-            _serve(self._api, self._wrap, listener, started)
-            self._running = started.pop_all()
+            _start_server(self._api, self._wrap, listener, resources)
+            self._resources = resources.pop_all()
         return self
 
     def __exit__(
@@ -129,9 +129,9 @@ class Sandbox:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop: requests under way are waited for, for some seconds; then all is closed."""
+        """Stop: wait some seconds for running requests, then close everything."""
         self._warehouse = None
-        self._running.close()
+        self._resources.close()
 
 
 def _is_loopback(host: str) -> bool:
@@ -141,27 +141,27 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _running(part: _Part | None) -> _Part:
-    if part is None:
-        message = "the sandbox does not run: use it as a context manager"
+def _require_running(component: _Component | None) -> _Component:
+    if component is None:
+        message = "the sandbox is not running: use it as a context manager"
         raise RuntimeError(message)
-    return part
+    return component
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    """Bind here and not in uvicorn, so that a picked port is known before anyone listens."""
+def _open_listener(host: str, port: int) -> socket.socket:
+    """Bind the socket. Uvicorn would do it in its thread, where a picked port is known later."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     return socket.create_server((host, port), family=family, backlog=128)
 
 
-def _serve(
-    api: Api,
+def _start_server(
+    api: BulkApi,
     wrap: Callable[[ASGIApp], ASGIApp] | None,
     listener: socket.socket,
-    started: ExitStack,
+    resources: ExitStack,
 ) -> None:
-    """Run uvicorn in a thread, and register how it is stopped."""
-    app = api.app()
+    """Run uvicorn in a thread, and register its stop."""
+    app = api.build_app()
     server = uvicorn.Server(
         uvicorn.Config(
             app if wrap is None else wrap(app),
@@ -172,19 +172,23 @@ def _serve(
             log_config=None,
             log_level="warning",
             access_log=False,
-            timeout_keep_alive=_IDLE_SECONDS,
-            timeout_graceful_shutdown=_STOP_SECONDS,
-            callback_notify=api.expire,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=_STOP_TIMEOUT_SECONDS,
+            callback_notify=api.expire_sessions,
             timeout_notify=1,
         )
     )
-    # Python takes a thread that is no daemon as a reason not to exit.
+    # A non-daemon thread would keep Python from exiting.
     thread = threading.Thread(
         target=server.run, args=([listener],), name="segment-sandbox", daemon=True
     )
     thread.start()
-    started.callback(_stop, server, thread)
-    deadline = time.monotonic() + _START_SECONDS
+    resources.callback(_stop_server, server, thread)
+    _wait_until_started(server, thread)
+
+
+def _wait_until_started(server: uvicorn.Server, thread: threading.Thread) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT_SECONDS
     while not server.started:
         if not thread.is_alive() or time.monotonic() > deadline:
             message = "the sandbox did not start: see its log"
@@ -192,8 +196,8 @@ def _serve(
         time.sleep(0.005)
 
 
-def _stop(server: uvicorn.Server, thread: threading.Thread) -> None:
+def _stop_server(server: uvicorn.Server, thread: threading.Thread) -> None:
     server.should_exit = True
-    thread.join(2 * _STOP_SECONDS)
+    thread.join(2 * _STOP_TIMEOUT_SECONDS)
     server.force_exit = True
-    thread.join(_STOP_SECONDS)
+    thread.join(_STOP_TIMEOUT_SECONDS)

@@ -1,11 +1,13 @@
-"""Bulk sessions: which call is legal when, and when silence ends one. No I/O.
+"""Bulk sessions: which call is legal in which state, and when an idle session expires. No I/O.
 
-Rules: a session belongs to the key that started it. Every step is one of `STEPS`. A session is gone
-once no call was under way for `silence` seconds. Its parts are ordered by the arrival of their
-uploads, and it cannot be finished while one of them is under way: nobody could say what its order
-is.
+- A session belongs to the write key that started it.
+- Every state change is in `TRANSITIONS`. Any other is rejected.
+- A session expires after `idle_timeout` seconds without a call. A call that is still running keeps
+  it alive.
+- Parts are ordered by the arrival of their uploads. Finish is rejected while an upload is running,
+  because the order of the parts is not known yet.
 
-All of this runs on one thread, that of the event loop.
+All of this runs on the thread of the event loop.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from datetime import datetime, timezone
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
-from target_segment_objects.sandbox.refusal import RejectedRequestError
+from target_segment_objects.sandbox.errors import RejectedRequestError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -27,17 +29,17 @@ if TYPE_CHECKING:
 
 
 class State(Enum):
-    """What a session is; the value completes the sentence "the session …"."""
+    """State of a session. The value completes the sentence "the session …"."""
 
     OPEN = "is open"
     FINISHING = "is being finished"
     LOADED = "is already finished: its objects were loaded"
-    DISCARDED = "is already finished: its objects were discarded, as it said that something failed"
-    EXPIRED = "is expired: it saw no call for too long, and its parts are gone; start another"
+    DISCARDED = "is already finished with an error: its objects were discarded"
+    EXPIRED = "has expired: it had no call for too long, and its parts were deleted. Start another"
 
 
 class Step(Enum):
-    """What happens to a session."""
+    """What happens to a session: a call, or its outcome."""
 
     UPLOAD = "upload"
     KEEP_ALIVE = "keep-alive"
@@ -45,15 +47,15 @@ class Step(Enum):
     LOAD = "load"
     DISCARD = "discard"
     FAIL = "fail"
-    FALL_SILENT = "fall silent"
+    EXPIRE = "expire"
 
 
-STEPS: Final[Mapping[State, Mapping[Step, State]]] = {
+TRANSITIONS: Final[Mapping[State, Mapping[Step, State]]] = {
     State.OPEN: {
         Step.UPLOAD: State.OPEN,
         Step.KEEP_ALIVE: State.OPEN,
         Step.FINISH: State.FINISHING,
-        Step.FALL_SILENT: State.EXPIRED,
+        Step.EXPIRE: State.EXPIRED,
     },
     State.FINISHING: {
         Step.KEEP_ALIVE: State.FINISHING,
@@ -65,7 +67,7 @@ STEPS: Final[Mapping[State, Mapping[Step, State]]] = {
     State.DISCARDED: {},
     State.EXPIRED: {},
 }
-"""State → step → next state; a step that is not here is refused."""
+"""State → step → next state. A step that is not here is rejected."""
 
 
 @dataclass(slots=True)
@@ -73,96 +75,96 @@ class Session:
     """One bulk session.
 
     Attributes:
-        sync_id: Its name.
-        key: The write key that started it.
-        heard: When the last call was answered, on the sessions' clock.
-        started: When it was started, for people.
-        state: Where it stands.
-        calls: How many calls of each kind are under way.
-        uploads: How many uploads arrived so far.
-        parts: Legal files by the number of their upload.
+        sync_id: Its id.
+        write_key: The write key that started it.
+        last_seen: When its last call was answered, on the registry's clock.
+        started: When it was started, in UTC.
+        state: Its state.
+        running_calls: Number of running calls by kind.
+        upload_count: Number of uploads that have arrived.
+        parts: Accepted files by the number of their upload.
     """
 
     sync_id: str
-    key: str = field(repr=False)
-    heard: float
+    write_key: str = field(repr=False)
+    last_seen: float
     started: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
     state: State = State.OPEN
-    calls: Counter[Step] = field(default_factory=Counter)
-    uploads: int = 0
+    running_calls: Counter[Step] = field(default_factory=Counter)
+    upload_count: int = 0
     parts: dict[int, Part] = field(default_factory=dict)
 
-    def take(self, step: Step) -> None:
-        """Go on to the next state.
+    def transition(self, step: Step) -> None:
+        """Change to the next state.
 
         Raises:
-            RejectedRequestError: The step is not legal now.
+            RejectedRequestError: The step is not legal in the current state.
         """
-        following = STEPS[self.state].get(step)
-        if following is None:
+        next_state = TRANSITIONS[self.state].get(step)
+        if next_state is None:
             reason = f"the session {self.state.value}"
             raise RejectedRequestError(reason)
-        self.state = following
+        self.state = next_state
 
-    def ordered(self) -> list[Part]:
-        """Give the parts in the order in which their uploads arrived."""
+    def ordered_parts(self) -> list[Part]:
+        """Return the parts in the order in which their uploads arrived."""
         return [part for _, part in sorted(self.parts.items())]
 
 
-class Sessions:
-    """All sessions that were ever started, by their `sync_id`."""
+class SessionRegistry:
+    """All sessions that were ever started, by `sync_id`."""
 
-    def __init__(self, *, silence: float, clock: Callable[[], float]) -> None:
-        """Begin with no session.
+    def __init__(self, *, idle_timeout: float, clock: Callable[[], float]) -> None:
+        """Create a registry without sessions.
 
         Args:
-            silence: Seconds without a call after which a session is gone.
-            clock: Gives seconds that never go back.
+            idle_timeout: Seconds without a call after which a session expires.
+            clock: Returns seconds. Must be monotonic.
         """
-        self._silence = silence
+        self._idle_timeout = idle_timeout
         self._clock = clock
         self._sessions: dict[str, Session] = {}
 
-    def start(self, key: str) -> Session:
-        """Open a session for a write key."""
-        session = Session(secrets.token_hex(8), key, self._clock())
+    def start_session(self, write_key: str) -> Session:
+        """Start a session for a write key."""
+        session = Session(secrets.token_hex(8), write_key, self._clock())
         self._sessions[session.sync_id] = session
         return session
 
     @contextmanager
-    def call(self, sync_id: str, key: str, step: Step) -> Iterator[Session]:
-        """Let a call into its session; while it is under way, the session does not expire.
+    def running_call(self, sync_id: str, write_key: str, step: Step) -> Iterator[Session]:
+        """Apply a call to its session, which does not expire while the call is running.
 
         Raises:
-            RejectedRequestError: No such session of this key, or not legal now.
+            RejectedRequestError: The write key has no such session, or the call is not legal now.
         """
         session = self._sessions.get(sync_id)
-        if session is None or session.key != key:
-            reason = "no such session: it must be one that this write key started"
+        if session is None or session.write_key != write_key:
+            reason = "no such session: this write key has not started one with this sync_id"
             raise RejectedRequestError(reason)
-        if step is Step.FINISH and session.calls[Step.UPLOAD]:
-            reason = "an upload of the session is under way: finish when it is answered"
+        if step is Step.FINISH and session.running_calls[Step.UPLOAD]:
+            reason = "an upload of the session is still running: finish after its response"
             raise RejectedRequestError(reason)
-        session.take(step)
-        session.calls[step] += 1
+        session.transition(step)
+        session.running_calls[step] += 1
         try:
             yield session
         finally:
-            session.calls[step] -= 1
-            session.heard = self._clock()
+            session.running_calls[step] -= 1
+            session.last_seen = self._clock()
 
-    def expire(self) -> list[Session]:
-        """End the sessions that fell silent, and give them: the caller drops their parts."""
-        deadline = self._clock() - self._silence
-        silent = [
+    def expire_idle(self) -> list[Session]:
+        """Expire the idle sessions and return them. The caller deletes their parts."""
+        deadline = self._clock() - self._idle_timeout
+        idle = [
             session
-            for session in self.unfinished()
-            if not session.calls.total() and session.heard <= deadline
+            for session in self.open_sessions()
+            if not session.running_calls.total() and session.last_seen <= deadline
         ]
-        for session in silent:
-            session.take(Step.FALL_SILENT)
-        return silent
+        for session in idle:
+            session.transition(Step.EXPIRE)
+        return idle
 
-    def unfinished(self) -> list[Session]:
-        """Give the sessions that are still open."""
+    def open_sessions(self) -> list[Session]:
+        """Return the sessions that are still open."""
         return [session for session in self._sessions.values() if session.state is State.OPEN]

@@ -1,11 +1,10 @@
-"""The warehouse: a DuckDB file with a table per collection, and what there is to say about it.
+"""The warehouse: a DuckDB file with a table for each collection, and metadata about the loads.
 
-The tables of the collections are in the schema `main`: `id` is the key, and every other column is a
-property, as `columns` describes. The schema `sandbox_books` keeps the books: `sessions`, and in
-`losses` every loss, counted, with one example and never a value.
+The collections' tables are in the schema `main`: `id` is the primary key, and every other column is
+a property, as described in `columns`. The schema `sandbox_metadata` has two tables: `sessions`, and
+`losses` with the number of losses by column and kind, and the id of one example, but never a value.
 
-What one session brings is one transaction. The methods may be called from any thread: they wait for
-each other.
+The objects of one session are loaded in one transaction. The methods are thread-safe.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import duckdb
 
-from target_segment_objects.sandbox import WarehouseError
-from target_segment_objects.sandbox.loading import Loading
+from target_segment_objects.sandbox.errors import WarehouseError
+from target_segment_objects.sandbox.loading import ObjectLoader
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -30,9 +29,9 @@ if TYPE_CHECKING:
 
     from target_segment_objects.sandbox.objects import Object
 
-_BOOKS: Final = """
-CREATE SCHEMA sandbox_books;
-CREATE TABLE sandbox_books.sessions (
+_METADATA_DDL: Final = """
+CREATE SCHEMA sandbox_metadata;
+CREATE TABLE sandbox_metadata.sessions (
     sync_id VARCHAR PRIMARY KEY,
     outcome VARCHAR NOT NULL,
     collections VARCHAR[] NOT NULL,
@@ -44,7 +43,7 @@ CREATE TABLE sandbox_books.sessions (
     ended TIMESTAMP NOT NULL,
     error VARCHAR NOT NULL
 );
-CREATE TABLE sandbox_books.losses (
+CREATE TABLE sandbox_metadata.losses (
     collection VARCHAR NOT NULL,
     column_name VARCHAR NOT NULL,
     kind VARCHAR NOT NULL,
@@ -57,20 +56,20 @@ CREATE TABLE sandbox_books.losses (
 
 @dataclass(frozen=True, slots=True)
 class SessionRow:
-    """What became of a session.
+    """A session that has ended.
 
     Attributes:
-        sync_id: Its name.
-        outcome: `loaded`; `error`, when it was finished with one; `expired`; or `open`, when the
-            sandbox ended before it.
-        collections: Names of the collections that it had objects of, sorted.
-        parts: How many files it uploaded.
-        objects: How many objects were in them.
-        raw_bytes: Their size, uncompressed.
-        gzip_bytes: Their size, compressed.
-        started: When it was started, in UTC without saying so.
-        ended: When that became of it, in UTC without saying so.
-        error: What it was finished with; blank when all went well.
+        sync_id: Its id.
+        outcome: `loaded`; `error` if it was finished with an error; `expired`; or `open` if the
+            sandbox was stopped before it was finished.
+        collections: Names of its collections, sorted.
+        parts: Number of its uploaded files.
+        objects: Number of objects in them.
+        raw_bytes: Their uncompressed size.
+        gzip_bytes: Their compressed size.
+        started: When it was started; UTC, without a time zone.
+        ended: When it ended; UTC, without a time zone.
+        error: The error that it was finished with, or an empty string.
     """
 
     sync_id: str
@@ -87,13 +86,13 @@ class SessionRow:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """Values that a column could not keep as they were.
+    """Values that a column could not store unchanged.
 
     Attributes:
         collection: The collection.
         column: The column.
         kind: A value of `columns.LossKind`.
-        count: How many values.
+        count: Number of values.
         example_id: The id of the first object with such a value.
     """
 
@@ -105,46 +104,46 @@ class Loss:
 
 
 class Warehouse:
-    """An open warehouse; closes as a context manager."""
+    """An open warehouse. A context manager that closes it."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Use a connection that `open` made."""
+        """Wrap a connection that `open` has prepared."""
         self._connection = connection
         self._lock = threading.Lock()
 
     @classmethod
     def open(cls, path: Path, *, read_only: bool = False) -> Self:
-        """Open a warehouse's file.
+        """Open the file of a warehouse.
 
         Args:
-            path: The file; made when it is missing, unless it is only read.
-            read_only: Whether to leave it as it is.
+            path: The file. It is created if it is missing, unless `read_only` is set.
+            read_only: Whether to open the file for reading only.
 
         Raises:
-            WarehouseError: There is no such file, it is no sandbox's warehouse, or another process
-                has it open.
+            WarehouseError: The file is missing, is not a warehouse of a sandbox, or is in use by
+                another process.
         """
         if read_only and not path.exists():
-            message = f"There is no warehouse {path}"
+            message = f"Warehouse not found: {path}"
             raise WarehouseError(message)
         try:
             connection = duckdb.connect(str(path), read_only=read_only)
         except duckdb.Error as error:
-            raise WarehouseError(_why(path, error)) from error
+            raise WarehouseError(_describe_open_error(path, error)) from error
         try:
-            _prepare(connection, path, read_only=read_only)
+            _ensure_metadata(connection, path, read_only=read_only)
         except BaseException:
             connection.close()
             raise
         return cls(connection)
 
     def close(self) -> None:
-        """Close the file, once whoever uses it is done."""
+        """Close the file after the running call, if there is one."""
         with self._lock:
             self._connection.close()
 
     def __enter__(self) -> Self:
-        """Give the open warehouse."""
+        """Return the open warehouse."""
         return self
 
     def __exit__(
@@ -153,35 +152,35 @@ class Warehouse:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close it."""
+        """Close the warehouse."""
         self.close()
 
-    def load(self, session: SessionRow, objects: Iterable[Object]) -> None:
-        """Merge objects in their order and note the session; all of it or nothing."""
+    def load_session(self, session: SessionRow, objects: Iterable[Object]) -> None:
+        """Merge objects in their order and record the session, in one transaction."""
         with self._transaction() as connection:
-            Loading(connection).run(objects)
-            _note(connection, session)
+            ObjectLoader(connection).load_objects(objects)
+            _insert_session(connection, session)
 
-    def note(self, session: SessionRow) -> None:
-        """Note a session that brings nothing."""
+    def record_session(self, session: SessionRow) -> None:
+        """Record a session whose objects are not loaded."""
         with self._transaction() as connection:
-            _note(connection, session)
+            _insert_session(connection, session)
 
     def collections(self) -> list[str]:
-        """Give the names of the collections, sorted."""
+        """Return the names of the collections, sorted."""
         return [
             row["table_name"]
-            for row in self._query(
+            for row in self._fetch_rows(
                 "SELECT table_name FROM information_schema.tables"
                 " WHERE table_catalog = current_database() AND table_schema = 'main' ORDER BY 1"
             )
         ]
 
     def columns(self, collection: str) -> dict[str, str]:
-        """Give a collection's columns with their types, in the order of their creation."""
+        """Return the columns of a collection and their types, in the order of creation."""
         return {
             row["column_name"]: row["data_type"]
-            for row in self._query(
+            for row in self._fetch_rows(
                 "SELECT column_name, data_type FROM information_schema.columns"
                 " WHERE table_catalog = current_database() AND table_schema = 'main'"
                 " AND table_name = ? ORDER BY ordinal_position",
@@ -190,45 +189,48 @@ class Warehouse:
         }
 
     def rows(self, collection: str, *, limit: int | None = None) -> list[dict[str, Any]]:
-        """Give a collection's rows by column, ordered by id; times are in UTC without saying so."""
-        return self._query(
-            f'SELECT * FROM main."{self._known(collection)}" ORDER BY "id" LIMIT ?',  # noqa: S608 - a known table
+        """Return the rows of a collection, ordered by id. Times are UTC, without a time zone."""
+        return self._fetch_rows(
+            f'SELECT * FROM main."{self._require_collection(collection)}" ORDER BY "id" LIMIT ?',  # noqa: S608 - an existing table
             limit,
         )
 
     def count(self, collection: str) -> int:
-        """Count a collection's rows."""
-        [row] = self._query(f'SELECT count(*) AS n FROM main."{self._known(collection)}"')  # noqa: S608 - a known table
+        """Return the number of rows of a collection."""
+        table = self._require_collection(collection)
+        [row] = self._fetch_rows(f'SELECT count(*) AS n FROM main."{table}"')  # noqa: S608 - an existing table
         return int(row["n"])
 
     def losses(self) -> list[Loss]:
-        """Give all losses, ordered by collection, column and kind."""
+        """Return all losses, ordered by collection, column and kind."""
         return [
             Loss(*row.values())
-            for row in self._query(
-                "SELECT collection, column_name, kind, count, example_id FROM sandbox_books.losses"
-                " ORDER BY ALL"
+            for row in self._fetch_rows(
+                "SELECT collection, column_name, kind, count, example_id"
+                " FROM sandbox_metadata.losses ORDER BY ALL"
             )
         ]
 
     def sessions(self) -> list[SessionRow]:
-        """Give all sessions that are over, in the order of their ends."""
+        """Return all ended sessions, in the order of their ends."""
         return [
             SessionRow(**{**row, "collections": tuple(row["collections"])})
-            for row in self._query("SELECT * FROM sandbox_books.sessions ORDER BY ended, started")
+            for row in self._fetch_rows(
+                "SELECT * FROM sandbox_metadata.sessions ORDER BY ended, started"
+            )
         ]
 
-    def _known(self, collection: str) -> str:
+    def _require_collection(self, collection: str) -> str:
         if collection not in self.collections():
             message = f"The warehouse has no collection {collection}"
             raise WarehouseError(message)
         return collection
 
-    def _query(self, sql: str, *parameters: object) -> list[dict[str, Any]]:
+    def _fetch_rows(self, sql: str, *parameters: object) -> list[dict[str, Any]]:
         with self._lock:
-            found = self._connection.execute(sql, parameters)
-            names = [column[0] for column in found.description or ()]
-            return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+            result = self._connection.execute(sql, parameters)
+            names = [column[0] for column in result.description or ()]
+            return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
     @contextmanager
     def _transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -242,8 +244,8 @@ class Warehouse:
                 raise
 
 
-def _prepare(connection: duckdb.DuckDBPyConnection, path: Path, *, read_only: bool) -> None:
-    """Make the books in a new file; a file with something else in it is left alone."""
+def _ensure_metadata(connection: duckdb.DuckDBPyConnection, path: Path, *, read_only: bool) -> None:
+    """Create the metadata tables in a new file. Any other DuckDB file is left unchanged."""
     schemas = {
         schema
         for (schema,) in connection.execute(
@@ -251,28 +253,28 @@ def _prepare(connection: duckdb.DuckDBPyConnection, path: Path, *, read_only: bo
             " WHERE table_catalog = current_database()"
         ).fetchall()
     }
-    if "sandbox_books" in schemas:
+    if "sandbox_metadata" in schemas:
         return
     if schemas or read_only:
-        message = f"{path} is a DuckDB file, but not a sandbox's warehouse"
+        message = f"{path} is a DuckDB file, but not a warehouse of a sandbox"
         raise WarehouseError(message)
-    connection.execute(_BOOKS)
+    connection.execute(_METADATA_DDL)
 
 
-def _note(connection: duckdb.DuckDBPyConnection, session: SessionRow) -> None:
-    """Note a session; one that was loaded while the sandbox was being stopped stays so."""
+def _insert_session(connection: duckdb.DuckDBPyConnection, session: SessionRow) -> None:
+    """Insert a session, unless it was loaded while the sandbox was being stopped."""
     connection.execute(
-        "INSERT INTO sandbox_books.sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        "INSERT INTO sandbox_metadata.sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
         " ON CONFLICT DO NOTHING",
         [list(value) if isinstance(value, tuple) else value for value in astuple(session)],
     )
 
 
-def _why(path: Path, error: duckdb.Error) -> str:
-    """Say in one line why DuckDB did not open a file."""
-    said = str(error).strip().splitlines()[0]
-    if "lock" in said:
+def _describe_open_error(path: Path, error: duckdb.Error) -> str:
+    """Return in one line why DuckDB could not open a file."""
+    reason = str(error).strip().splitlines()[0]
+    if "lock" in reason:
         return f"The warehouse {path} is in use by another process"
-    if "not a valid DuckDB" in said:
+    if "not a valid DuckDB" in reason:
         return f"{path} is not a DuckDB file"
-    return f"Cannot open the warehouse {path}: {said}"
+    return f"Cannot open the warehouse {path}: {reason}"

@@ -215,7 +215,7 @@ def test_never_more_than_twenty_requests_at_once(
         run.delivery.drain()
         assert proxy.most_at_once <= 20
         assert "keep-alive" in proxy.requests
-    assert sandbox.most_at_once <= 20
+    assert sandbox.peak_concurrency <= 20
     assert {session.outcome for session in sandbox.warehouse.sessions()} == {"loaded"}
 
 

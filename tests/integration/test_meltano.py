@@ -144,7 +144,7 @@ def test_a_run_loads_the_sample_into_the_sandbox(project: Project) -> None:
     columns = ["id", "carrier", "flight", "dest", "distance", "dep_time", "tailnum"]
     with duckdb.connect(project.folder / "flights.duckdb", read_only=True) as warehouse:
         rows = warehouse.sql(f"SELECT {', '.join(columns)} FROM flights").fetchall()  # noqa: S608
-        sessions = warehouse.sql("SELECT objects FROM sandbox_books.sessions").fetchall()
+        sessions = warehouse.sql("SELECT objects FROM sandbox_metadata.sessions").fetchall()
     keys = ("year", "month", "day", "carrier", "flight", "origin")
     expected = [
         ("_".join(str(record[key]) for key in keys), *(record[name] for name in columns[1:]))

@@ -162,7 +162,7 @@ def test_what_is_sent(row: Row) -> None:
     else:
         line = mapping.map_record(row.json("Record"))
         assert digits(line)["properties"] == digits(row["Sent"])
-        assert strict.parse(line)
+        assert strict.parse_object(line)
     assert len(warnings) == row.warns
 
 
@@ -198,7 +198,7 @@ def test_which_id(row: Row) -> None:
         with pytest.raises(InvalidRecordError, match=re.escape(reason)):
             mapping.map_record(row.json("Record"))
     else:
-        assert strict.parse(mapping.map_record(row.json("Record"))).id == row["Id"]
+        assert strict.parse_object(mapping.map_record(row.json("Record"))).id == row["Id"]
 
 
 @pytest.mark.parametrize("row", rows("Declared", "Record", "SDK", "Here"))
@@ -312,7 +312,7 @@ def test_no_value_of_a_valid_record_is_lost(stream: tuple[dict[str, Any], Record
     mapping = compiled(properties)
     line = mapping.map_record(read(WRITE(record)))
     sent = read(line)["properties"]
-    assert len(strict.parse(line).properties) == len(sent) == len(found)
+    assert len(strict.parse_object(line).properties) == len(sent) == len(found)
     names = set()
     for path, schema, value in found:
         single = read(mapping.map_record(read(WRITE(alone(path, value)))))["properties"]
@@ -418,7 +418,7 @@ def test_what_is_sent_is_always_taken(
     except (InvalidRecordError, UnmappableStreamError) as refused:
         assert str(refused).encode()  # noqa: PT017 - it can be written to any log
     else:
-        one = strict.parse(line)
+        one = strict.parse_object(line)
         assert len(one.properties) > 0 or options["null_properties"] == "omit"
         assert b"\n" not in line
     assert len(set(warnings)) == len(warnings)
@@ -445,7 +445,7 @@ def test_no_two_keys_share_an_id(data: st.DataObject) -> None:
     ids = []
     for key in (one, other):
         record = read(WRITE(dict(zip(properties, key, strict=True))))
-        ids.append(strict.parse(mapping.map_record(record)).id)
+        ids.append(strict.parse_object(mapping.map_record(record)).id)
     assert (ids[0] == ids[1]) == (one == other)
 
 
@@ -456,7 +456,7 @@ def test_a_long_id_is_its_digest() -> None:
     """At 100 characters it stays; at 101 it is 64 hexadecimal digits, two for two ids."""
     mapping = compiled({}, keys=["k"])
     ids = [
-        strict.parse(mapping.map_record({"k": text})).id
+        strict.parse_object(mapping.map_record({"k": text})).id
         for text in ("é" * 100, "é" * 101, "é" * 102)
     ]
     assert ids[0] == "é" * 100
@@ -491,7 +491,7 @@ def test_a_property_id_that_is_not_the_key(keys: list[str], warned: int) -> None
         mapping = compiled(properties, keys=renamed, warnings=warnings)
         for _ in range(2):
             line = mapping.map_record({name: 7, "x": 8})
-        assert "id" in dict(strict.parse(line).properties)
+        assert "id" in dict(strict.parse_object(line).properties)
         assert len(warnings) == warned
 
 
@@ -506,7 +506,7 @@ def test_an_object_at_the_limit_and_one_past() -> None:
     mapping = compiled({**properties, "k": {}})
     line = mapping.map_record(record)
     assert len(line) == limits.MAX_OBJECT_BYTES
-    assert strict.parse(line)
+    assert strict.parse_object(line)
     with pytest.raises(InvalidRecordError, match="an object of 409601 bytes of JSON"):
         mapping.map_record({**record, "p2": "x" * 25_401})
 
@@ -516,7 +516,7 @@ def test_a_number_at_the_limit_and_one_past(oversized: str) -> None:
     """A number of less than 32 KB is sent whole; one of 32 KB is refused, never cut."""
     mapping = compiled({"n": {"type": "number"}}, options={"oversized_values": oversized})
     at_limit = "0." + "1" * (limits.VALUE_BYTES_LIMIT - 3)
-    assert strict.parse(mapping.map_record(read(f'{{"n":{at_limit}}}')))
+    assert strict.parse_object(mapping.map_record(read(f'{{"n":{at_limit}}}')))
     with pytest.raises(InvalidRecordError, match="'n': a value of 32768 bytes"):
         mapping.map_record(read(f'{{"n":{at_limit}1}}'))
 
@@ -583,7 +583,7 @@ def test_deep_nesting_ends_no_run() -> None:
     def map_nested(depth: int) -> str | None:
         deep = read('{"k":1,"a":' + "[" * depth + "NaN" + "]" * depth + "}")
         try:
-            assert strict.parse(compiled({}, keys=["k"]).map_record(deep))
+            assert strict.parse_object(compiled({}, keys=["k"]).map_record(deep))
         except InvalidRecordError as error:
             return error.reason
         return None

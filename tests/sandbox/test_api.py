@@ -1,4 +1,4 @@
-"""The sandbox's API, called over its socket with requests written by hand."""
+"""The sandbox's API over its socket, with requests that no client of this project makes."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ import pytest
 
 from target_segment_objects import limits
 from target_segment_objects.sandbox.server import Sandbox
+from tests.support import wait_for
 from tests.support.bare_http import (
     FINISH_HEADERS,
     UPLOAD_HEADERS,
-    Answer,
-    Caller,
-    authorization,
-    line,
-    read,
+    ApiResponse,
+    BareClient,
+    basic_auth,
+    object_line,
+    read_response,
 )
 
 if TYPE_CHECKING:
@@ -37,54 +38,56 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 CALLS = ("upload", "keep-alive", "finish")
-PADDED = b'{"id":"1","collection":"users","properties":{"a":1}}'
+SHORT_OBJECT = b'{"id":"1","collection":"users","properties":{"a":1}}'
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    """One sandbox for the tests that only look at answers."""
+def shared_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """One sandbox for the tests that only check responses."""
     with Sandbox(tmp_path_factory.mktemp("shared") / "warehouse.duckdb") as sandbox:
         yield sandbox
 
 
 @pytest.fixture
-def caller(shared: Sandbox) -> Caller:
-    """Call the shared sandbox."""
-    return Caller(shared.url)
+def client(shared_sandbox: Sandbox) -> BareClient:
+    """A client of the shared sandbox."""
+    return BareClient(shared_sandbox.url)
 
 
 @pytest.fixture
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder that a sandbox puts its own below."""
-    (folder := tmp_path / "temporary").mkdir()
+def temp_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder below which a sandbox creates its temporary folder."""
+    (folder := tmp_path / "temp").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     return folder
 
 
-class Clock:
-    """A clock that is moved by hand."""
+class FrozenClock:
+    """A clock that only the test moves."""
 
     def __init__(self) -> None:
-        """Begin anywhere."""
+        """Start at any time."""
         self.now = 1000.0
 
     def __call__(self) -> float:
-        """Tell the time."""
+        """Return the time in seconds."""
         return self.now
 
 
-def any_call(caller: Caller, name: str, sync_id: str) -> Answer:
-    """Make one of the calls of a session, as it should be."""
+def make_call(client: BareClient, name: str, sync_id: str) -> ApiResponse:
+    """Make one of the calls of a session with a correct request."""
     if name == "upload":
-        return caller.upload(sync_id, line())
-    return caller.finish(sync_id) if name == "finish" else caller.keep_alive(sync_id)
+        return client.upload_lines(sync_id, object_line())
+    return client.finish_session(sync_id) if name == "finish" else client.keep_alive(sync_id)
 
 
 @contextmanager
-def unended(caller: Caller, sync_id: str, body: bytes) -> Iterator[http.client.HTTPConnection]:
-    """Send all of an upload but the last byte of its body; hang up in the end."""
-    headers = {**UPLOAD_HEADERS, "Authorization": authorization(f"{caller.key}:")}
-    with closing(caller.connect()) as connection:
+def open_upload(
+    client: BareClient, sync_id: str, body: bytes
+) -> Iterator[http.client.HTTPConnection]:
+    """Send an upload without the last byte of its body, and close the connection at the end."""
+    headers = {**UPLOAD_HEADERS, "Authorization": basic_auth(f"{client.key}:")}
+    with closing(client.open_connection()) as connection:
         connection.putrequest("POST", f"/v0/upload/{sync_id}")
         for name, value in {**headers, "Content-Length": str(len(body))}.items():
             connection.putheader(name, value)
@@ -92,34 +95,24 @@ def unended(caller: Caller, sync_id: str, body: bytes) -> Iterator[http.client.H
         yield connection
 
 
-def until(condition: object) -> None:
-    """Wait for a condition that another thread is about to make true."""
-    assert callable(condition)
-    for _ in range(500):
-        if condition():
-            return
-        threading.Event().wait(0.01)
-    pytest.fail("it did not happen within five seconds")
+# Successful sessions
 
 
-# A session in which all goes well
-
-
-def test_session_lands_in_the_warehouse(tmp_path: Path) -> None:
-    """Start, upload, keep-alive and finish answer as documented; after 202 the rows are there."""
+def test_finished_session_is_loaded(tmp_path: Path) -> None:
+    """Start, upload, keep-alive and finish respond as documented; after 202 the rows are there."""
     with Sandbox(tmp_path / "w.duckdb") as sandbox:
-        caller = Caller(sandbox.url)
-        started = caller.call("/v0/start")
+        client = BareClient(sandbox.url)
+        started = client.send_request("/v0/start")
         assert started.status == 201
         assert list(started.json) == ["sync_id"]
         sync_id = started.json["sync_id"]
-        lines = line({"firstName": "Ada"}) + line({"firstName": "Bob"}, object_id="2")
-        uploaded = caller.upload(sync_id, lines)
+        lines = object_line({"firstName": "Ada"}) + object_line({"firstName": "Bob"}, object_id="2")
+        uploaded = client.upload_lines(sync_id, lines)
         assert uploaded.status == 201
         assert list(uploaded.json) == ["part_id"]
-        assert caller.keep_alive(sync_id).status == 200
+        assert client.keep_alive(sync_id).status == 200
         assert sandbox.warehouse.collections() == []
-        assert caller.finish(sync_id).status == 202
+        assert client.finish_session(sync_id).status == 202
         assert sandbox.warehouse.rows("users") == [
             {"id": "1", "first_name": "Ada"},
             {"id": "2", "first_name": "Bob"},
@@ -133,156 +126,164 @@ def test_session_lands_in_the_warehouse(tmp_path: Path) -> None:
         assert sandbox.warehouse.losses() == []
 
 
-def test_parts_are_applied_in_the_order_of_arrival(tmp_path: Path, temporary: Path) -> None:
-    """Later parts win, also where an earlier one takes longer to arrive completely."""
+def test_parts_are_applied_in_the_order_of_arrival(tmp_path: Path, temp_folder: Path) -> None:
+    """Later parts win, even if an earlier one takes longer to arrive completely."""
     with Sandbox(tmp_path / "w.duckdb") as sandbox:
-        caller = Caller(sandbox.url)
-        sync_id = caller.start()
-        body = gzip.compress(line({"a": 1, "b": 1}))
-        with unended(caller, sync_id, body) as slow:
-            until(lambda: any(temporary.glob("*/*")))
-            assert caller.upload(sync_id, line({"a": 2})).status == 201
+        client = BareClient(sandbox.url)
+        sync_id = client.start_session()
+        body = gzip.compress(object_line({"a": 1, "b": 1}))
+        with open_upload(client, sync_id, body) as slow:
+            wait_for(lambda: any(temp_folder.glob("*/*")))
+            assert client.upload_lines(sync_id, object_line({"a": 2})).status == 201
             slow.send(body[-1:])
-            assert read(slow).status == 201
-        assert caller.finish(sync_id).status == 202
+            assert read_response(slow).status == 201
+        assert client.finish_session(sync_id).status == 202
         assert sandbox.warehouse.rows("users") == [{"id": "1", "a": 2, "b": 1}]
 
 
-def test_a_session_without_parts_is_loaded(tmp_path: Path) -> None:
-    """A session may be finished without an upload; it brings nothing."""
+def test_session_without_parts_is_loaded(tmp_path: Path) -> None:
+    """A session may be finished without an upload. It loads nothing."""
     with Sandbox(tmp_path / "w.duckdb") as sandbox:
-        Caller(sandbox.url).load()
+        BareClient(sandbox.url).load_files()
         assert sandbox.warehouse.collections() == []
         [session] = sandbox.warehouse.sessions()
         assert (session.outcome, session.parts, session.objects) == ("loaded", 0, 0)
 
 
-def test_several_gzip_members_are_one_file(caller: Caller, shared: Sandbox) -> None:
-    """Concatenated gzip is gzip (RFC 1952)."""
-    body = gzip.compress(line(collection="members")) + gzip.compress(
-        line(collection="members", object_id="2")
+def test_concatenated_gzip_members_are_accepted(
+    client: BareClient, shared_sandbox: Sandbox
+) -> None:
+    """Concatenated gzip members are one gzip file (RFC 1952)."""
+    body = gzip.compress(object_line(collection="members")) + gzip.compress(
+        object_line(collection="members", object_id="2")
     )
-    sync_id = caller.start()
-    assert caller.call(f"/v0/upload/{sync_id}", body, UPLOAD_HEADERS).status == 201
-    assert caller.finish(sync_id).status == 202
-    assert shared.warehouse.count("members") == 2
+    sync_id = client.start_session()
+    assert client.send_request(f"/v0/upload/{sync_id}", body, UPLOAD_HEADERS).status == 201
+    assert client.finish_session(sync_id).status == 202
+    assert shared_sandbox.warehouse.count("members") == 2
 
 
-# Who may call, and what
+# Authentication and routing
 
 
 @pytest.mark.parametrize(
     "header",
     [
-        "",
-        "Bearer a2V5Og==",
-        "Basic",
-        "Basic !!!!",
-        authorization(b"\xff:"),
-        authorization("key"),
-        authorization(":"),
-        authorization(":password"),
-        authorization("key:password"),
+        pytest.param("", id="missing"),
+        pytest.param("Bearer a2V5Og==", id="bearer token"),
+        pytest.param("Basic", id="no credentials"),
+        pytest.param("Basic !!!!", id="not base64"),
+        pytest.param(basic_auth(b"\xff:"), id="not UTF-8"),
+        pytest.param(basic_auth("key"), id="no colon"),
+        pytest.param(basic_auth(":"), id="empty"),
+        pytest.param(basic_auth(":password"), id="password only"),
+        pytest.param(basic_auth("key:password"), id="with a password"),
     ],
 )
-def test_write_key_must_be_the_user_name(caller: Caller, header: str) -> None:
-    """Anything but HTTP Basic of `write_key:` is 401, on every call."""
+def test_write_key_must_be_the_user_name(client: BareClient, header: str) -> None:
+    """Any credentials other than HTTP Basic of `write_key:` get 401 on every call."""
     for path in ("start", *(f"{call}/x" for call in CALLS)):
-        answer = caller.call(f"/v0/{path}", headers={"Authorization": header})
-        assert answer.status == 401
-        assert answer.headers["WWW-Authenticate"].startswith("Basic")
-        assert answer.reason
+        response = client.send_request(f"/v0/{path}", headers={"Authorization": header})
+        assert response.status == 401
+        assert response.headers["WWW-Authenticate"].startswith("Basic")
+        assert response.reason
 
 
-def test_a_given_write_key_is_the_only_one(tmp_path: Path) -> None:
-    """A sandbox with a key refuses any other one, and accepts its own."""
+def test_configured_write_key_is_the_only_one_accepted(tmp_path: Path) -> None:
+    """A sandbox with a write key rejects any other key."""
     with Sandbox(tmp_path / "w.duckdb", write_key="schlüssel") as sandbox:
-        assert Caller(sandbox.url, "other").call("/v0/start").status == 401
-        assert Caller(sandbox.url, "schlüssel").call("/v0/start").status == 201
+        assert BareClient(sandbox.url, "other").send_request("/v0/start").status == 401
+        assert BareClient(sandbox.url, "schlüssel").send_request("/v0/start").status == 201
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_a_session_belongs_to_its_key(caller: Caller, shared: Sandbox, call: str) -> None:
-    """Another key's session is as unknown as one that never was."""
-    answers = [
-        any_call(Caller(shared.url, "other"), call, caller.start()),
-        any_call(caller, call, "never"),
+def test_session_of_another_write_key_is_unknown(
+    client: BareClient, shared_sandbox: Sandbox, call: str
+) -> None:
+    """The session of another write key is as unknown as one that was never started."""
+    responses = [
+        make_call(BareClient(shared_sandbox.url, "other"), call, client.start_session()),
+        make_call(client, call, "never"),
     ]
-    for answer in answers:
-        assert answer.status == 400
-        assert "no such session" in answer.reason
+    for response in responses:
+        assert response.status == 400
+        assert "no such session" in response.reason
 
 
 @pytest.mark.parametrize(
     "path", ["/", "/v0", "/v0/start/", "/v0/start/x", "/v1/start", "/v0/upload"]
 )
-def test_unknown_path(caller: Caller, path: str) -> None:
-    """A path that is no call is 404, and says which calls there are."""
-    answer = caller.call(path)
-    assert answer.status == 404
-    assert "keep-alive" in answer.reason
+def test_unknown_path_is_404(client: BareClient, path: str) -> None:
+    """A path that is not a call gets 404 and the list of calls."""
+    response = client.send_request(path)
+    assert response.status == 404
+    assert "keep-alive" in response.reason
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH"])
-def test_wrong_method(caller: Caller, method: str) -> None:
-    """A call with another method than POST is 405, and says which it is."""
+def test_method_other_than_post_is_405(client: BareClient, method: str) -> None:
+    """A method other than POST gets 405 and the right method."""
     for path in ("start", "upload/x", "keep-alive/x", "finish/x"):
-        answer = caller.call(f"/v0/{path}", method=method)
-        assert answer.status == 405
-        assert answer.headers["Allow"] == "POST"
-        assert "POST" in answer.reason
+        response = client.send_request(f"/v0/{path}", method=method)
+        assert response.status == 405
+        assert response.headers["Allow"] == "POST"
+        assert "POST" in response.reason
 
 
-def test_a_refused_body_is_read(caller: Caller, shared: Sandbox) -> None:
-    """A client that sends much and is refused sees the answer, and not a reset connection."""
+def test_body_of_a_rejected_request_is_read(client: BareClient, shared_sandbox: Sandbox) -> None:
+    """A rejected client that is still sending sees the response, not a reset connection."""
     body = os.urandom(20_000_000)
-    for answer in (
-        Caller(shared.url, "").call("/v0/upload/x", body, UPLOAD_HEADERS),
-        caller.call("/v0/upload/x", body, UPLOAD_HEADERS),
-        caller.call("/v0/nothing", body, UPLOAD_HEADERS),
+    for response in (
+        BareClient(shared_sandbox.url, "").send_request("/v0/upload/x", body, UPLOAD_HEADERS),
+        client.send_request("/v0/upload/x", body, UPLOAD_HEADERS),
+        client.send_request("/v0/nothing", body, UPLOAD_HEADERS),
     ):
-        assert answer.status in {400, 401, 404}
+        assert response.status in {400, 401, 404}
 
 
-# What may be uploaded
+# Uploaded files
 
 
 @pytest.mark.parametrize("name", ["Content-Type", "Content-Encoding"])
 @pytest.mark.parametrize("value", ["", "application/octet-stream", "deflate"])
-def test_upload_headers(caller: Caller, name: str, value: str) -> None:
-    """An upload without its two headers is 400, and says which value is right."""
-    answer = caller.call(
-        f"/v0/upload/{caller.start()}", gzip.compress(line()), {**UPLOAD_HEADERS, name: value}
+def test_upload_headers_are_required(client: BareClient, name: str, value: str) -> None:
+    """An upload without its two headers gets 400 and the right value."""
+    response = client.send_request(
+        f"/v0/upload/{client.start_session()}",
+        gzip.compress(object_line()),
+        {**UPLOAD_HEADERS, name: value},
     )
-    assert answer.status == 400
-    assert f"{name} must be {UPLOAD_HEADERS[name]}" in answer.reason
+    assert response.status == 400
+    assert f"{name} must be {UPLOAD_HEADERS[name]}" in response.reason
 
 
 @pytest.mark.parametrize(
     "body",
     [
-        pytest.param(b"", id="nothing"),
-        pytest.param(gzip.compress(b""), id="no line"),
-        pytest.param(line(), id="plain"),
-        pytest.param(zlib.compress(line()), id="zlib"),
-        pytest.param(gzip.compress(line())[:-1], id="without its last byte"),
-        pytest.param(gzip.compress(line())[:-8], id="without its trailer"),
-        pytest.param(gzip.compress(line()) + b"x", id="with something behind"),
-        pytest.param(gzip.compress(line())[:-8] + bytes(8), id="of other content"),
-        pytest.param(gzip.compress(line())[:12] + b"\xff" * 40, id="damaged"),
+        pytest.param(b"", id="empty body"),
+        pytest.param(gzip.compress(b""), id="empty file"),
+        pytest.param(object_line(), id="not compressed"),
+        pytest.param(zlib.compress(object_line()), id="zlib"),
+        pytest.param(gzip.compress(object_line())[:-1], id="last byte missing"),
+        pytest.param(gzip.compress(object_line())[:-8], id="trailer missing"),
+        pytest.param(gzip.compress(object_line()) + b"x", id="trailing garbage"),
+        pytest.param(gzip.compress(object_line())[:-8] + bytes(8), id="wrong checksum"),
+        pytest.param(gzip.compress(object_line())[:12] + b"\xff" * 40, id="corrupt"),
     ],
 )
-def test_body_must_be_gzip(caller: Caller, body: bytes) -> None:
-    """A body that is not gzip, complete and of something, is 400; no line is to blame."""
-    sync_id = caller.start()
-    answer = caller.call(f"/v0/upload/{sync_id}", body, UPLOAD_HEADERS)
-    assert answer.status == 400
-    assert answer.line is None
-    assert "gzip" in answer.reason or "empty" in answer.reason
+def test_body_must_be_gzip(client: BareClient, body: bytes) -> None:
+    """A body that is not complete, non-empty gzip gets 400 without a line number."""
+    sync_id = client.start_session()
+    response = client.send_request(f"/v0/upload/{sync_id}", body, UPLOAD_HEADERS)
+    assert response.status == 400
+    assert response.line is None
+    assert "gzip" in response.reason or "empty" in response.reason
 
 
-def raw(properties: str = '{"a":1}', object_id: str = '"1"', collection: str = '"users"') -> bytes:
-    """Make a line of JSON that no library would write."""
+def raw_line(
+    properties: str = '{"a":1}', object_id: str = '"1"', collection: str = '"users"'
+) -> bytes:
+    """Return a line from literal JSON, which need not be valid."""
     text = f'{{"id":{object_id},"collection":{collection},"properties":{properties}}}\n'
     return text.encode()
 
@@ -290,131 +291,188 @@ def raw(properties: str = '{"a":1}', object_id: str = '"1"', collection: str = '
 @pytest.mark.parametrize(
     ("bad", "reason"),
     [
-        (b"\n", "empty"),
-        (b" \t\n", "empty"),
-        (line()[:-1], "newline"),
-        (b"{\n", "not JSON"),
-        (b'{"id":"1"} x\n', "not JSON"),
-        (b"\xef\xbb\xbf" + line(), "not JSON"),
-        (raw('{"a":"\xe9"}').decode().encode("latin-1"), "not UTF-8 at byte"),
-        (raw('{"a":NaN}'), "NaN is not JSON"),
-        (raw('{"a":-Infinity}'), "-Infinity is not JSON"),
-        (raw('{"a":01}'), "not JSON"),
-        (raw("{'a':1}"), "not JSON"),
-        (raw('{"a":"\t"}'), "not JSON"),
-        (raw('{"a":"\\ud83d"}'), "surrogate"),
-        (raw('{"a":"\\ude00\\ud83d"}'), "surrogate"),
-        (raw('{"a\\ud83d":1}'), "surrogate"),
-        (raw(object_id='"\\ud83d"'), "surrogate"),
-        (b"[" * 100_000 + b"\n", "nested too deeply"),
-        (b"[]\n", "not a JSON object"),
-        (b"null\n", "not a JSON object"),
-        (b'[["id","1"],["collection","users"],["properties",[["a",1]]]]\n', "not a JSON object"),
-        (b'{"id":"1","collection":"users"}\n', "properties is missing"),
-        (b'{"collection":"users","properties":{"a":1}}\n', "id is missing"),
-        (b'{"id":"1","properties":{"a":1}}\n', "collection is missing"),
-        (raw()[:-2] + b',"extra":1}\n', '"extra" is not one of'),
-        (raw()[:-2] + b',"id":"1"}\n', "a key comes twice"),
-        (raw(object_id="1"), "id must be a string of 1 to 100 characters"),
-        (raw(object_id="null"), "id must be"),
-        (raw(object_id='""'), "id must be"),
-        (raw(object_id=f'"{"é" * 101}"'), "id must be"),
-        (raw(collection='""'), "collection must be"),
-        (raw(collection="1"), "collection must be"),
-        (raw(collection='"_users"'), "collection must be"),
-        (raw(collection='"users_"'), "collection must be"),
-        (raw(collection='"Users"'), "collection must be"),
-        (raw(collection='"users2"'), "collection must be"),
-        (raw(collection='"us-ers"'), "collection must be"),
-        (raw(collection='"usérs"'), "collection must be"),
-        (raw(collection='"users\\n"'), "collection must be"),
-        (raw(collection=f'"{"a" * 101}"'), "collection must be"),
-        (raw("{}"), "at least one property"),
-        (raw("[]"), "properties must be an object"),
-        (raw("null"), "properties must be an object"),
-        (raw('{"secret_name":[1]}'), '"secret_name" holds a list or an object'),
-        (raw('{"a":{}}'), "holds a list or an object"),
-        (raw('{"a":[]}'), "holds a list or an object"),
-        (raw('{"":1}'), "no ASCII letter or digit"),
-        (raw('{"$_日本":1}'), "no ASCII letter or digit"),
-        (raw('{"a":1,"a":1}'), '"a" comes twice'),
-        (raw('{"a":1,"\\u0061":1}'), '"a" comes twice'),
-        (raw('{"firstName":1,"x":1,"first_name":1}'), '"firstName" and "first_name"'),
+        pytest.param(b"\n", "empty", id="empty line"),
+        pytest.param(b" \t\n", "empty", id="whitespace only"),
+        pytest.param(object_line()[:-1], "newline", id="no newline"),
+        pytest.param(b"{\n", "not JSON", id="truncated JSON"),
+        pytest.param(b'{"id":"1"} x\n', "not JSON", id="trailing characters"),
+        pytest.param(b"\xef\xbb\xbf" + object_line(), "not JSON", id="byte order mark"),
+        pytest.param(
+            raw_line('{"a":"\xe9"}').decode().encode("latin-1"), "not UTF-8 at byte", id="not UTF-8"
+        ),
+        pytest.param(raw_line('{"a":NaN}'), "NaN is not JSON", id="NaN"),
+        pytest.param(raw_line('{"a":-Infinity}'), "-Infinity is not JSON", id="infinity"),
+        pytest.param(raw_line('{"a":01}'), "not JSON", id="leading zero"),
+        pytest.param(raw_line("{'a':1}"), "not JSON", id="single quotes"),
+        pytest.param(raw_line('{"a":"\t"}'), "not JSON", id="raw tab"),
+        pytest.param(raw_line('{"a":"\\ud83d"}'), "surrogate", id="lone high surrogate"),
+        pytest.param(raw_line('{"a":"\\ude00\\ud83d"}'), "surrogate", id="swapped surrogates"),
+        pytest.param(raw_line('{"a\\ud83d":1}'), "surrogate", id="surrogate in a name"),
+        pytest.param(raw_line(object_id='"\\ud83d"'), "surrogate", id="surrogate in the id"),
+        pytest.param(b"[" * 100_000 + b"\n", "nested too deeply", id="deep nesting"),
+        pytest.param(b"[]\n", "not a JSON object", id="array"),
+        pytest.param(b"null\n", "not a JSON object", id="null"),
+        pytest.param(
+            b'[["id","1"],["collection","users"],["properties",[["a",1]]]]\n',
+            "not a JSON object",
+            id="array of pairs",
+        ),
+        pytest.param(
+            b'{"id":"1","collection":"users"}\n', "properties is missing", id="no properties"
+        ),
+        pytest.param(b'{"collection":"users","properties":{"a":1}}\n', "id is missing", id="no id"),
+        pytest.param(
+            b'{"id":"1","properties":{"a":1}}\n', "collection is missing", id="no collection"
+        ),
+        pytest.param(
+            raw_line()[:-2] + b',"extra":1}\n', '"extra" is not allowed', id="unknown key"
+        ),
+        pytest.param(raw_line()[:-2] + b',"id":"1"}\n', "a key occurs twice", id="duplicate key"),
+        pytest.param(
+            raw_line(object_id="1"), "id must be a string of 1 to 100 characters", id="numeric id"
+        ),
+        pytest.param(raw_line(object_id="null"), "id must be", id="null id"),
+        pytest.param(raw_line(object_id='""'), "id must be", id="empty id"),
+        pytest.param(raw_line(object_id=f'"{"é" * 101}"'), "id must be", id="long id"),
+        pytest.param(raw_line(collection='""'), "collection must be", id="empty collection"),
+        pytest.param(raw_line(collection="1"), "collection must be", id="numeric collection"),
+        pytest.param(
+            raw_line(collection='"_users"'), "collection must be", id="leading underscore"
+        ),
+        pytest.param(
+            raw_line(collection='"users_"'), "collection must be", id="trailing underscore"
+        ),
+        pytest.param(
+            raw_line(collection='"Users"'), "collection must be", id="capital in collection"
+        ),
+        pytest.param(
+            raw_line(collection='"users2"'), "collection must be", id="digit in collection"
+        ),
+        pytest.param(
+            raw_line(collection='"us-ers"'), "collection must be", id="hyphen in collection"
+        ),
+        pytest.param(
+            raw_line(collection='"usérs"'), "collection must be", id="accent in collection"
+        ),
+        pytest.param(
+            raw_line(collection='"users\\n"'), "collection must be", id="newline in collection"
+        ),
+        pytest.param(
+            raw_line(collection=f'"{"a" * 101}"'), "collection must be", id="long collection"
+        ),
+        pytest.param(raw_line("{}"), "at least one property", id="empty properties"),
+        pytest.param(raw_line("[]"), "properties must be an object", id="properties array"),
+        pytest.param(raw_line("null"), "properties must be an object", id="properties null"),
+        pytest.param(
+            raw_line('{"secret_name":[1]}'),
+            '"secret_name" holds a list or an object',
+            id="list with items",
+        ),
+        pytest.param(raw_line('{"a":{}}'), "holds a list or an object", id="empty object"),
+        pytest.param(raw_line('{"a":[]}'), "holds a list or an object", id="empty list"),
+        pytest.param(raw_line('{"":1}'), "no ASCII letter or digit", id="empty name"),
+        pytest.param(
+            raw_line('{"$_日本":1}'), "no ASCII letter or digit", id="name without a word"
+        ),
+        pytest.param(raw_line('{"a":1,"a":1}'), '"a" occurs twice', id="duplicate property"),
+        pytest.param(
+            raw_line('{"a":1,"\\u0061":1}'), '"a" occurs twice', id="duplicate escaped property"
+        ),
+        pytest.param(
+            raw_line('{"firstName":1,"x":1,"first_name":1}'),
+            '"firstName" and "first_name"',
+            id="names of one column",
+        ),
     ],
 )
-def test_a_bad_line_refuses_the_file(caller: Caller, bad: bytes, reason: str) -> None:
-    """A file with a bad line is 400 with its number and what is wrong with it."""
-    answer = caller.upload(caller.start(), line() + line() + bad)
-    assert answer.status == 400
-    assert answer.line == 3
-    assert reason in answer.reason
+def test_invalid_line_rejects_the_file(client: BareClient, bad: bytes, reason: str) -> None:
+    """A file with an invalid line gets 400 with the line's number and the reason."""
+    response = client.upload_lines(client.start_session(), object_line() + object_line() + bad)
+    assert response.status == 400
+    assert response.line == 3
+    assert reason in response.reason
 
 
-def test_a_refused_file_leaves_nothing(tmp_path: Path) -> None:
-    """None of a refused file is loaded; the session goes on, and its other parts are."""
+def test_rejected_file_is_not_loaded(tmp_path: Path) -> None:
+    """No object of a rejected file is loaded; the session stays open, its other parts are."""
     with Sandbox(tmp_path / "w.duckdb") as sandbox:
-        caller = Caller(sandbox.url)
-        sync_id = caller.start()
-        assert caller.upload(sync_id, line() + b"{}\n").status == 400
-        assert caller.upload(sync_id, line(object_id="2")).status == 201
-        assert caller.finish(sync_id).status == 202
+        client = BareClient(sandbox.url)
+        sync_id = client.start_session()
+        assert client.upload_lines(sync_id, object_line() + b"{}\n").status == 400
+        assert client.upload_lines(sync_id, object_line(object_id="2")).status == 201
+        assert client.finish_session(sync_id).status == 202
         assert [row["id"] for row in sandbox.warehouse.rows("users")] == ["2"]
 
 
 @pytest.mark.parametrize(
-    "value", ['"hunter2"', '["hunter2"]', '{"a":"hunter2"}', "hunter2", '"hunter2\\ud83d"']
+    "value",
+    [
+        pytest.param('"hunter2"', id="string"),
+        pytest.param('["hunter2"]', id="list"),
+        pytest.param('{"a":"hunter2"}', id="object"),
+        pytest.param("hunter2", id="not JSON"),
+        pytest.param('"hunter2\\ud83d"', id="surrogate"),
+    ],
 )
-def test_a_reason_holds_no_value(caller: Caller, value: str) -> None:
-    """A refusal may name a property, and never what it holds."""
-    answer = caller.upload(caller.start(), raw(f'{{"a":{value},"b":[]}}'))
-    assert answer.status == 400
-    assert "hunter2" not in json.dumps(answer.json)
+def test_reason_contains_no_value(client: BareClient, value: str) -> None:
+    """A reason may name a property, but never its value."""
+    response = client.upload_lines(client.start_session(), raw_line(f'{{"a":{value},"b":[]}}'))
+    assert response.status == 400
+    assert "hunter2" not in json.dumps(response.json)
 
 
 @pytest.mark.parametrize(
     "properties",
     [
-        {"a": None},
-        {"a": True, "b": False, "c": 0, "d": -1.5e300, "e": "", "f": "\0\n😀", "2FA": 1},
-        {"a": 10**5000},
+        pytest.param({"a": None}, id="null"),
+        pytest.param(
+            {"a": True, "b": False, "c": 0, "d": -1.5e300, "e": "", "f": "\0\n😀", "2FA": 1},
+            id="all types",
+        ),
+        pytest.param({"a": 10**5000}, id="huge integer"),
     ],
 )
-def test_what_a_property_may_hold(caller: Caller, properties: dict[str, object]) -> None:
+def test_legal_property_values_are_accepted(
+    client: BareClient, properties: dict[str, object]
+) -> None:
     """Strings, integers of any size, floats, booleans and nulls are accepted."""
     said = json.dumps({k: v for k, v in properties.items() if k != "a"})
     text = "1" + "0" * 5000 if properties.get("a") == 10**5000 else json.dumps(properties["a"])
-    lines = raw(f'{{"a":{text},' + said[1:] if len(properties) > 1 else f'{{"a":{text}}}')
-    assert caller.upload(caller.start(), lines).status == 201
+    lines = raw_line(f'{{"a":{text},' + said[1:] if len(properties) > 1 else f'{{"a":{text}}}')
+    assert client.upload_lines(client.start_session(), lines).status == 201
 
 
-def test_white_space_around_json_is_json(caller: Caller) -> None:
-    """JSON allows white space around it, a carriage return before the newline too."""
-    assert caller.upload(caller.start(), b" " + line()[:-1] + b" \r\n").status == 201
+def test_whitespace_around_json_is_accepted(client: BareClient) -> None:
+    """JSON may have whitespace around it, including a carriage return before the newline."""
+    assert (
+        client.upload_lines(client.start_session(), b" " + object_line()[:-1] + b" \r\n").status
+        == 201
+    )
 
 
-# The limits, at each and one past it
+# Limits: at the limit, and one past it
 
 
-def padded(size: int) -> bytes:
-    """Make a line of an exact size, without its newline."""
-    return PADDED[:-1].ljust(size - 1) + b"}\n"
+def padded_line(size: int) -> bytes:
+    """Return a line of an exact size, not counting its newline."""
+    return SHORT_OBJECT[:-1].ljust(size - 1) + b"}\n"
 
 
-def test_longest_names(caller: Caller) -> None:
-    """An id and a collection of 100 characters are accepted; 101 are among the bad lines."""
-    longest = line(object_id="é" * limits.MAX_ID_CHARACTERS, collection="a" * 100)
-    assert caller.upload(caller.start(), longest).status == 201
+def test_names_of_maximum_length_are_accepted(client: BareClient) -> None:
+    """An id and a collection of 100 characters are accepted; 101: see the invalid lines."""
+    longest = object_line(object_id="é" * limits.MAX_ID_CHARACTERS, collection="a" * 100)
+    assert client.upload_lines(client.start_session(), longest).status == 201
 
 
-def test_object_size(caller: Caller) -> None:
-    """An object's JSON of 400 KB is accepted; a byte more is not, whatever the byte is."""
-    sync_id = caller.start()
-    assert caller.upload(sync_id, padded(limits.MAX_OBJECT_BYTES)).status == 201
-    for ending in (b"\n", b"", b"\n" + line()):
-        past = padded(limits.MAX_OBJECT_BYTES + 1)[:-1] + ending
-        answer = caller.upload(sync_id, line() + past)
-        assert (answer.status, answer.line) == (400, 2)
-        assert f"larger than {limits.MAX_OBJECT_BYTES} bytes" in answer.reason
+def test_object_size_limit(client: BareClient) -> None:
+    """An object of 400 KB is accepted; one byte more is rejected, with any line ending."""
+    sync_id = client.start_session()
+    assert client.upload_lines(sync_id, padded_line(limits.MAX_OBJECT_BYTES)).status == 201
+    for ending in (b"\n", b"", b"\n" + object_line()):
+        past = padded_line(limits.MAX_OBJECT_BYTES + 1)[:-1] + ending
+        response = client.upload_lines(sync_id, object_line() + past)
+        assert (response.status, response.line) == (400, 2)
+        assert f"larger than {limits.MAX_OBJECT_BYTES} bytes" in response.reason
 
 
 @pytest.mark.parametrize(
@@ -428,151 +486,153 @@ def test_object_size(caller: Caller) -> None:
     ],
     ids=["ascii", "utf-8", "escaped", "integer", "float"],
 )
-def test_value_size(caller: Caller, fits: str, past: str) -> None:
-    """A value is below 32 KB of UTF-8: the string's, or the number's text."""
-    sync_id = caller.start()
-    assert caller.upload(sync_id, raw(f'{{"a":{fits}}}')).status == 201
-    answer = caller.upload(sync_id, raw(f'{{"b":1,"a":{past}}}'))
-    assert (answer.status, answer.line) == (400, 1)
-    assert 'the property "a" is not below 32768 bytes' in answer.reason
+def test_value_size_limit(client: BareClient, fits: str, past: str) -> None:
+    """A string, or the text of a number, must be smaller than 32 KB of UTF-8."""
+    sync_id = client.start_session()
+    assert client.upload_lines(sync_id, raw_line(f'{{"a":{fits}}}')).status == 201
+    response = client.upload_lines(sync_id, raw_line(f'{{"b":1,"a":{past}}}'))
+    assert (response.status, response.line) == (400, 1)
+    assert 'the property "a" is not smaller than 32768 bytes' in response.reason
 
 
-def test_file_size_is_what_was_given(tmp_path: Path) -> None:
-    """The limit of a file can be made smaller; it is still the uncompressed size."""
-    with Sandbox(tmp_path / "w.duckdb", file_bytes=1000) as sandbox:
-        caller = Caller(sandbox.url)
-        sync_id = caller.start()
-        assert caller.upload(sync_id, padded(499) * 2).status == 201
-        answer = caller.upload(sync_id, padded(499) + padded(500))
-        assert (answer.status, answer.line) == (413, None)
-        assert "1000 bytes" in answer.reason
+def test_configured_file_size_limit(tmp_path: Path) -> None:
+    """The limit of a file can be lowered; it applies to the uncompressed size."""
+    with Sandbox(tmp_path / "w.duckdb", max_file_bytes=1000) as sandbox:
+        client = BareClient(sandbox.url)
+        sync_id = client.start_session()
+        assert client.upload_lines(sync_id, padded_line(499) * 2).status == 201
+        response = client.upload_lines(sync_id, padded_line(499) + padded_line(500))
+        assert (response.status, response.line) == (413, None)
+        assert "1000 bytes" in response.reason
 
 
-def test_file_size(caller: Caller) -> None:
-    """A file of 512,000,000 bytes is accepted; one with another line is 413."""
-    block = gzip.compress(padded(399_999) * 32, 1)
+def test_default_file_size_limit(client: BareClient) -> None:
+    """A file of 512,000,000 bytes is accepted; one more line gets 413."""
+    block = gzip.compress(padded_line(399_999) * 32, 1)
     fits = block * 40
     assert limits.MAX_FILE_BYTES == 400_000 * 32 * 40
-    path = f"/v0/upload/{caller.start()}"
-    assert caller.call(path, fits, UPLOAD_HEADERS).status == 201
-    answer = caller.call(path, fits + gzip.compress(line()), UPLOAD_HEADERS)
-    assert answer.status == 413
-    assert "512000000 bytes" in answer.reason
+    path = f"/v0/upload/{client.start_session()}"
+    assert client.send_request(path, fits, UPLOAD_HEADERS).status == 201
+    response = client.send_request(path, fits + gzip.compress(object_line()), UPLOAD_HEADERS)
+    assert response.status == 413
+    assert "512000000 bytes" in response.reason
 
 
-# How a session ends
+# The end of a session
 
 
 @pytest.mark.parametrize(
     ("body", "content_type"),
     [
-        (b'{"error": ""}', ""),
-        (b'{"error": ""}', "text/plain"),
-        (b"", "application/json"),
-        (b"{", "application/json"),
-        (b"{}", "application/json"),
-        (b"[]", "application/json"),
-        (b'""', "application/json"),
-        (b'{"error": null}', "application/json"),
-        (b'{"error": 1}', "application/json"),
-        (b'{"error": "", "more": 1}', "application/json"),
-        (b'{"error": "\xff"}', "application/json"),
-        (b'{"error": "\\ud83d"}', "application/json"),
-        (b"[" * 100_000, "application/json"),
-        (b'{"error": "' + b"x" * 1_000_000 + b'"}', "application/json"),
+        pytest.param(b'{"error": ""}', "", id="no content type"),
+        pytest.param(b'{"error": ""}', "text/plain", id="wrong content type"),
+        pytest.param(b"", "application/json", id="empty body"),
+        pytest.param(b"{", "application/json", id="truncated JSON"),
+        pytest.param(b"{}", "application/json", id="no key"),
+        pytest.param(b"[]", "application/json", id="array"),
+        pytest.param(b'""', "application/json", id="string"),
+        pytest.param(b'{"error": null}', "application/json", id="null error"),
+        pytest.param(b'{"error": 1}', "application/json", id="numeric error"),
+        pytest.param(b'{"error": "", "more": 1}', "application/json", id="unknown key"),
+        pytest.param(b'{"error": "\xff"}', "application/json", id="not UTF-8"),
+        pytest.param(b'{"error": "\\ud83d"}', "application/json", id="lone surrogate"),
+        pytest.param(b"[" * 100_000, "application/json", id="deep nesting"),
+        pytest.param(b'{"error": "' + b"x" * 1_000_000 + b'"}', "application/json", id="too large"),
     ],
 )
-def test_finish_must_say_whether_it_failed(caller: Caller, body: bytes, content_type: str) -> None:
-    """A Finish that is not JSON of one string is 400, and leaves the session open."""
-    sync_id = caller.start()
-    answer = caller.call(f"/v0/finish/{sync_id}", body, {"Content-Type": content_type})
-    assert answer.status == 400
-    assert answer.reason
-    assert caller.finish(sync_id).status == 202
+def test_invalid_finish_is_rejected(client: BareClient, body: bytes, content_type: str) -> None:
+    """A Finish with a wrong body or content type gets 400, and the session stays open."""
+    sync_id = client.start_session()
+    response = client.send_request(f"/v0/finish/{sync_id}", body, {"Content-Type": content_type})
+    assert response.status == 400
+    assert response.reason
+    assert client.finish_session(sync_id).status == 202
 
 
-def test_finish_with_an_error_discards(tmp_path: Path) -> None:
-    """A session that is finished with an error brings nothing; what it said is kept."""
+def test_finish_with_an_error_discards_the_objects(tmp_path: Path) -> None:
+    """The objects of a session that is finished with an error are discarded; the error is kept."""
     with Sandbox(tmp_path / "w.duckdb") as sandbox:
-        caller = Caller(sandbox.url)
-        sync_id = caller.start()
-        assert caller.upload(sync_id, line()).status == 201
-        assert caller.finish(sync_id, "the tap failed").status == 202
+        client = BareClient(sandbox.url)
+        sync_id = client.start_session()
+        assert client.upload_lines(sync_id, object_line()).status == 201
+        assert client.finish_session(sync_id, "the tap failed").status == 202
         assert sandbox.warehouse.collections() == []
         [session] = sandbox.warehouse.sessions()
         assert (session.outcome, session.error) == ("error", "the tap failed")
         assert (session.collections, session.objects) == (("users",), 1)
-        assert "discarded" in caller.finish(sync_id).reason
+        assert "discarded" in client.finish_session(sync_id).reason
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_a_finished_session_is_over(caller: Caller, call: str) -> None:
-    """A call to a finished session is 400, and says so."""
-    answer = any_call(caller, call, caller.load(line()))
-    assert answer.status == 400
-    assert "already finished" in answer.reason
+def test_call_to_a_finished_session_is_rejected(client: BareClient, call: str) -> None:
+    """A call to a finished session gets 400 and the reason."""
+    response = make_call(client, call, client.load_files(object_line()))
+    assert response.status == 400
+    assert "already finished" in response.reason
 
 
-def test_finish_waits_for_no_upload(tmp_path: Path, temporary: Path) -> None:
-    """A session with an upload under way cannot be finished: its order would be anyone's guess."""
+def test_finish_during_an_upload_is_rejected(tmp_path: Path, temp_folder: Path) -> None:
+    """A session cannot be finished while an upload is running: its order is not known yet."""
     with Sandbox(tmp_path / "w.duckdb") as sandbox:
-        caller = Caller(sandbox.url)
-        sync_id = caller.start()
-        body = gzip.compress(line())
-        with unended(caller, sync_id, body) as upload:
-            until(lambda: any(temporary.glob("*/*")))
-            answer = caller.finish(sync_id)
-            assert answer.status == 400
-            assert "upload of the session is under way" in answer.reason
+        client = BareClient(sandbox.url)
+        sync_id = client.start_session()
+        body = gzip.compress(object_line())
+        with open_upload(client, sync_id, body) as upload:
+            wait_for(lambda: any(temp_folder.glob("*/*")))
+            response = client.finish_session(sync_id)
+            assert response.status == 400
+            assert "upload of the session is still running" in response.reason
             upload.send(body[-1:])
-            assert read(upload).status == 201
-        assert caller.finish(sync_id).status == 202
+            assert read_response(upload).status == 201
+        assert client.finish_session(sync_id).status == 202
         assert sandbox.warehouse.count("users") == 1
 
 
-def test_an_upload_that_breaks_off_is_none(tmp_path: Path, temporary: Path) -> None:
-    """A client that hangs up leaves no part, no file, and a session that goes on."""
+def test_aborted_upload_leaves_no_part(tmp_path: Path, temp_folder: Path) -> None:
+    """A client that disconnects leaves no part and no file, and the session stays open."""
     with Sandbox(tmp_path / "w.duckdb") as sandbox:
-        caller = Caller(sandbox.url)
-        sync_id = caller.start()
-        with unended(caller, sync_id, gzip.compress(line())):
-            until(lambda: any(temporary.glob("*/*")))
-        until(lambda: not list(temporary.glob("*/*")))
-        assert caller.finish(sync_id).status == 202
+        client = BareClient(sandbox.url)
+        sync_id = client.start_session()
+        with open_upload(client, sync_id, gzip.compress(object_line())):
+            wait_for(lambda: any(temp_folder.glob("*/*")))
+        wait_for(lambda: not list(temp_folder.glob("*/*")))
+        assert client.finish_session(sync_id).status == 202
         assert sandbox.warehouse.collections() == []
 
 
-def test_a_failed_finish_leaves_nothing_and_can_be_repeated(
+def test_failed_finish_is_rolled_back_and_can_be_repeated(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A Finish that fails inside is 500 as JSON, and logged; nothing of it landed."""
+    """A Finish that fails internally gets 500 as JSON and is logged; nothing is loaded."""
     path = tmp_path / "w.duckdb"
-    losing = line({"a": 1}) + line({"a": "lost"}, object_id="2")
+    losing = object_line({"a": 1}) + object_line({"a": "lost"}, object_id="2")
     with Sandbox(path) as sandbox, duckdb.connect(str(path)) as other:
-        caller = Caller(sandbox.url)
-        sync_id = caller.start()
-        assert caller.upload(sync_id, losing).status == 201
-        other.execute("ALTER TABLE sandbox_books.losses RENAME TO hidden")
-        answer = caller.finish(sync_id)
-        assert answer.status == 500
-        assert "see its log" in answer.reason
-        until(lambda: any(record.levelno == logging.ERROR for record in caplog.records))
+        client = BareClient(sandbox.url)
+        sync_id = client.start_session()
+        assert client.upload_lines(sync_id, losing).status == 201
+        other.execute("ALTER TABLE sandbox_metadata.losses RENAME TO hidden")
+        response = client.finish_session(sync_id)
+        assert response.status == 500
+        assert "see its log" in response.reason
+        wait_for(lambda: any(record.levelno == logging.ERROR for record in caplog.records))
         assert sandbox.warehouse.collections() == []
         assert sandbox.warehouse.sessions() == []
-        other.execute("ALTER TABLE sandbox_books.hidden RENAME TO losses")
-        assert caller.finish(sync_id).status == 202
+        other.execute("ALTER TABLE sandbox_metadata.hidden RENAME TO losses")
+        assert client.finish_session(sync_id).status == 202
         assert sandbox.warehouse.count("users") == 2
         assert sandbox.warehouse.losses()[0].count == 1
 
 
-def test_an_open_session_is_noted_at_the_end(tmp_path: Path) -> None:
-    """A session that no one finished is in the books once the sandbox is closed."""
+def test_open_session_is_recorded_when_the_sandbox_stops(tmp_path: Path) -> None:
+    """A session that was not finished is in the metadata after the sandbox has stopped."""
     sandbox = Sandbox(tmp_path / "w.duckdb")
     with sandbox:
-        caller = Caller(sandbox.url)
-        assert caller.upload(caller.start(), line()).status == 201
+        client = BareClient(sandbox.url)
+        assert client.upload_lines(client.start_session(), object_line()).status == 201
     with duckdb.connect(str(tmp_path / "w.duckdb")) as connection:
-        found = connection.execute("SELECT outcome, objects FROM sandbox_books.sessions").fetchall()
+        found = connection.execute(
+            "SELECT outcome, objects FROM sandbox_metadata.sessions"
+        ).fetchall()
     assert found == [("open", 1)]
     with pytest.raises(RuntimeError):
         sandbox.warehouse.collections()
@@ -582,71 +642,71 @@ def test_an_open_session_is_noted_at_the_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_a_silent_session_is_gone(tmp_path: Path, temporary: Path, call: str) -> None:
-    """Just before ten minutes of silence a session is there, then it is not, nor its files."""
-    clock = Clock()
+def test_idle_session_expires(tmp_path: Path, temp_folder: Path, call: str) -> None:
+    """A session expires after ten minutes without a call, not before, and its files are deleted."""
+    clock = FrozenClock()
     with Sandbox(tmp_path / "w.duckdb", clock=clock) as sandbox:
-        caller = Caller(sandbox.url)
-        sync_id = caller.start()
+        client = BareClient(sandbox.url)
+        sync_id = client.start_session()
         clock.now += 599.9
-        assert caller.upload(sync_id, line()).status == 201
-        assert len(list(temporary.glob("*/*"))) == 1
+        assert client.upload_lines(sync_id, object_line()).status == 201
+        assert len(list(temp_folder.glob("*/*"))) == 1
         clock.now += 599.9
-        assert caller.keep_alive(sync_id).status == 200
+        assert client.keep_alive(sync_id).status == 200
         clock.now += 600
-        answer = any_call(caller, call, sync_id)
-        assert answer.status == 400
-        assert "expired" in answer.reason
-        assert list(temporary.glob("*/*")) == []
+        response = make_call(client, call, sync_id)
+        assert response.status == 400
+        assert "expired" in response.reason
+        assert list(temp_folder.glob("*/*")) == []
         [session] = sandbox.warehouse.sessions()
         assert (session.sync_id, session.outcome, session.objects) == (sync_id, "expired", 1)
-    assert list(temporary.iterdir()) == []
+    assert list(temp_folder.iterdir()) == []
 
 
-def test_a_silent_session_goes_without_another_call(tmp_path: Path) -> None:
-    """No call is needed for a silent session to be dropped."""
-    with Sandbox(tmp_path / "w.duckdb", session_seconds=0.05) as sandbox:
-        Caller(sandbox.url).start()
-        until(sandbox.warehouse.sessions)
+def test_idle_session_expires_without_another_call(tmp_path: Path) -> None:
+    """An idle session expires even if no other call is made."""
+    with Sandbox(tmp_path / "w.duckdb", session_timeout_seconds=0.05) as sandbox:
+        BareClient(sandbox.url).start_session()
+        wait_for(sandbox.warehouse.sessions)
         assert [session.outcome for session in sandbox.warehouse.sessions()] == ["expired"]
 
 
-def test_a_call_under_way_is_no_silence(tmp_path: Path, temporary: Path) -> None:
-    """A session lives while an upload takes long, and its silence begins with the answer."""
-    clock = Clock()
+def test_running_upload_keeps_the_session_alive(tmp_path: Path, temp_folder: Path) -> None:
+    """A session does not expire during a long upload; its idle time starts with the response."""
+    clock = FrozenClock()
     with Sandbox(tmp_path / "w.duckdb", clock=clock) as sandbox:
-        caller = Caller(sandbox.url)
-        sync_id = caller.start()
-        body = gzip.compress(line())
-        with unended(caller, sync_id, body) as upload:
-            until(lambda: any(temporary.glob("*/*")))
+        client = BareClient(sandbox.url)
+        sync_id = client.start_session()
+        body = gzip.compress(object_line())
+        with open_upload(client, sync_id, body) as upload:
+            wait_for(lambda: any(temp_folder.glob("*/*")))
             clock.now += 10_000
-            caller.start()
+            client.start_session()
             upload.send(body[-1:])
-            assert read(upload).status == 201
+            assert read_response(upload).status == 201
         clock.now += 599
-        assert caller.keep_alive(sync_id).status == 200
+        assert client.keep_alive(sync_id).status == 200
 
 
-# Twenty at once
+# Simultaneous requests
 
 
-class Held:
-    """Holds every answer back until it is let go."""
+class HeldResponses:
+    """Holds successful responses back until `released` is set."""
 
     def __init__(self) -> None:
-        """Begin to hold."""
-        self.go = threading.Event()
+        """Start to hold."""
+        self.released = threading.Event()
         self.waiting = 0
 
     def wrap(self, app: ASGIApp) -> ASGIApp:
-        """Put this around an application."""
+        """Wrap an application."""
 
         async def held(scope: Scope, receive: Receive, send: Send) -> None:
             async def late(message: Message) -> None:
                 if message["type"] == "http.response.start" and message["status"] < 400:
                     self.waiting += 1
-                    while not self.go.is_set():  # noqa: ASYNC110 - another thread sets it
+                    while not self.released.is_set():  # noqa: ASYNC110 - another thread sets it
                         await asyncio.sleep(0.01)
                 await send(message)
 
@@ -656,80 +716,82 @@ class Held:
 
 
 @pytest.mark.parametrize("limited", ["write key", "address"])
-def test_twenty_requests_at_once(tmp_path: Path, limited: str) -> None:
-    """Twenty at once are answered; the next is 429 and says when to try again."""
-    held = Held()
+def test_twenty_simultaneous_requests_are_allowed(tmp_path: Path, limited: str) -> None:
+    """Twenty simultaneous requests are answered; the next gets 429 with Retry-After."""
+    held = HeldResponses()
     keys = ["key"] * 20 if limited == "write key" else [f"key {number % 2}" for number in range(20)]
     with Sandbox(tmp_path / "w.duckdb", wrap=held.wrap) as sandbox, ThreadPoolExecutor(20) as pool:
         try:
-            answers = [pool.submit(Caller(sandbox.url, key).call, "/v0/start") for key in keys]
-            until(lambda: held.waiting == 20)
-            one_more = Caller(sandbox.url, keys[0]).call("/v0/start")
+            responses = [
+                pool.submit(BareClient(sandbox.url, key).send_request, "/v0/start") for key in keys
+            ]
+            wait_for(lambda: held.waiting == 20)
+            rejected = BareClient(sandbox.url, keys[0]).send_request("/v0/start")
         finally:
-            held.go.set()
-        assert [answer.result().status for answer in answers] == [201] * 20
-        assert one_more.status == 429
-        assert one_more.headers["Retry-After"] == "1"
-        assert f"more than 20 requests at once for one {limited}" in one_more.reason
-        assert sandbox.most_at_once == (21 if limited == "write key" else 11)
-        assert Caller(sandbox.url, keys[0]).call("/v0/start").status == 201
+            held.released.set()
+        assert [response.result().status for response in responses] == [201] * 20
+        assert rejected.status == 429
+        assert rejected.headers["Retry-After"] == "1"
+        assert f"more than 20 simultaneous requests for one {limited}" in rejected.reason
+        assert sandbox.peak_concurrency == (21 if limited == "write key" else 11)
+        assert BareClient(sandbox.url, keys[0]).send_request("/v0/start").status == 201
 
 
 # The server
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.com"])  # noqa: S104 - refused
-def test_only_this_machine(tmp_path: Path, host: str) -> None:
-    """A sandbox does not listen where others could reach it."""
-    with pytest.raises(ValueError, match="this machine alone"):
+def test_host_that_is_not_loopback_is_rejected(tmp_path: Path, host: str) -> None:
+    """A sandbox does not listen on an address that other machines can reach."""
+    with pytest.raises(ValueError, match="loopback addresses only"):
         Sandbox(tmp_path / "w.duckdb", host=host)
 
 
-def test_localhost_by_name(tmp_path: Path) -> None:
-    """The name of this machine's own address can be used, and is in the URL."""
+def test_localhost_is_accepted_as_host(tmp_path: Path) -> None:
+    """The name localhost can be used, and is in the URL."""
     with Sandbox(tmp_path / "w.duckdb", host="localhost") as sandbox:
         assert sandbox.url.startswith("http://localhost:")
-        assert Caller(sandbox.url).call("/v0/start").status == 201
+        assert BareClient(sandbox.url).send_request("/v0/start").status == 201
 
 
-def test_a_taken_port(tmp_path: Path, shared: Sandbox) -> None:
-    """A port that is taken is an OSError, and nothing stays open."""
-    port = int(shared.url.rpartition(":")[2])
+def test_port_in_use_raises_os_error(tmp_path: Path, shared_sandbox: Sandbox) -> None:
+    """A port in use raises OSError, and nothing stays open."""
+    port = int(shared_sandbox.url.rpartition(":")[2])
     with pytest.raises(OSError, match="in use"), Sandbox(tmp_path / "w.duckdb", port=port):
         pass
     with Sandbox(tmp_path / "w.duckdb") as sandbox:
         assert sandbox.warehouse.collections() == []
 
 
-def test_nothing_is_left_behind(tmp_path: Path, temporary: Path) -> None:
-    """After a sandbox there is its warehouse's file, and no thread and no other file."""
+def test_stopped_sandbox_leaves_only_its_warehouse(tmp_path: Path, temp_folder: Path) -> None:
+    """After a sandbox has stopped, only the file of its warehouse is left, and no thread."""
     before = threading.active_count()
     with Sandbox(tmp_path / "w.duckdb") as sandbox:
-        caller = Caller(sandbox.url)
-        caller.load(line())
-        assert caller.upload(caller.start(), line()).status == 201
-    until(lambda: threading.active_count() == before)
-    assert list(temporary.iterdir()) == []
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["temporary", "w.duckdb"]
+        client = BareClient(sandbox.url)
+        client.load_files(object_line())
+        assert client.upload_lines(client.start_session(), object_line()).status == 201
+    wait_for(lambda: threading.active_count() == before)
+    assert list(temp_folder.iterdir()) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["temp", "w.duckdb"]
 
 
-def test_sessions_side_by_side(tmp_path: Path) -> None:
-    """Sessions that are finished at the same time all land."""
+def test_concurrent_sessions_are_all_loaded(tmp_path: Path) -> None:
+    """Sessions that are finished at the same time are all loaded."""
     with Sandbox(tmp_path / "w.duckdb") as sandbox, ThreadPoolExecutor(8) as pool:
-        caller = Caller(sandbox.url)
+        client = BareClient(sandbox.url)
         files = [
             b"".join(
-                line({"n": n}, object_id=f"{n}-{i}", collection="x" * (n % 3 + 1))
+                object_line({"n": n}, object_id=f"{n}-{i}", collection="x" * (n % 3 + 1))
                 for i in range(50)
             )
             for n in range(16)
         ]
-        assert len(set(pool.map(caller.load, files))) == 16
+        assert len(set(pool.map(client.load_files, files))) == 16
         assert sum(map(sandbox.warehouse.count, sandbox.warehouse.collections())) == 800
 
 
-def test_finish_headers_may_say_utf8(caller: Caller) -> None:
-    """A content type with its parameter is the same content type."""
-    body, path = b'{"error": ""}', f"/v0/finish/{caller.start()}"
+def test_content_type_may_have_a_parameter(client: BareClient) -> None:
+    """A parameter such as charset does not change the content type."""
+    body, path = b'{"error": ""}', f"/v0/finish/{client.start_session()}"
     headers = {"Content-Type": FINISH_HEADERS["Content-Type"] + "; charset=utf-8"}
-    assert caller.call(path, body, headers).status == 202
+    assert client.send_request(path, body, headers).status == 202

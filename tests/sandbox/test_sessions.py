@@ -1,4 +1,4 @@
-"""The table of a session's legal steps, without HTTP."""
+"""The table of a session's legal transitions, without HTTP."""
 
 from __future__ import annotations
 
@@ -6,41 +6,49 @@ from itertools import product
 
 import pytest
 
-from target_segment_objects.sandbox.refusal import RejectedRequestError
-from target_segment_objects.sandbox.sessions import STEPS, Session, Sessions, State, Step
+from target_segment_objects.sandbox.errors import RejectedRequestError
+from target_segment_objects.sandbox.sessions import (
+    TRANSITIONS,
+    Session,
+    SessionRegistry,
+    State,
+    Step,
+)
 
 
-@pytest.mark.parametrize(("state", "step"), list(product(State, Step)))
-def test_every_step_is_in_the_table_or_refused(state: State, step: Step) -> None:
-    """A legal step leads to the next state; any other is refused by the name of the state."""
+@pytest.mark.parametrize(
+    ("state", "step"), list(product(State, Step)), ids=lambda value: value.name.lower()
+)
+def test_step_not_in_the_table_is_rejected(state: State, step: Step) -> None:
+    """A legal step leads to the next state; any other is rejected with the current state."""
     session = Session("name", "key", 0.0, state=state)
-    following = STEPS[state].get(step)
-    if following is None:
-        with pytest.raises(RejectedRequestError, match="the session is"):
-            session.take(step)
+    next_state = TRANSITIONS[state].get(step)
+    if next_state is None:
+        with pytest.raises(RejectedRequestError, match=r"the session (is|has)"):
+            session.transition(step)
     else:
-        session.take(step)
-    assert session.state is (following or state)
+        session.transition(step)
+    assert session.state is (next_state or state)
 
 
-def test_a_session_that_is_being_finished() -> None:
-    """It can be kept alive, but not finished again; if that fails, it is open again."""
-    sessions = Sessions(silence=1, clock=lambda: 0.0)
-    sync_id = sessions.start("key").sync_id
-    with sessions.call(sync_id, "key", Step.FINISH) as session:
-        with sessions.call(sync_id, "key", Step.KEEP_ALIVE):
+def test_session_that_is_being_finished() -> None:
+    """It can be kept alive, but not finished again; if the Finish fails, it is open again."""
+    sessions = SessionRegistry(idle_timeout=1, clock=lambda: 0.0)
+    sync_id = sessions.start_session("key").sync_id
+    with sessions.running_call(sync_id, "key", Step.FINISH) as session:
+        with sessions.running_call(sync_id, "key", Step.KEEP_ALIVE):
             assert session.state is State.FINISHING
         for step in (Step.FINISH, Step.UPLOAD):
             with (
                 pytest.raises(RejectedRequestError, match="is being finished"),
-                sessions.call(sync_id, "key", step),
+                sessions.running_call(sync_id, "key", step),
             ):
                 pass
-        session.take(Step.FAIL)
-    with sessions.call(sync_id, "key", Step.FINISH):
+        session.transition(Step.FAIL)
+    with sessions.running_call(sync_id, "key", Step.FINISH):
         pass
 
 
-def test_no_key_and_no_content_is_shown() -> None:
-    """What is printed of a session does not have its write key."""
+def test_repr_hides_the_write_key() -> None:
+    """The repr of a session does not contain its write key."""
     assert "s3cret" not in repr(Session("name", "s3cret", 0.0))

@@ -1,4 +1,4 @@
-"""What the sandbox's warehouse makes of objects: names, types, merges and losses."""
+"""The sandbox's warehouse: column names, types, merges, losses and files."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from target_segment_objects.sandbox import WarehouseError, names
-from target_segment_objects.sandbox.loading import STAGED_OBJECTS
+from target_segment_objects.sandbox.loading import MAX_STAGED_OBJECTS
 from target_segment_objects.sandbox.names import snake_case
-from target_segment_objects.sandbox.objects import Object, parse
+from target_segment_objects.sandbox.objects import Object, parse_object
 from target_segment_objects.sandbox.warehouse import Loss, SessionRow, Warehouse
 
 if TYPE_CHECKING:
@@ -31,65 +31,65 @@ def warehouse(tmp_path: Path) -> Iterator[Warehouse]:
         yield opened
 
 
-def one(properties: str, object_id: str = "1", collection: str = "users") -> Object:
-    """Make an object of properties written as JSON."""
-    said = json.dumps({"id": object_id, "collection": collection})
-    return parse(f'{said[:-1]},"properties":{properties}}}'.encode())
+def make_object(properties: str, object_id: str = "1", collection: str = "users") -> Object:
+    """Return an object with properties given as JSON."""
+    start = json.dumps({"id": object_id, "collection": collection})
+    return parse_object(f'{start[:-1]},"properties":{properties}}}'.encode())
 
 
-def session(sync_id: str = "s") -> SessionRow:
-    """Make a session's row, of which only the name matters here."""
+def make_session_row(sync_id: str = "s") -> SessionRow:
+    """Return the row of a session. Only its id matters here."""
     now = datetime.now(timezone.utc).replace(tzinfo=None)
     return SessionRow(sync_id, "loaded", ("users",), 1, 1, 1, 1, now, now, "")
 
 
-def load(warehouse: Warehouse, *objects: Object) -> None:
+def load_objects(warehouse: Warehouse, *objects: Object) -> None:
     """Load objects as one session."""
-    warehouse.load(session(f"s{len(warehouse.sessions())}"), objects)
+    warehouse.load_session(make_session_row(f"s{len(warehouse.sessions())}"), objects)
 
 
 # Names
 
 
 def test_snake_case_doctests() -> None:
-    """Every example in the docstring is as it says."""
-    found = doctest.testmod(names)
-    assert found.attempted >= 10
-    assert not found.failed
+    """All examples in the docstring are right."""
+    results = doctest.testmod(names)
+    assert results.attempted >= 10
+    assert not results.failed
 
 
 @pytest.mark.parametrize(
     ("name", "column"),
     [
-        ("sampleText", "sample_text"),
-        ("CStringRef", "cstring_ref"),
-        ("FOO:BAR$BAZ", "foo_bar_baz"),
-        ("THE5r", "the5r"),
-        ("edf_6N", "edf_6n"),
-        ("Enabled 2FA", "enabled_2fa"),
-        ("___$$Base64Encode", "base64_encode"),
-        ("lk0B@bFmjrLQ_Z6YL", "lk0_b_b_fmjr_lq_z6yl"),
-        ("", ""),
-        ("_", ""),
-        ("a", "a"),
-        ("A1b2C3", "a1b2_c3"),
-        ("1a", "1a"),
-        ("already_snake_case", "already_snake_case"),
-        ("__a__b__", "a_b"),
-        ("naïve", "na_ve"),
-        ("ÜBER", "ber"),
-        ("\u212a", ""),
-        ("a\0b\n", "a_b"),
+        pytest.param("sampleText", "sample_text", id="camel case"),
+        pytest.param("CStringRef", "cstring_ref", id="acronym"),
+        pytest.param("FOO:BAR$BAZ", "foo_bar_baz", id="punctuation"),
+        pytest.param("THE5r", "the5r", id="digit after capitals"),
+        pytest.param("edf_6N", "edf_6n", id="digit and capital"),
+        pytest.param("Enabled 2FA", "enabled_2fa", id="spaces"),
+        pytest.param("___$$Base64Encode", "base64_encode", id="leading symbols"),
+        pytest.param("lk0B@bFmjrLQ_Z6YL", "lk0_b_b_fmjr_lq_z6yl", id="mixed"),
+        pytest.param("", "", id="empty"),
+        pytest.param("_", "", id="underscore"),
+        pytest.param("a", "a", id="letter"),
+        pytest.param("A1b2C3", "a1b2_c3", id="alternating"),
+        pytest.param("1a", "1a", id="leading digit"),
+        pytest.param("already_snake_case", "already_snake_case", id="snake case"),
+        pytest.param("__a__b__", "a_b", id="repeated underscores"),
+        pytest.param("naïve", "na_ve", id="accent"),
+        pytest.param("ÜBER", "ber", id="leading accent"),
+        pytest.param("\u212a", "", id="kelvin sign"),
+        pytest.param("a\0b\n", "a_b", id="control characters"),
     ],
 )
 def test_snake_case(name: str, column: str) -> None:
-    """Words are capitals and digits, then small letters and digits; all else separates."""
+    """A word is capitals and digits, then small letters and digits; all else separates."""
     assert snake_case(name) == column
 
 
 @given(st.text(alphabet=string.ascii_letters + string.digits + "_ -é"))
 def test_snake_case_is_stable(name: str) -> None:
-    """A converted name is converted to itself: lowercase words, one underscore between two."""
+    """A converted name does not change again: lowercase words joined by one underscore."""
     column = snake_case(name)
     assert snake_case(column) == column
     assert not set(column) - set(string.ascii_lowercase + string.digits + "_")
@@ -97,66 +97,120 @@ def test_snake_case_is_stable(name: str) -> None:
     assert "__" not in column
 
 
-# A column's type, and what fits it: first value, later value, type, stored, kind of loss
+# Column types: first value, later value, column type, stored value, kind of loss
 
 LONG = "x" * 513
-TYPED = [
-    ("10", "11", "BIGINT", 11, None),
-    ("10", "-9223372036854775808", "BIGINT", -(2**63), None),
-    ("10", "9223372036854775807", "BIGINT", 2**63 - 1, None),
-    ("10", "9223372036854775808", "BIGINT", None, "range"),
-    ("10", "1" + "0" * 5000, "BIGINT", None, "range"),
-    ("10", "10.0", "BIGINT", 10, None),
-    ("10", "1e3", "BIGINT", 1000, None),
-    ("10", "10.5", "BIGINT", 10, "fraction"),
-    ("10", "-10.5", "BIGINT", -10, "fraction"),
-    ("10", "1e-400", "BIGINT", 0, "fraction"),
-    ("10", "1e-99999999999999999999", "BIGINT", 0, "fraction"),
-    ("10", "9007199254740993.0", "BIGINT", 9007199254740993, None),
-    ("10", "9.3e18", "BIGINT", None, "range"),
-    ("10", "9223372036854775808.0", "BIGINT", None, "range"),
-    ("10", "1e999999999", "BIGINT", None, "range"),
-    ("10", '"11"', "BIGINT", None, "type"),
-    ("10", "true", "BIGINT", None, "type"),
-    ("10.0", "11", "DOUBLE", 11.0, None),
-    ("10.0", "11.5", "DOUBLE", 11.5, None),
-    ("1e0", "0.1", "DOUBLE", 0.1, None),
-    ("1E0", "0.30000000000000004", "DOUBLE", 0.1 + 0.2, None),
-    ("1.5", "0.123456789012345678", "DOUBLE", 0.12345678901234568, "precision"),
-    ("1.5", "9007199254740993", "DOUBLE", 9007199254740992.0, None),
-    ("1.5", "90071992547409931", "DOUBLE", 90071992547409936.0, "precision"),
-    ("1.5", "1e-400", "DOUBLE", 0.0, "precision"),
-    ("1.5", "1e400", "DOUBLE", None, "range"),
-    ("1.5", '"1.5"', "DOUBLE", None, "type"),
-    ("1.5", "false", "DOUBLE", None, "type"),
-    ("true", "false", "BOOLEAN", False, None),
-    ("true", "1", "BOOLEAN", None, "type"),
-    ("true", '"true"', "BOOLEAN", None, "type"),
-    ('"a"', '"b"', "VARCHAR", "b", None),
-    ('""', '"2024-01-31"', "VARCHAR", "2024-01-31", None),
-    ('"a"', '"\\u0000\\n😀\\u00e9"', "VARCHAR", "\0\n😀é", None),
-    ('"a"', "1.50", "VARCHAR", "1.50", None),
-    ('"a"', "1e3", "VARCHAR", "1e3", None),
-    ('"a"', "-0", "VARCHAR", "-0", None),
-    ('"a"', "true", "VARCHAR", "true", None),
-    ('"a"', "false", "VARCHAR", "false", None),
-    ('"a"', f'"{"é" * 512}"', "VARCHAR", "é" * 512, None),
-    ('"a"', f'"{LONG}"', "VARCHAR", "x" * 512, "cut"),
-    ('"a"', "1" * 513, "VARCHAR", "1" * 512, "cut"),
-    ('"2024-01-31"', '"a"', "TIMESTAMP", None, "type"),
-    ('"2024-01-31"', "1706659200", "TIMESTAMP", None, "type"),
-    ('"2024-01-31"', '"2024-02-30"', "TIMESTAMP", None, "type"),
+CONVERSIONS = [
+    pytest.param("10", "11", "BIGINT", 11, None, id="integer"),
+    pytest.param("10", "-9223372036854775808", "BIGINT", -(2**63), None, id="smallest integer"),
+    pytest.param("10", "9223372036854775807", "BIGINT", 2**63 - 1, None, id="largest integer"),
+    pytest.param(
+        "10", "9223372036854775808", "BIGINT", None, "range", id="integer beyond the range"
+    ),
+    pytest.param("10", "1" + "0" * 5000, "BIGINT", None, "range", id="huge integer"),
+    pytest.param("10", "10.0", "BIGINT", 10, None, id="integer from a whole float"),
+    pytest.param("10", "1e3", "BIGINT", 1000, None, id="integer from an exponent"),
+    pytest.param("10", "10.5", "BIGINT", 10, "fraction", id="integer from a fraction"),
+    pytest.param("10", "-10.5", "BIGINT", -10, "fraction", id="integer from a negative fraction"),
+    pytest.param("10", "1e-400", "BIGINT", 0, "fraction", id="integer from a tiny float"),
+    pytest.param(
+        "10",
+        "1e-99999999999999999999",
+        "BIGINT",
+        0,
+        "fraction",
+        id="integer from a float below any decimal",
+    ),
+    pytest.param(
+        "10", "9007199254740993.0", "BIGINT", 9007199254740993, None, id="integer from a long float"
+    ),
+    pytest.param(
+        "10", "9.3e18", "BIGINT", None, "range", id="integer from a float beyond the range"
+    ),
+    pytest.param(
+        "10",
+        "9223372036854775808.0",
+        "BIGINT",
+        None,
+        "range",
+        id="integer from a float just beyond the range",
+    ),
+    pytest.param("10", "1e999999999", "BIGINT", None, "range", id="integer from a huge float"),
+    pytest.param("10", '"11"', "BIGINT", None, "type", id="integer from a string"),
+    pytest.param("10", "true", "BIGINT", None, "type", id="integer from a boolean"),
+    pytest.param("10.0", "11", "DOUBLE", 11.0, None, id="float from an integer"),
+    pytest.param("10.0", "11.5", "DOUBLE", 11.5, None, id="float"),
+    pytest.param("1e0", "0.1", "DOUBLE", 0.1, None, id="float from a fraction"),
+    pytest.param(
+        "1E0", "0.30000000000000004", "DOUBLE", 0.1 + 0.2, None, id="float with all its digits"
+    ),
+    pytest.param(
+        "1.5",
+        "0.123456789012345678",
+        "DOUBLE",
+        0.12345678901234568,
+        "precision",
+        id="float with too many digits",
+    ),
+    pytest.param(
+        "1.5",
+        "9007199254740993",
+        "DOUBLE",
+        9007199254740992.0,
+        None,
+        id="float from an odd integer beyond 2**53",
+    ),
+    pytest.param(
+        "1.5",
+        "90071992547409931",
+        "DOUBLE",
+        90071992547409936.0,
+        "precision",
+        id="float from a long integer",
+    ),
+    pytest.param("1.5", "1e-400", "DOUBLE", 0.0, "precision", id="float from a tiny number"),
+    pytest.param("1.5", "1e400", "DOUBLE", None, "range", id="float from a huge number"),
+    pytest.param("1.5", '"1.5"', "DOUBLE", None, "type", id="float from a string"),
+    pytest.param("1.5", "false", "DOUBLE", None, "type", id="float from a boolean"),
+    pytest.param("true", "false", "BOOLEAN", False, None, id="boolean"),
+    pytest.param("true", "1", "BOOLEAN", None, "type", id="boolean from an integer"),
+    pytest.param("true", '"true"', "BOOLEAN", None, "type", id="boolean from a string"),
+    pytest.param('"a"', '"b"', "VARCHAR", "b", None, id="string"),
+    pytest.param('""', '"2024-01-31"', "VARCHAR", "2024-01-31", None, id="string like a date"),
+    pytest.param(
+        '"a"', '"\\u0000\\n😀\\u00e9"', "VARCHAR", "\0\n😀é", None, id="string with any character"
+    ),
+    pytest.param('"a"', "1.50", "VARCHAR", "1.50", None, id="string from a float"),
+    pytest.param('"a"', "1e3", "VARCHAR", "1e3", None, id="string from an exponent"),
+    pytest.param('"a"', "-0", "VARCHAR", "-0", None, id="string from a negative zero"),
+    pytest.param('"a"', "true", "VARCHAR", "true", None, id="string from true"),
+    pytest.param('"a"', "false", "VARCHAR", "false", None, id="string from false"),
+    pytest.param('"a"', f'"{"é" * 512}"', "VARCHAR", "é" * 512, None, id="string at the limit"),
+    pytest.param('"a"', f'"{LONG}"', "VARCHAR", "x" * 512, "cut", id="string beyond the limit"),
+    pytest.param('"a"', "1" * 513, "VARCHAR", "1" * 512, "cut", id="string from a long integer"),
+    pytest.param('"2024-01-31"', '"a"', "TIMESTAMP", None, "type", id="timestamp from a string"),
+    pytest.param(
+        '"2024-01-31"', "1706659200", "TIMESTAMP", None, "type", id="timestamp from an integer"
+    ),
+    pytest.param(
+        '"2024-01-31"',
+        '"2024-02-30"',
+        "TIMESTAMP",
+        None,
+        "type",
+        id="timestamp from an impossible date",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("first", "later", "kind", "stored", "loss"), TYPED)
-def test_first_value_gives_the_type(
-    warehouse: Warehouse, first: str, later: str, kind: str, stored: object, loss: str | None
+@pytest.mark.parametrize(("first", "later", "column_type", "stored", "loss"), CONVERSIONS)
+def test_first_value_determines_the_type(
+    warehouse: Warehouse, first: str, later: str, column_type: str, stored: object, loss: str | None
 ) -> None:
-    """A later value is stored as far as it fits; what it loses is counted."""
-    load(warehouse, one(f'{{"v":{first}}}', "1"))
-    load(warehouse, one(f'{{"v":{later}}}', "2"))
-    assert warehouse.columns("users") == {"id": "VARCHAR", "v": kind}
+    """The first value determines the type; a later one is converted, and its loss counted."""
+    load_objects(warehouse, make_object(f'{{"v":{first}}}', "1"))
+    load_objects(warehouse, make_object(f'{{"v":{later}}}', "2"))
+    assert warehouse.columns("users") == {"id": "VARCHAR", "v": column_type}
     value = warehouse.rows("users")[1]["v"]
     assert (value, type(value)) == (stored, type(stored))
     expected = [] if loss is None else [Loss("users", "v", loss, 1, "2")]
@@ -166,33 +220,37 @@ def test_first_value_gives_the_type(
 @pytest.mark.parametrize(
     ("text", "stored"),
     [
-        ("2024-01-31", "2024-01-31T00:00:00"),
-        ("2024-01-31T10:20", "2024-01-31T10:20:00"),
-        ("2024-01-31T10:20:30", "2024-01-31T10:20:30"),
-        ("2024-01-31 10:20:30", "2024-01-31T10:20:30"),
-        ("2024-01-31T10:20:30Z", "2024-01-31T10:20:30"),
-        ("2024-01-31t10:20:30z", "2024-01-31T10:20:30"),
-        ("2024-01-31T10:20:30.5Z", "2024-01-31T10:20:30.500000"),
-        ("2024-01-31T10:20:30,123456Z", "2024-01-31T10:20:30.123456"),
-        ("2024-01-31T10:20:30.123456000Z", "2024-01-31T10:20:30.123456"),
-        ("2024-01-31T10:20:30+02:00", "2024-01-31T08:20:30"),
-        ("2024-01-31T10:20:30-0530", "2024-01-31T15:50:30"),
-        ("2024-01-31T23:20:30-01", "2024-02-01T00:20:30"),
-        ("0001-01-01", "0001-01-01T00:00:00"),
-        ("9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59.999999"),
+        pytest.param("2024-01-31", "2024-01-31T00:00:00", id="date"),
+        pytest.param("2024-01-31T10:20", "2024-01-31T10:20:00", id="minutes"),
+        pytest.param("2024-01-31T10:20:30", "2024-01-31T10:20:30", id="seconds"),
+        pytest.param("2024-01-31 10:20:30", "2024-01-31T10:20:30", id="space separator"),
+        pytest.param("2024-01-31T10:20:30Z", "2024-01-31T10:20:30", id="Z"),
+        pytest.param("2024-01-31t10:20:30z", "2024-01-31T10:20:30", id="lowercase"),
+        pytest.param("2024-01-31T10:20:30.5Z", "2024-01-31T10:20:30.500000", id="fraction"),
+        pytest.param("2024-01-31T10:20:30,123456Z", "2024-01-31T10:20:30.123456", id="comma"),
+        pytest.param(
+            "2024-01-31T10:20:30.123456000Z", "2024-01-31T10:20:30.123456", id="trailing zeros"
+        ),
+        pytest.param("2024-01-31T10:20:30+02:00", "2024-01-31T08:20:30", id="offset with colon"),
+        pytest.param("2024-01-31T10:20:30-0530", "2024-01-31T15:50:30", id="offset without colon"),
+        pytest.param("2024-01-31T23:20:30-01", "2024-02-01T00:20:30", id="offset of hours"),
+        pytest.param("0001-01-01", "0001-01-01T00:00:00", id="first day"),
+        pytest.param(
+            "9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59.999999", id="last microsecond"
+        ),
     ],
 )
-def test_timestamps(warehouse: Warehouse, text: str, stored: str) -> None:
-    """ISO 8601 makes a timestamp in UTC; without an offset it is read as UTC."""
-    load(warehouse, one(json.dumps({"at": text})))
+def test_iso_string_is_a_timestamp(warehouse: Warehouse, text: str, stored: str) -> None:
+    """An ISO 8601 string is a timestamp in UTC; without an offset it is read as UTC."""
+    load_objects(warehouse, make_object(json.dumps({"at": text})))
     assert warehouse.columns("users")["at"] == "TIMESTAMP"
     assert warehouse.rows("users")[0]["at"].isoformat() == stored
     assert warehouse.losses() == []
 
 
-def test_timestamp_beyond_microseconds(warehouse: Warehouse) -> None:
-    """Digits past the microsecond are dropped, and reported."""
-    load(warehouse, one('{"at":"2024-01-31T10:20:30.123456789Z"}'))
+def test_digits_beyond_microseconds_are_a_loss(warehouse: Warehouse) -> None:
+    """Digits beyond microseconds are dropped and reported."""
+    load_objects(warehouse, make_object('{"at":"2024-01-31T10:20:30.123456789Z"}'))
     assert warehouse.rows("users")[0]["at"].isoformat() == "2024-01-31T10:20:30.123456"
     assert warehouse.losses() == [Loss("users", "at", "precision", 1, "1")]
 
@@ -200,38 +258,38 @@ def test_timestamp_beyond_microseconds(warehouse: Warehouse) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "",
-        "2024",
-        "2024-01",
-        "20240131",
-        "2024-1-31",
-        "2024-02-30",
-        "2024-13-01",
-        "0000-01-01",
-        "2024-01-31T",
-        "2024-01-31T24:00:00",
-        "2024-01-31T10:60",
-        "2024-01-31T10:20:60",
-        "2024-01-31T10:20:30+24:00",
-        "2024-01-31T10:20:30+02:60",
-        "0001-01-01T00:00:00+01:00",
-        "9999-12-31T23:59:59-01:00",
-        "2024-01-31T10:20:30 UTC",
-        " 2024-01-31",
-        "2024-01-31\n",
-        "٢٠٢٤-01-31",
+        pytest.param("", id="empty"),
+        pytest.param("2024", id="year"),
+        pytest.param("2024-01", id="month"),
+        pytest.param("20240131", id="basic format"),
+        pytest.param("2024-1-31", id="one digit"),
+        pytest.param("2024-02-30", id="impossible day"),
+        pytest.param("2024-13-01", id="impossible month"),
+        pytest.param("0000-01-01", id="year 0"),
+        pytest.param("2024-01-31T", id="no time"),
+        pytest.param("2024-01-31T24:00:00", id="hour 24"),
+        pytest.param("2024-01-31T10:60", id="minute 60"),
+        pytest.param("2024-01-31T10:20:60", id="second 60"),
+        pytest.param("2024-01-31T10:20:30+24:00", id="offset hour 24"),
+        pytest.param("2024-01-31T10:20:30+02:60", id="offset minute 60"),
+        pytest.param("0001-01-01T00:00:00+01:00", id="before year 1"),
+        pytest.param("9999-12-31T23:59:59-01:00", id="after year 9999"),
+        pytest.param("2024-01-31T10:20:30 UTC", id="time zone name"),
+        pytest.param(" 2024-01-31", id="leading space"),
+        pytest.param("2024-01-31\n", id="trailing newline"),
+        pytest.param("٢٠٢٤-01-31", id="other digits"),
     ],
 )
-def test_what_is_no_timestamp(warehouse: Warehouse, text: str) -> None:
-    """A string that is no ISO 8601 date makes a column of strings, and is kept as it is."""
-    load(warehouse, one(json.dumps({"at": text})))
+def test_other_string_is_not_a_timestamp(warehouse: Warehouse, text: str) -> None:
+    """Any other string creates a string column and is stored unchanged."""
+    load_objects(warehouse, make_object(json.dumps({"at": text})))
     assert warehouse.columns("users")["at"] == "VARCHAR"
     assert warehouse.rows("users") == [{"id": "1", "at": text}]
 
 
-def test_first_value_that_is_too_large(warehouse: Warehouse) -> None:
-    """The first value gives the type also where it does not fit itself."""
-    load(warehouse, one(f'{{"i":9223372036854775808,"f":1e999,"s":"{LONG}"}}'))
+def test_first_value_out_of_range(warehouse: Warehouse) -> None:
+    """The first value determines the type even if it does not fit itself."""
+    load_objects(warehouse, make_object(f'{{"i":9223372036854775808,"f":1e999,"s":"{LONG}"}}'))
     assert warehouse.columns("users") == {
         "id": "VARCHAR",
         "i": "BIGINT",
@@ -249,66 +307,68 @@ def test_first_value_that_is_too_large(warehouse: Warehouse) -> None:
 # Merging
 
 
-def test_merge(warehouse: Warehouse) -> None:
-    """What is not sent keeps its old value, a null clears; the same in one session and in two."""
+def test_properties_are_merged(warehouse: Warehouse) -> None:
+    """A property that is not sent keeps its value, a null clears it; in one session or several."""
     objects = [
-        one('{"a":1,"b":2,"c":3}'),
-        one('{"a":10}'),
-        one('{"b":null}'),
-        one('{"d":true}', "2"),
-        one('{"a":null,"d":null}', "2"),
-        one('{"d":false}', "2"),
+        make_object('{"a":1,"b":2,"c":3}'),
+        make_object('{"a":10}'),
+        make_object('{"b":null}'),
+        make_object('{"d":true}', "2"),
+        make_object('{"a":null,"d":null}', "2"),
+        make_object('{"d":false}', "2"),
     ]
     expected = [
         {"id": "1", "a": 10, "b": None, "c": 3, "d": None},
         {"id": "2", "a": None, "b": None, "c": None, "d": False},
     ]
-    load(warehouse, *objects)
+    load_objects(warehouse, *objects)
     assert warehouse.rows("users") == expected
     for single in objects:
-        load(warehouse, single)
+        load_objects(warehouse, single)
     assert warehouse.rows("users") == expected
     assert warehouse.count("users") == 2
 
 
-def test_null_makes_no_column(warehouse: Warehouse) -> None:
-    """A column is created at the first value that is not null."""
-    load(warehouse, one('{"a":null}'), one('{"a":null}', "2"))
+def test_null_creates_no_column(warehouse: Warehouse) -> None:
+    """A column is created by the first value that is not null."""
+    load_objects(warehouse, make_object('{"a":null}'), make_object('{"a":null}', "2"))
     assert warehouse.columns("users") == {"id": "VARCHAR"}
     assert warehouse.rows("users") == [{"id": "1"}, {"id": "2"}]
-    load(warehouse, one('{"a":1.5}', "3"))
+    load_objects(warehouse, make_object('{"a":1.5}', "3"))
     assert warehouse.columns("users") == {"id": "VARCHAR", "a": "DOUBLE"}
 
 
-def test_names_that_fold_to_one_column(warehouse: Warehouse) -> None:
-    """Two objects may name a column differently."""
-    load(warehouse, one('{"firstName":"Ada"}'), one('{"first_name":"Bob"}'))
+def test_different_names_of_one_column(warehouse: Warehouse) -> None:
+    """Two objects may use different names for one column."""
+    load_objects(warehouse, make_object('{"firstName":"Ada"}'), make_object('{"first_name":"Bob"}'))
     assert warehouse.rows("users") == [{"id": "1", "first_name": "Bob"}]
 
 
-def test_the_id_is_the_objects(warehouse: Warehouse) -> None:
-    """A property that would be the column `id` is not stored: a loss, unless it says the same."""
-    load(
+def test_property_named_id(warehouse: Warehouse) -> None:
+    """A property that would be the column `id` is a loss, unless it equals the object's id."""
+    load_objects(
         warehouse,
-        one('{"id":"1"}', "1"),
-        one('{"ID":2}', "2"),
-        one('{"_id":null}', "3"),
-        one('{"Id":true}', "true"),
+        make_object('{"id":"1"}', "1"),
+        make_object('{"ID":2}', "2"),
+        make_object('{"_id":null}', "3"),
+        make_object('{"Id":true}', "true"),
     )
     assert warehouse.losses() == []
     assert [row["id"] for row in warehouse.rows("users")] == ["1", "2", "3", "true"]
-    load(warehouse, one('{"id":1.0}', "1"), one('{"id":"other","a":1}', "2"))
+    load_objects(
+        warehouse, make_object('{"id":1.0}', "1"), make_object('{"id":"other","a":1}', "2")
+    )
     assert warehouse.losses() == [Loss("users", "id", "shadowed", 2, "1")]
     assert warehouse.columns("users") == {"id": "VARCHAR", "a": "BIGINT"}
 
 
-def test_collections_are_apart(warehouse: Warehouse) -> None:
-    """The same id, and a column of another type, may be in another collection."""
-    load(
+def test_collections_are_independent(warehouse: Warehouse) -> None:
+    """Collections have their own ids and column types."""
+    load_objects(
         warehouse,
-        one('{"a":1}', collection="select"),
-        one('{"a":"x"}', collection="duckdb_tables"),
-        one('{"a":true,"order":1,"from":2}', collection="orders"),
+        make_object('{"a":1}', collection="select"),
+        make_object('{"a":"x"}', collection="duckdb_tables"),
+        make_object('{"a":true,"order":1,"from":2}', collection="orders"),
     )
     assert warehouse.collections() == ["duckdb_tables", "orders", "select"]
     assert warehouse.rows("select") == [{"id": "1", "a": 1}]
@@ -319,38 +379,45 @@ def test_collections_are_apart(warehouse: Warehouse) -> None:
 
 
 def test_losses_are_counted(warehouse: Warehouse) -> None:
-    """A loss is counted for each value, over sessions, with the first object as its example."""
-    load(warehouse, one('{"a":1}'), one('{"a":1.5}', "2"), one('{"a":2.5}', "3"))
-    load(warehouse, one('{"a":3.5}', "4"), one('{"a":"x"}', "5"))
+    """Losses are counted by value, across sessions, with the first object as the example."""
+    load_objects(
+        warehouse,
+        make_object('{"a":1}'),
+        make_object('{"a":1.5}', "2"),
+        make_object('{"a":2.5}', "3"),
+    )
+    load_objects(warehouse, make_object('{"a":3.5}', "4"), make_object('{"a":"x"}', "5"))
     assert warehouse.losses() == [
         Loss("users", "a", "fraction", 3, "2"),
         Loss("users", "a", "type", 1, "5"),
     ]
 
 
-def test_a_session_is_loaded_whole_or_not(warehouse: Warehouse) -> None:
-    """When the objects break off, nothing of them is there: no row, no column, no loss."""
-    load(warehouse, one('{"a":1}'))
+def test_session_is_loaded_completely_or_not_at_all(warehouse: Warehouse) -> None:
+    """If the objects cannot be read to the end, there is no row, no column and no loss."""
+    load_objects(warehouse, make_object('{"a":1}'))
 
-    def breaking() -> Iterator[Object]:
-        for number in range(STAGED_OBJECTS + 1):
-            yield one('{"a":2.5,"b":1}', str(number))
-        message = "broken off"
+    def fail_after_many() -> Iterator[Object]:
+        for number in range(MAX_STAGED_OBJECTS + 1):
+            yield make_object('{"a":2.5,"b":1}', str(number))
+        message = "read error"
         raise ValueError(message)
 
-    with pytest.raises(ValueError, match="broken off"):
-        warehouse.load(session("broken"), breaking())
+    with pytest.raises(ValueError, match="read error"):
+        warehouse.load_session(make_session_row("failed"), fail_after_many())
     assert warehouse.columns("users") == {"id": "VARCHAR", "a": "BIGINT"}
     assert warehouse.rows("users") == [{"id": "1", "a": 1}]
     assert warehouse.losses() == []
     assert [row.sync_id for row in warehouse.sessions()] == ["s0"]
 
 
-def test_many_objects(warehouse: Warehouse) -> None:
-    """Objects that are written at several times are merged like those written at once."""
-    total = 2 * STAGED_OBJECTS + 1
-    load(warehouse, *(one(f'{{"a":{n}}}', str(n % (total - 5))) for n in range(total)))
-    load(warehouse, *(one(f'{{"b{n % 3}":{n}}}', str(n)) for n in range(10)))
+def test_objects_are_written_in_chunks(warehouse: Warehouse) -> None:
+    """Objects that are written in several chunks are merged like those written in one."""
+    total = 2 * MAX_STAGED_OBJECTS + 1
+    load_objects(
+        warehouse, *(make_object(f'{{"a":{n}}}', str(n % (total - 5))) for n in range(total))
+    )
+    load_objects(warehouse, *(make_object(f'{{"b{n % 3}":{n}}}', str(n)) for n in range(10)))
     rows = {row["id"]: row for row in warehouse.rows("users")}
     assert len(rows) == total - 5
     assert rows["4"] == {"id": "4", "a": total - 1, "b0": None, "b1": 4, "b2": None}
@@ -375,13 +442,13 @@ OBJECTS = st.tuples(
 )
 
 
-def sent(value: datetime) -> str:
-    """Give a time as it is sent."""
+def to_iso(value: datetime) -> str:
+    """Return a time as it is sent."""
     return value.isoformat()
 
 
-def stored(value: object) -> object:
-    """Give a value as the warehouse holds it: times in UTC without saying so."""
+def to_stored(value: object) -> object:
+    """Return a value as the warehouse stores it: times in UTC, without a time zone."""
     if isinstance(value, datetime):
         return value.astimezone(timezone.utc).replace(tzinfo=None)
     return value
@@ -389,12 +456,15 @@ def stored(value: object) -> object:
 
 @settings(max_examples=60, deadline=None)
 @given(runs=st.lists(st.lists(OBJECTS, max_size=6), max_size=4))
-def test_the_warehouse_is_a_dict(runs: list[list[tuple[str, dict[str, Any]]]]) -> None:
-    """Whatever is sent, in whatever pieces, a row is the last of each property."""
+def test_warehouse_merges_like_a_dict(runs: list[list[tuple[str, dict[str, Any]]]]) -> None:
+    """A row has the last value of each property, however the objects are split into sessions."""
     model: dict[str, dict[str, object]] = {}
     with Warehouse.open(Path(":memory:")) as warehouse:
         for run in runs:
-            load(warehouse, *(one(json.dumps(p, default=sent), object_id) for object_id, p in run))
+            load_objects(
+                warehouse,
+                *(make_object(json.dumps(p, default=to_iso), object_id) for object_id, p in run),
+            )
             for object_id, properties in run:
                 model.setdefault(object_id, {}).update(properties)
         found = {} if not model else {row.pop("id"): row for row in warehouse.rows("users")}
@@ -402,33 +472,33 @@ def test_the_warehouse_is_a_dict(runs: list[list[tuple[str, dict[str, Any]]]]) -
     assert found.keys() == model.keys()
     for object_id, row in found.items():
         kept = {k: v for k, v in row.items() if v is not None}
-        assert kept == {k: stored(v) for k, v in model[object_id].items() if v is not None}
+        assert kept == {k: to_stored(v) for k, v in model[object_id].items() if v is not None}
 
 
 # Files
 
 
-def test_a_warehouse_stays(tmp_path: Path) -> None:
-    """What was loaded is there when the file is opened again, to read it or to load more."""
+def test_warehouse_can_be_reopened(tmp_path: Path) -> None:
+    """A file can be opened again, for reading and for loading more."""
     path = tmp_path / "w.duckdb"
     with Warehouse.open(path) as opened:
-        load(opened, one('{"a":1}'))
+        load_objects(opened, make_object('{"a":1}'))
     with Warehouse.open(path) as opened:
-        load(opened, one('{"a":2.5,"b":1}'))
+        load_objects(opened, make_object('{"a":2.5,"b":1}'))
     with Warehouse.open(path, read_only=True) as opened:
         assert opened.rows("users") == [{"id": "1", "a": 2, "b": 1}]
         assert opened.losses() == [Loss("users", "a", "fraction", 1, "1")]
         with pytest.raises(duckdb.Error):
-            load(opened, one('{"a":1}', "2"))
+            load_objects(opened, make_object('{"a":1}', "2"))
 
 
 @pytest.mark.parametrize("read_only", [True, False])
-def test_what_is_no_warehouse(tmp_path: Path, *, read_only: bool) -> None:
-    """A file that is something else is refused in one line, and left as it is."""
+def test_file_that_is_not_a_warehouse_is_rejected(tmp_path: Path, *, read_only: bool) -> None:
+    """A file that is not a warehouse is rejected in one line and left unchanged."""
     (text := tmp_path / "text").write_text("hello" * 1000)
     with duckdb.connect(str(other := tmp_path / "other.duckdb")) as connection:
         connection.execute("CREATE TABLE mine (a INTEGER)")
-    for path, why in ((text, "not a DuckDB file"), (other, "not a sandbox's warehouse")):
+    for path, why in ((text, "not a DuckDB file"), (other, "not a warehouse of a sandbox")):
         before = path.read_bytes()
         with pytest.raises(WarehouseError, match=why) as caught:
             Warehouse.open(path, read_only=read_only)
@@ -436,9 +506,9 @@ def test_what_is_no_warehouse(tmp_path: Path, *, read_only: bool) -> None:
         assert path.read_bytes() == before
 
 
-def test_where_no_warehouse_can_be(tmp_path: Path) -> None:
-    """A missing file cannot be read, and none can be made in a missing folder."""
-    with pytest.raises(WarehouseError, match="no warehouse"):
+def test_missing_file_or_folder(tmp_path: Path) -> None:
+    """A missing file cannot be read, and no file can be created in a missing folder."""
+    with pytest.raises(WarehouseError, match="Warehouse not found"):
         Warehouse.open(tmp_path / "missing.duckdb", read_only=True)
     with pytest.raises(WarehouseError, match="Cannot open the warehouse"):
         Warehouse.open(tmp_path / "missing" / "w.duckdb")
@@ -446,8 +516,8 @@ def test_where_no_warehouse_can_be(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["sandbox", "main", "temp", "system", "users"])
-def test_a_warehouse_may_have_any_name(tmp_path: Path, name: str) -> None:
-    """DuckDB calls a file's catalog after it: no name may get in the way of the tables."""
+def test_warehouse_file_may_have_any_name(tmp_path: Path, name: str) -> None:
+    """DuckDB names a catalog after its file: no name may collide with schemas or tables."""
     path = tmp_path / f"{name}.duckdb"
     for _ in range(2):
         with Warehouse.open(path) as warehouse:

@@ -1,4 +1,4 @@
-"""HTTP by hand for the sandbox's tests: no client of this project comes in between."""
+"""A minimal HTTP client for the sandbox's tests, independent of this project's own client."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ FINISH_HEADERS = {"Content-Type": "application/json"}
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What came back; `json` is `None` where there was no body."""
+class ApiResponse:
+    """A response. `json` is `None` if there was no body."""
 
     status: int
     headers: HTTPMessage
@@ -28,98 +28,98 @@ class Answer:
 
     @property
     def reason(self) -> str:
-        """The reason of a refusal."""
+        """The reason of a rejection."""
         return str(self.json["error"]["reason"])
 
     @property
     def line(self) -> int | None:
-        """The line that a refusal names."""
+        """The line number in a rejection."""
         line: int | None = self.json["error"].get("line")
         return line
 
 
-def authorization(credentials: str | bytes) -> str:
-    """Make the header's value from `user:password`."""
+def basic_auth(credentials: str | bytes) -> str:
+    """Return the value of the header Authorization for `user:password`."""
     raw = credentials if isinstance(credentials, bytes) else credentials.encode()
     return "Basic " + base64.b64encode(raw).decode()
 
 
-def line(
+def object_line(
     properties: Mapping[str, object] | None = None,
     *,
     object_id: str = "1",
     collection: str = "users",
 ) -> bytes:
-    """Make a line of an uploaded file."""
-    said = {
+    """Return a line of an uploaded file."""
+    item = {
         "id": object_id,
         "collection": collection,
         "properties": {"a": 1} if properties is None else properties,
     }
-    return json.dumps(said, ensure_ascii=False).encode() + b"\n"
+    return json.dumps(item, ensure_ascii=False).encode() + b"\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
-    """Makes calls, each on a connection of its own."""
+class BareClient:
+    """Makes API calls, each on a new connection."""
 
     url: str
     key: str = "key"
 
-    def connect(self) -> http.client.HTTPConnection:
-        """Open a connection; the caller closes it."""
+    def open_connection(self) -> http.client.HTTPConnection:
+        """Open a connection. The caller closes it."""
         address = urlsplit(self.url)
         return http.client.HTTPConnection(str(address.hostname), address.port, timeout=30)
 
-    def call(
+    def send_request(
         self,
         path: str,
         body: bytes = b"",
         headers: Mapping[str, str] | None = None,
         *,
         method: str = "POST",
-    ) -> Answer:
-        """Send a request and read its answer."""
-        connection = self.connect()
-        sent = {"Authorization": authorization(f"{self.key}:"), **(headers or {})}
+    ) -> ApiResponse:
+        """Send a request and read its response. A header with an empty value is not sent."""
+        connection = self.open_connection()
+        all_headers = {"Authorization": basic_auth(f"{self.key}:"), **(headers or {})}
         try:
-            connection.request(method, path, body, {k: v for k, v in sent.items() if v})
-            return read(connection)
+            connection.request(method, path, body, {k: v for k, v in all_headers.items() if v})
+            return read_response(connection)
         finally:
             connection.close()
 
-    def start(self) -> str:
+    def start_session(self) -> str:
         """Start a session."""
-        answer = self.call("/v0/start")
-        assert answer.status == 201, answer
-        return str(answer.json["sync_id"])
+        response = self.send_request("/v0/start")
+        assert response.status == 201, response
+        return str(response.json["sync_id"])
 
-    def upload(self, sync_id: str, lines: bytes) -> Answer:
-        """Compress and upload."""
-        return self.call(f"/v0/upload/{sync_id}", gzip.compress(lines, 1), UPLOAD_HEADERS)
+    def upload_lines(self, sync_id: str, lines: bytes) -> ApiResponse:
+        """Compress and upload lines."""
+        return self.send_request(f"/v0/upload/{sync_id}", gzip.compress(lines, 1), UPLOAD_HEADERS)
 
-    def keep_alive(self, sync_id: str) -> Answer:
+    def keep_alive(self, sync_id: str) -> ApiResponse:
         """Keep a session alive."""
-        return self.call(f"/v0/keep-alive/{sync_id}")
+        return self.send_request(f"/v0/keep-alive/{sync_id}")
 
-    def finish(self, sync_id: str, error: str = "") -> Answer:
+    def finish_session(self, sync_id: str, error: str = "") -> ApiResponse:
         """Finish a session."""
         body = json.dumps({"error": error}).encode()
-        return self.call(f"/v0/finish/{sync_id}", body, FINISH_HEADERS)
+        return self.send_request(f"/v0/finish/{sync_id}", body, FINISH_HEADERS)
 
-    def load(self, *files: bytes) -> str:
-        """Run a whole session in which all goes well."""
-        sync_id = self.start()
+    def load_files(self, *files: bytes) -> str:
+        """Run a whole successful session, and return its `sync_id`."""
+        sync_id = self.start_session()
         for lines in files:
-            answer = self.upload(sync_id, lines)
-            assert answer.status == 201, answer
-        answer = self.finish(sync_id)
-        assert answer.status == 202, answer
+            response = self.upload_lines(sync_id, lines)
+            assert response.status == 201, response
+        response = self.finish_session(sync_id)
+        assert response.status == 202, response
         return sync_id
 
 
-def read(connection: http.client.HTTPConnection) -> Answer:
-    """Read the answer to a request that was sent."""
+def read_response(connection: http.client.HTTPConnection) -> ApiResponse:
+    """Read the response to a request that was sent."""
     response = connection.getresponse()
     body = response.read()
-    return Answer(response.status, response.headers, json.loads(body) if body else None)
+    return ApiResponse(response.status, response.headers, json.loads(body) if body else None)

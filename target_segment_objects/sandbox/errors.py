@@ -1,0 +1,64 @@
+"""The sandbox's errors. This module imports nothing of the extra `sandbox`.
+
+The reason of a rejected request says what to change. It may name a property, never its value.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class SandboxNotInstalledError(ImportError):
+    """Raised when a package of the extra `sandbox` is missing."""
+
+    def __init__(self) -> None:
+        """Say what to install."""
+        super().__init__(
+            "The sandbox needs more packages. Run: pip install 'target-segment-objects[sandbox]'"
+        )
+
+
+class WarehouseError(Exception):
+    """Raised when a file cannot be used as a warehouse. Names the file and the reason."""
+
+
+class RejectedRequestError(Exception):
+    """Raised for a request that breaks a rule of the API. Becomes the HTTP response."""
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        status: int = 400,
+        line: int | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Keep the parts of the response.
+
+        Args:
+            reason: What is wrong and how to fix it.
+            status: HTTP status of the response.
+            line: Number of the invalid line in the uploaded file, from 1, if there is one.
+            headers: Additional headers of the response.
+        """
+        super().__init__(reason)
+        self.reason = reason
+        self.status = status
+        self.line = line
+        self.headers = headers
+
+    def with_line(self, line: int) -> RejectedRequestError:
+        """Return the same error with a line number."""
+        return RejectedRequestError(
+            self.reason, status=self.status, line=line, headers=self.headers
+        )
+
+    def to_json(self) -> dict[str, dict[str, str | int]]:
+        """Return the response's JSON: `{"error": {"reason": …, "line": …}}`."""
+        error: dict[str, str | int] = {"reason": self.reason}
+        if self.line is not None:
+            error["line"] = self.line
+        return {"error": error}

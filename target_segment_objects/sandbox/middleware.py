@@ -1,0 +1,152 @@
+"""ASGI middleware of the API: authentication, the limit of simultaneous requests, whole bodies."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import secrets
+from collections import Counter
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from starlette.requests import Request
+
+from target_segment_objects.limits import MAX_CONCURRENT_REQUESTS
+from target_segment_objects.sandbox.errors import RejectedRequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+
+class AuthMiddleware:
+    """Rejects requests without a valid write key, and keeps the key in the request's state."""
+
+    def __init__(self, app: ASGIApp, *, write_key: str | None) -> None:
+        """Wrap an application.
+
+        Args:
+            app: The application.
+            write_key: The only write key to accept; `None` accepts any.
+        """
+        self._app = app
+        self._write_key = write_key
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request."""
+        request = Request(scope)
+        write_key = _read_write_key(request.headers.get("authorization", ""))
+        if self._write_key is not None and not _is_same_key(write_key, self._write_key):
+            reason = "this sandbox does not accept the write key"
+            raise _unauthorized_error(reason)
+        request.state.write_key = write_key
+        await self._app(scope, receive, send)
+
+
+class ConcurrencyLimiter:
+    """Counts the running requests of each write key and of each address."""
+
+    def __init__(self) -> None:
+        """Create a limiter without requests."""
+        self.peak_concurrency = 0
+        self._running: Counter[tuple[str, str]] = Counter()
+
+    @contextmanager
+    def count_request(self, write_key: str, address: str) -> Iterator[None]:
+        """Count a request while it is running.
+
+        Raises:
+            RejectedRequestError: Too many requests are running.
+        """
+        counters = (("write key", write_key), ("address", address))
+        self._running.update(counters)
+        try:
+            running = self._running["write key", write_key]
+            self.peak_concurrency = max(self.peak_concurrency, running)
+            for counter in counters:
+                if self._running[counter] > MAX_CONCURRENT_REQUESTS:
+                    reason = (
+                        f"more than {MAX_CONCURRENT_REQUESTS} simultaneous requests for one "
+                        f"{counter[0]}"
+                    )
+                    raise RejectedRequestError(reason, status=429, headers={"Retry-After": "1"})
+            yield
+        finally:
+            self._running.subtract(counters)
+
+
+class ConcurrencyMiddleware:
+    """Limits simultaneous requests, each until its response is sent. Needs `AuthMiddleware`."""
+
+    def __init__(self, app: ASGIApp, *, limiter: ConcurrencyLimiter) -> None:
+        """Wrap an application."""
+        self._app = app
+        self._limiter = limiter
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request."""
+        request = Request(scope)
+        address = request.client.host if request.client else ""
+        with self._limiter.count_request(request.state.write_key, address):
+            await self._app(scope, receive, send)
+
+
+class DrainBodyMiddleware:
+    """Reads the rest of a request's body before the response is sent.
+
+    A client that is still sending then sees the response instead of a reset connection.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Wrap an application."""
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request."""
+        has_more = True
+
+        async def tracking_receive() -> Message:
+            nonlocal has_more
+            message = await receive()
+            has_more = message["type"] == "http.request" and message.get("more_body", False)
+            return message
+
+        async def draining_send(message: Message) -> None:
+            while has_more:
+                await tracking_receive()
+            await send(message)
+
+        await self._app(scope, tracking_receive, draining_send)
+
+
+def _read_write_key(header: str) -> str:
+    """Return the write key from HTTP Basic: user name `write_key`, empty password.
+
+    Raises:
+        RejectedRequestError: The header has no write key.
+    """
+    scheme, _, credentials = header.partition(" ")
+    if scheme.lower() != "basic":
+        reason = "the header Authorization must be HTTP Basic with the write key"
+        raise _unauthorized_error(reason)
+    try:
+        decoded = base64.b64decode(credentials.strip(), validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        reason = "the credentials in the header Authorization must be base64 of UTF-8"
+        raise _unauthorized_error(reason) from None
+    write_key, colon, password = decoded.partition(":")
+    if not write_key or not colon or password:
+        reason = "the write key must be the user name, with an empty password"
+        raise _unauthorized_error(reason)
+    return write_key
+
+
+def _is_same_key(first: str, second: str) -> bool:
+    return secrets.compare_digest(first.encode(), second.encode())
+
+
+def _unauthorized_error(reason: str) -> RejectedRequestError:
+    return RejectedRequestError(
+        reason, status=401, headers={"WWW-Authenticate": 'Basic realm="write key"'}
+    )
