@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from target_segment_objects.__main__ import main
 
 if TYPE_CHECKING:
-    from benchmarks.ours import OurTarget
+    from collections.abc import Callable
 
 
-def _load() -> type[OurTarget]:
-    from benchmarks.ours import OurTarget  # noqa: PLC0415 - not before `main` asks for it
+def _import_benchmark() -> Callable[[], None]:
+    from benchmarks.ours import run_benchmark  # noqa: PLC0415 - not before `main` asks for it
 
-    return OurTarget
+    return run_benchmark
 
 
 if __name__ == "__main__":
-    main(_load)
+    main(_import_benchmark)

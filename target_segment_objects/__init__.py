@@ -1,1 +1,90 @@
-"""Singer target that loads any tap's records into Segment's Objects Bulk API."""
+"""Singer target that loads any tap's records into Segment's Objects Bulk API.
+
+The names below are the public Python API; docs/python.md shows how to use them. Each is imported
+when it is first used, so that neither the Singer SDK nor what draws on a terminal is imported.
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib import metadata
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from target_segment_objects import limits
+    from target_segment_objects.delivery.scheduler import DeliveryOptions, DeliveryScheduler
+    from target_segment_objects.delivery.spool import Batch, BatchFile, Spool
+    from target_segment_objects.delivery.uploader import SessionReport
+    from target_segment_objects.exceptions import (
+        ApiError,
+        AuthenticationError,
+        DeliveryAbortedError,
+        InvalidUrlError,
+        PermanentApiError,
+        SegmentObjectsError,
+        SessionExpiredError,
+        SessionStateError,
+        SpoolError,
+        TransientApiError,
+    )
+    from target_segment_objects.segment.api import BulkApi
+    from target_segment_objects.segment.client import DEFAULT_API_URL, Client
+    from target_segment_objects.segment.session import Session
+
+    __version__: str
+
+__all__ = [
+    "DEFAULT_API_URL",
+    "ApiError",
+    "AuthenticationError",
+    "Batch",
+    "BatchFile",
+    "BulkApi",
+    "Client",
+    "DeliveryAbortedError",
+    "DeliveryOptions",
+    "DeliveryScheduler",
+    "InvalidUrlError",
+    "PermanentApiError",
+    "SegmentObjectsError",
+    "Session",
+    "SessionExpiredError",
+    "SessionReport",
+    "SessionStateError",
+    "Spool",
+    "SpoolError",
+    "TransientApiError",
+    "limits",
+]
+
+_MODULES: Final = {
+    "DEFAULT_API_URL": "segment.client",
+    "Batch": "delivery.spool",
+    "BatchFile": "delivery.spool",
+    "BulkApi": "segment.api",
+    "Client": "segment.client",
+    "DeliveryOptions": "delivery.scheduler",
+    "DeliveryScheduler": "delivery.scheduler",
+    "Session": "segment.session",
+    "SessionReport": "delivery.uploader",
+    "Spool": "delivery.spool",
+}
+"""Where each name is defined; the errors are in `exceptions`."""
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands for
+    """Import a public name when it is first used."""
+    if name == "__version__":
+        return metadata.version("target-segment-objects")
+    if name == "limits":
+        return importlib.import_module(f"{__name__}.limits")
+    if name not in __all__:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    module = importlib.import_module(f"{__name__}.{_MODULES.get(name, 'exceptions')}")
+    return getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return [*__all__, "__version__"]

@@ -1,7 +1,8 @@
 """The command: what the shell calls, and `python -m target_segment_objects`.
 
-Python looks for garbage while the SDK is imported, finds none in some hundred modules, and does so
-again when the process ends. For a small load that is a good part of its time, so it is told not to.
+The garbage collector is off while the SDK is imported, and what was imported is frozen: it would
+otherwise look through some hundred modules several times, and once more when the process ends,
+which is a good part of the time of a small load.
 """
 
 from __future__ import annotations
@@ -12,26 +13,24 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from singer_sdk import Target
 
-
-def main(load: Callable[[], type[Target]] | None = None) -> None:
-    """Run a target's command line, and exit.
+def main(import_command: Callable[[], Callable[[], None]] | None = None) -> None:
+    """Run a command, and exit.
 
     Args:
-        load: Imports the target; None for ours.
+        import_command: Imports a command and returns it; None for this package's.
     """
     gc.disable()
-    target = (load or _load)()
-    gc.freeze()  # what was imported stays
+    run_command = (import_command or _import_command)()
+    gc.freeze()
     gc.enable()
-    target.cli()
+    run_command()
 
 
-def _load() -> type[Target]:
-    from target_segment_objects.target import TargetSegmentObjects  # noqa: PLC0415 - see above
+def _import_command() -> Callable[[], None]:
+    from target_segment_objects.cli.command import run_command  # noqa: PLC0415 - see above
 
-    return TargetSegmentObjects
+    return run_command
 
 
 if __name__ == "__main__":

@@ -1,9 +1,13 @@
-"""The SDK's callbacks for one stream, and no logic beyond them."""
+"""The SDK's sink of one stream: validates and maps its records, and compiles its fast path.
+
+To the SDK a record is written at once. Batches belong to collections, not to streams, so that
+neither a changed SCHEMA nor a second stream can put an older row after a newer one.
+"""
 
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from singer_sdk.sinks import RecordSink
 
@@ -19,32 +23,62 @@ from target_segment_objects.mapping.validation import RecordValidator
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from target_segment_objects.target import TargetSegmentObjects
+    from singer_sdk import Target
 
-_COUNTS_PER_LOOK = 1024  # looking at the clock takes longer than counting
+    from target_segment_objects.delivery.scheduler import DeliveryScheduler
+    from target_segment_objects.mapping.naming import CollectionResolver
+    from target_segment_objects.reporting.summary import RunStats
+    from target_segment_objects.settings import Settings
+
+_RECORDS_PER_CLOCK_READ: Final = 1024  # reading the clock takes longer than counting
+
+
+class SinkContext(Protocol):
+    """What a sink needs of its target."""
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the run."""
+
+    @property
+    def collections(self) -> CollectionResolver:
+        """Which stream goes to which collection."""
+
+    @property
+    def delivery(self) -> DeliveryScheduler:
+        """What delivers the objects."""
+
+    @property
+    def stats(self) -> RunStats:
+        """The statistics of the run."""
+
+    def log_warning(self, stream: str, message: str) -> None:
+        """Log a warning about a stream."""
 
 
 class SegmentObjectsSink(RecordSink):
-    """Maps a stream's records and gives them to delivery, one by one.
-
-    To the SDK a record is written at once: batches belong to collections, not to streams, so that
-    neither a changed SCHEMA nor a second stream can put an older row after a newer one.
-    """
+    """Maps a stream's records and adds them to delivery, one by one."""
 
     def __init__(
         self,
-        target: TargetSegmentObjects,
+        target: SinkContext,
         stream_name: str,
         schema: dict[str, Any],
         key_properties: Sequence[str] | None,
     ) -> None:
         """Compile the schema.
 
+        Args:
+            target: The target, which is also the SDK's.
+            stream_name: The stream's name, after stream maps.
+            schema: Its JSON schema.
+            key_properties: The names of the properties that make the id.
+
         Raises:
             UnmappableStreamError: The stream has no name that Segment could take.
-            InvalidJSONSchema: The schema is none.
+            InvalidJSONSchema: The schema is not valid.
         """
-        super().__init__(target, stream_name, schema, key_properties)
+        super().__init__(cast("Target", target), stream_name, schema, key_properties)
         self._delivery = target.delivery
         self._mapper = RecordMapper(
             stream_name,
@@ -52,11 +86,11 @@ class SegmentObjectsSink(RecordSink):
             self.schema,
             self.key_properties,
             options=target.settings.mapping,
-            warn=functools.partial(target.warn, stream_name),
+            warn=functools.partial(target.log_warning, stream_name),
         )
-        self._counts = target.counts[stream_name]
+        self._stream_stats = target.stats.streams[stream_name]
         self._sends_nulls = target.settings.mapping.null_properties == "send"
-        self._object_line = self._compile_fast_way()
+        self._map_line = self._compile_fast_path()
 
     @property
     def mapper(self) -> RecordMapper:
@@ -64,43 +98,27 @@ class SegmentObjectsSink(RecordSink):
         return self._mapper
 
     def load_line(self, line: bytes) -> bool:
-        """Load a RECORD from its line the fast way, if that knows how.
+        """Load a RECORD line on the fast path.
 
         Returns:
-            Whether it did; else the record has to go the slow way.
+            Whether it did; else the record has to take the slow path.
 
         Raises:
-            SegmentObjectsError: DeliveryScheduler has failed.
+            SegmentObjectsError: Delivery has failed.
         """
-        encoded = None if self._object_line is None else self._object_line(line)
+        encoded = None if self._map_line is None else self._map_line(line)
         if encoded is None:
             return False
         self._delivery.add_object(self._mapper.collection, encoded)
-        self._counts.read += 1
+        self._stream_stats.read += 1
         counter = self._record_counter
         counter.value += 1
-        if not counter.value % _COUNTS_PER_LOOK:
-            counter.increment(0)  # it looks at the clock, and may log
+        if not counter.value % _RECORDS_PER_CLOCK_READ:
+            counter.increment(0)  # reads the clock, and may log
         return True
 
-    def _compile_fast_way(self) -> FastPath | None:
-        self._told_long = self._mapper.warned_long_paths
-        try:
-            return compile_fast_path(
-                stream=self.stream_name,
-                collection=self._mapper.collection,
-                schema=self.schema,
-                key_properties=self.key_properties,
-                properties=self._mapper.properties,
-                send_nulls=self._sends_nulls,
-                warned_long_paths=self._told_long,
-            )
-        except UnsupportedSchemaError as reason:
-            self.logger.debug("Its schema is not for the fast way: %s.", reason)
-            return None
-
     def get_validator(self) -> RecordValidator | None:
-        """Validate with jsonschema-rs, unless `validate_records` is off."""
+        """Return a validator by jsonschema-rs; None where `validate_records` is off."""
         return RecordValidator(self.stream_name, self.schema) if self.validate_schema else None
 
     def process_record(self, record: dict[str, Any], context: dict[str, Any]) -> None:  # noqa: ARG002
@@ -108,7 +126,7 @@ class SegmentObjectsSink(RecordSink):
 
         Raises:
             InvalidRecordError: It cannot be sent; others can.
-            SegmentObjectsError: DeliveryScheduler has failed.
+            SegmentObjectsError: Delivery has failed.
         """
         if self._validator is not None:
             try:
@@ -118,5 +136,21 @@ class SegmentObjectsSink(RecordSink):
                     error.object_id = self._mapper.find_object_id(record)
                 raise
         self._delivery.add_object(self._mapper.collection, self._mapper.map_record(record))
-        if self._mapper.warned_long_paths is not self._told_long:
-            self._object_line = self._compile_fast_way()
+        if self._mapper.warned_long_paths is not self._warned_long_paths:
+            self._map_line = self._compile_fast_path()
+
+    def _compile_fast_path(self) -> FastPath | None:
+        self._warned_long_paths = self._mapper.warned_long_paths
+        try:
+            return compile_fast_path(
+                stream=self.stream_name,
+                collection=self._mapper.collection,
+                schema=self.schema,
+                key_properties=self.key_properties,
+                properties=self._mapper.properties,
+                send_nulls=self._sends_nulls,
+                warned_long_paths=self._warned_long_paths,
+            )
+        except UnsupportedSchemaError as reason:
+            self.logger.debug("The fast path does not support the schema: %s.", reason)
+            return None

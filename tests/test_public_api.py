@@ -6,13 +6,14 @@ import os
 import re
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from target_segment_objects.segment.client import Client
-from target_segment_objects.segment.session import Session
+import target_segment_objects
+from target_segment_objects import Client, Session
 from tests.support import RUN_SECONDS
 
 if TYPE_CHECKING:
@@ -46,6 +47,43 @@ def test_the_sdk_is_not_imported(module: str, tmp_path: Path) -> None:
     )
     done = run("-c", script, folder=tmp_path)
     assert done.stdout == "[]\n", done.stderr
+
+
+def test_importing_the_public_names_does_not_import_the_sdk(tmp_path: Path) -> None:
+    """Neither the SDK nor what draws on terminals comes with any of them."""
+    script = (
+        "import sys\n"
+        "from target_segment_objects import *\n"
+        "print([name for name in ('singer_sdk', 'rich', 'click') if name in sys.modules])"
+    )
+    done = run("-c", script, folder=tmp_path)
+    assert done.stdout == "[]\n", done.stderr
+
+
+def test_the_documented_names_are_the_public_ones() -> None:
+    """docs/python.md names each public name, and no other."""
+    cells = re.findall(r"^\| (`[A-Za-z_]+.*?) \|", DOCUMENT, re.MULTILINE)
+    documented = [name for cell in cells for name in re.findall(r"`(\w+)", cell)]
+    assert sorted(documented) == sorted(target_segment_objects.__all__)
+
+
+def test_every_public_name_can_be_imported_and_listed() -> None:
+    """Each is there, with the version; another name is an AttributeError."""
+    for name in target_segment_objects.__all__:
+        assert getattr(target_segment_objects, name) is not None
+    assert set(dir(target_segment_objects)) == {*target_segment_objects.__all__, "__version__"}
+    assert target_segment_objects.__version__ == metadata.version("target-segment-objects")
+    with pytest.raises(AttributeError, match="no attribute 'client'"):
+        _ = target_segment_objects.client
+
+
+def test_every_public_error_has_the_same_base() -> None:
+    """A caller can catch SegmentObjectsError alone."""
+    errors = [name for name in target_segment_objects.__all__ if name.endswith("Error")]
+    assert errors
+    for name in errors:
+        error = getattr(target_segment_objects, name)
+        assert issubclass(error, target_segment_objects.SegmentObjectsError)
 
 
 def test_the_example_of_the_documentation_runs(sandbox: Sandbox, tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from target_segment_objects.target import KeyPropertyMissingError, TargetSegmentObjects
+from target_segment_objects.cli.load import load
+from target_segment_objects.outlets import KeyPropertyMissingError
+from target_segment_objects.target import TargetSegmentObjects
 from tests.support import record_line, state_line
 from tests.support.in_process import USERS, run_target_in_process
 
@@ -86,7 +88,7 @@ def test_dead_letter_file_cannot_be_its_own_input(
         }
     )
     with file.open("rb") as lines:
-        assert target.run(lines) == 1
+        assert load(target, lines) == 1
     assert "dead_letter_path is the file that is read" in caplog.text
 
 
@@ -103,4 +105,4 @@ def test_dead_letters_are_counted_at_the_end(
         invalid_records="dead_letter",
         dead_letter_path=str(file),
     )
-    assert f"2 invalid record(s) are in {file}" in caplog.text
+    assert f"2 invalid records are in {file}" in caplog.text

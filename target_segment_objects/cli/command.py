@@ -7,22 +7,20 @@ the process.
 from __future__ import annotations
 
 import gzip
+import sys
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final, cast
+from typing import IO, Any, Final, cast
 
 import click
 from click.shell_completion import CompletionItem
+from singer_sdk.plugin_base import _ConfigInput  # what the SDK reads --config into
 
 from target_segment_objects import sandbox
-from target_segment_objects.cli import about
+from target_segment_objects.cli.about import FORMATS
 from target_segment_objects.cli.check import check
-
-if TYPE_CHECKING:
-    from singer_sdk.plugin_base import _ConfigInput
-
-    from target_segment_objects.target import TargetSegmentObjects
-
-    Target = type[TargetSegmentObjects]
+from target_segment_objects.cli.dry_run import add_placeholder_key, run_dry
+from target_segment_objects.cli.load import load
+from target_segment_objects.target import TargetSegmentObjects
 
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _SANDBOX_KEY: Final = "sandbox"
@@ -98,25 +96,32 @@ Signals:
 """
 
 
-def extended(command: click.Command) -> click.Command:
-    """Add to the SDK's command what is our own."""
+def run_command() -> None:
+    """Run the command line of this process, and exit."""
+    build_command()()
+
+
+def build_command() -> click.Command:
+    """Return the SDK's command with the options of this target; sets up the SDK's logging."""
+    command = TargetSegmentObjects.cli
     command.help = _HELP
     codes = "\n".join(f"  {code:<5}{meaning}" for code, meaning in EXIT_CODES.items())
     command.epilog = _MANUAL.format(exit_codes=codes)
-    (config,) = (param for param in command.params if param.name == "config")
-    ours = _options(config)
-    replaced = {option.name for option in ours}
-    command.params = [*(one for one in command.params if one.name not in replaced), *ours]
+    command.callback = _exit_with_code
+    options = _list_options()
+    replaced = {option.name for option in options}
+    kept = [param for param in command.params if param.name not in replaced]
+    command.params = [*kept, *options]
     return command
 
 
-def _options(config: click.Parameter) -> list[click.Option]:
+def _list_options() -> list[click.Option]:
     return [
         click.Option(
             ["--config"],
             multiple=True,
             is_eager=True,
-            callback=config.callback,
+            callback=_read_config_files,
             metavar="FILE|ENV",
             shell_complete=_complete_config,
             help="A JSON file of settings, or ENV for those of the environment. Of several, the "
@@ -127,7 +132,7 @@ def _options(config: click.Parameter) -> list[click.Option]:
         ),
         click.Option(
             ["--format", "about_format"],
-            type=click.Choice(list(about.FORMATS), case_sensitive=False),
+            type=click.Choice(list(FORMATS), case_sensitive=False),
             default="text",
             show_default=True,
             help="How --about does so.",
@@ -167,88 +172,91 @@ def _complete_config(_: click.Context, __: click.Parameter, begun: str) -> list[
     return word or [CompletionItem(begun, type="file")]
 
 
-def invoke(  # noqa: D417 - the options say the rest
-    target: Target,
-    given: _ConfigInput,
+def _read_config_files(
+    ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
+) -> _ConfigInput:
+    """Read the configuration files, and say which one cannot be read."""
+    for path in value:
+        try:
+            _ConfigInput.from_cli_args(path)
+        except (OSError, TypeError, ValueError) as cause:
+            found = Path(path).is_file()
+            msg = f"{path} is not a JSON object." if found else f"Config file not found: {path}"
+            raise click.BadParameter(msg, ctx=ctx, param=param) from cause
+    return _ConfigInput.from_cli_args(*value)
+
+
+def _exit_with_code(*, about: bool, about_format: str, **options: Any) -> None:  # noqa: ANN401 - as `_invoke` takes them
+    """Do what the command line asks for, and exit with its code."""
+    if about:
+        info = TargetSegmentObjects._get_about_info()  # noqa: SLF001 - as the SDK does
+        click.echo(FORMATS[about_format](info))
+        sys.exit(0)
+    TargetSegmentObjects.print_version(print_fn=TargetSegmentObjects.logger.info)
+    sys.exit(_invoke(**options))
+
+
+def _invoke(
     *,
-    about_format: str | None,
+    config: _ConfigInput,
     is_check: bool,
     is_dry_run: bool,
     file_input: IO[bytes] | None,
     sandbox_warehouse: Path | None,
 ) -> int:
-    """Take the way that the command line asks for.
-
-    Args:
-        target: The target's class.
-        given: What the configuration files hold, and whether to read the environment.
-        about_format: How to describe the target; None to do something else.
-
-    Returns:
-        The exit code of the process.
-    """
-    if about_format is not None:
-        click.echo(about.FORMATS[about_format](target._get_about_info()))  # noqa: SLF001 - as the SDK does
-        return 0
+    """Check, dry-run or load; return the exit code."""
     if is_check and is_dry_run:
-        msg = "--check and --dry-run are two ways: one asks Segment, the other does not."
+        msg = "--check and --dry-run exclude each other: one calls Segment, the other does not."
         raise click.UsageError(msg)
-    lines = _unzipped(file_input)
+    lines = _decompress(file_input)
     if is_dry_run:
-        from target_segment_objects.cli import dry_run  # noqa: PLC0415 - it knows the target
-
-        config = dry_run.without_key(_complete(target, given))
-        return dry_run.DryRun(config=config).run(lines)
+        target = TargetSegmentObjects(config=add_placeholder_key(_merge_environment(config)))
+        return run_dry(target, lines)
     if sandbox_warehouse is not None:
-        return _run_in_sandbox(target, given, lines, sandbox_warehouse, is_check=is_check)
-    made = target(config=given.config, parse_env_config=given.parse_env)
-    return _check(made) if is_check else made.run(lines)
+        return _run_in_sandbox(config, lines, sandbox_warehouse, is_check=is_check)
+    target = TargetSegmentObjects(config=config.config, parse_env_config=config.parse_env)
+    return _check(target) if is_check else load(target, lines)
 
 
-def _complete(target: Target, given: _ConfigInput) -> dict[str, Any]:
-    """Return the settings, those of the environment included, to put some more in."""
-    return {**given.config, **(target._environment() if given.parse_env else {})}  # noqa: SLF001 - it is ours
+def _merge_environment(config: _ConfigInput) -> dict[str, Any]:
+    """Return the settings of the files and, where asked for, of the environment."""
+    environment = TargetSegmentObjects.read_environment() if config.parse_env else {}
+    return {**config.config, **environment}
 
 
 def _check(target: TargetSegmentObjects) -> int:
-    is_well = check(target.settings, click.echo, user_agent=target.user_agent)
-    click.echo("All is well." if is_well else "Something is not well.")
-    return 0 if is_well else 1
+    is_passed = check(target.settings, click.echo, user_agent=target.user_agent)
+    click.echo("All is well." if is_passed else "Something is not well.")
+    return 0 if is_passed else 1
 
 
 def _run_in_sandbox(
-    target: Target,
-    given: _ConfigInput,
-    lines: IO[bytes] | None,
-    warehouse: Path,
-    *,
-    is_check: bool,
+    config: _ConfigInput, lines: IO[bytes] | None, warehouse: Path, *, is_check: bool
 ) -> int:
     """Run against a local stand-in for Segment, and show what landed."""
-    # Whatever is configured, these win: the sandbox's rows must not go to Segment.
-    config = _complete(target, given)
     try:
         sandbox_class = sandbox.load_sandbox()
         from rich.console import Console  # noqa: PLC0415 - not before it is needed
 
-        # What comes with the extra, too.
+        # Comes with the extra, too.
         from target_segment_objects.sandbox.report import print_report  # noqa: PLC0415
 
         with sandbox_class(warehouse) as running:
-            config |= {"api_url": running.url, "write_key": _SANDBOX_KEY}
-            made = target(config=config)
+            # These win over what is configured: the sandbox's objects must not go to Segment.
+            forced = {"api_url": running.url, "write_key": _SANDBOX_KEY}
+            target = TargetSegmentObjects(config=_merge_environment(config) | forced)
             if is_check:
-                return _check(made)
-            code = made.run(lines)
+                return _check(target)
+            code = load(target, lines)
             print_report(running.warehouse, Console(stderr=True))
     except (sandbox.SandboxNotInstalledError, sandbox.WarehouseError) as problem:
-        target.logger.error("%s", problem)
+        TargetSegmentObjects.logger.error("%s", problem)
         return 1
     return code
 
 
-def _unzipped(file: IO[bytes] | None) -> IO[bytes] | None:
-    """Unzip a file that is gzipped, whatever its name."""
+def _decompress(file: IO[bytes] | None) -> IO[bytes] | None:
+    """Decompress a file that is gzip, whatever its name."""
     peek = getattr(file, "peek", None)
     if file is None or peek is None or peek(len(_GZIP_MAGIC))[: len(_GZIP_MAGIC)] != _GZIP_MAGIC:
         return file

@@ -155,7 +155,7 @@ def test_nothing_is_sent_written_or_promised(tmp_path: Path, run_target: RunTarg
     assert list(spool.iterdir()) == []
     (told,) = told_of(done.stderr).values()
     assert (told.read, told.objects, told.rejected) == (2, 1, 1)
-    assert told.rejects == ["1 record(s): property 'id': the key property is missing"]
+    assert told.rejects == ["1 record: property 'id': the key property is missing"]
 
 
 def test_the_sandbox_of_the_environment_is_not_touched(
@@ -225,7 +225,7 @@ def test_what_a_stream_becomes_is_told_with_renames_types_warnings_and_reasons(
     assert "'userId' is sent as user_id_2" in shared
     assert "'home.street' has texts of more than 512 characters" in long
     assert told.rejects == [
-        "1 record(s): property 'user_id': the schema asks for type \"integer\"",
+        "1 record: property 'user_id': the schema asks for type \"integer\"",
     ]
     assert "secret" not in done.stderr
 
@@ -243,8 +243,8 @@ def test_a_record_that_would_end_a_run_is_counted_and_reading_goes_on(
     (told,) = told_of(done.stderr).values()
     assert done.returncode == 1
     assert (told.read, told.objects, told.rejected) == (4, 1, 3)
-    assert told.rejects == ["3 record(s): property 'id': the schema asks for type \"integer\""]
-    assert "3 record(s) cannot be sent. A run would end at the first" in done.stderr
+    assert told.rejects == ["3 records: property 'id': the schema asks for type \"integer\""]
+    assert "3 records cannot be sent. A run would end at the first" in done.stderr
 
 
 def test_reasons_without_number_are_counted_together(run_target: RunTarget) -> None:
@@ -254,7 +254,7 @@ def test_reasons_without_number_are_counted_together(run_target: RunTarget) -> N
     (told,) = told_of(run_target("--dry-run", lines=lines).stderr).values()
     assert told.rejected == 30
     assert len(told.rejects) == 21
-    assert "10 record(s): further reasons" in told.rejects
+    assert "10 records: further reasons" in told.rejects
 
 
 def test_streams_that_stream_maps_make_are_told_with_their_source(run_target: RunTarget) -> None:

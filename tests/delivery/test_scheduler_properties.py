@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
+from target_segment_objects.cli.load import load
 from target_segment_objects.sandbox.server import Sandbox
 from target_segment_objects.segment import client
 from target_segment_objects.target import TargetSegmentObjects
@@ -132,7 +133,7 @@ def run(lines: Iterator[str], config: dict[str, Any]) -> Outcome:
     told = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     target = TargetSegmentObjects(config=config)
     with redirect_stdout(told):
-        code = target.run(io.BytesIO("".join(f"{line}\n" for line in lines).encode()))
+        code = load(target, io.BytesIO("".join(f"{line}\n" for line in lines).encode()))
     told.seek(0)
     return Outcome(code, [json.loads(line)["at"] for line in told])
 

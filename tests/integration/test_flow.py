@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from target_segment_objects.cli.load import load
 from target_segment_objects.target import TargetSegmentObjects
 from tests.support import record_line, schema_line
 from tests.support.faulty_proxy import FaultyProxy
@@ -69,7 +70,7 @@ def seconds_of(url: str, tap: io.IOBase, **config: Any) -> float:  # noqa: ANN40
     target = TargetSegmentObjects(config={"write_key": "k", "api_url": url, **config})
     with redirect_stdout(io.StringIO()):
         began = time.monotonic()
-        assert target.run(tap) == 0  # type: ignore[arg-type]  # it reads, no more
+        assert load(target, tap) == 0  # type: ignore[arg-type]  # it reads, no more
         return time.monotonic() - began
 
 

@@ -16,7 +16,6 @@ KNOWN: Final[dict[Any, dict[str, str]]] = {
     target_base.Target: {
         "get_sink": "d50a023664a5c97b",
         "drain_all": "1da0109210d345c4",
-        "invoke": "09090ea685c4bda1",
         "process_endofpipe": "cfb659b6898b0490",
         "_process_schema_message": "ed6e8449bc8ff234",
         "_process_record_message": "08aaf4096e2d39e7",
@@ -24,7 +23,6 @@ KNOWN: Final[dict[Any, dict[str, str]]] = {
         "_process_activate_version_message": "377950028ca9b3eb",
         "_process_state_message": "e27158e2b1e7ea6d",
         "_write_state_message": "bf40aa5e36ebef4d",
-        "_handle_termination": "0d610b822293792b",
     },
     plugin_base.PluginBase: {
         "_validate_config": "0584b9e347e353fa",

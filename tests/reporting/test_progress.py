@@ -157,7 +157,7 @@ def test_a_signal_on_a_terminal_ends_with_the_table(sandbox: Sandbox, tmp_path: 
         terminal.process.send_signal(signal.SIGINT)
         assert terminal.process.wait(20) == 130
         terminal.end()
-    assert any("Stopped after 16 lines" in line for line in terminal.lines)
+    assert any("Stopped reading after 16 lines" in line for line in terminal.lines)
     assert all("records/s" not in line for line in terminal.lines)
     assert terminal.lines[-1].split()[:3] == ["users", "15", "15"]
     assert terminal.has_cursor
@@ -181,9 +181,9 @@ def test_a_run_without_a_terminal_does_not_import_what_draws(sandbox: Sandbox) -
     """Nobody waits for rich who sees nothing of it."""
     script = (
         "import sys\n"
-        "from target_segment_objects.target import TargetSegmentObjects\n"
+        "from target_segment_objects.cli.command import build_command\n"
         "try:\n"
-        "    TargetSegmentObjects.cli(['--config=ENV'])\n"
+        "    build_command()(['--config=ENV'])\n"
         "except SystemExit as ending:\n"
         "    print(ending.code, 'rich' in sys.modules)\n"
     )

@@ -1,0 +1,162 @@
+"""The report of a dry run: what it holds, and how it is shown as text."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from target_segment_objects.mapping import naming
+from target_segment_objects.mapping.schema import PropertyType
+from target_segment_objects.plurals import format_count
+from target_segment_objects.reporting.summary import CollectionStats
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from target_segment_objects.mapping.mapper import PropertyMapping
+    from target_segment_objects.reporting.summary import RunStats
+
+_TYPE_NAMES: Final[dict[type, str]] = {bool: "boolean", int: "integer", float: "number"}
+
+
+@dataclass(slots=True)
+class StreamPlan:
+    """What a run would do with a stream.
+
+    Attributes:
+        source: The tap's stream that it is made of; stream maps may have renamed it.
+        collection: The collection of its objects.
+        key_properties: The names of the properties that make the id.
+        properties: Its declared properties by their names, those of all its SCHEMAs.
+        reject_reasons: Why records cannot be sent, with the number of records.
+    """
+
+    source: str
+    collection: str
+    key_properties: tuple[str, ...]
+    properties: dict[str, PropertyMapping] = field(default_factory=dict)
+    reject_reasons: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True)
+class DryRunReport:
+    """What a run would do.
+
+    Attributes:
+        streams: Each stream's name to its plan.
+        columns: Each collection's properties that have a value, to the type of the first value,
+            from which a warehouse makes its column.
+    """
+
+    streams: dict[str, StreamPlan] = field(default_factory=dict)
+    columns: dict[str, dict[str, type]] = field(default_factory=dict)
+
+
+def render_text(
+    report: DryRunReport, stats: RunStats, collections: Mapping[str, CollectionStats]
+) -> Iterator[str]:
+    """Yield the lines of the report.
+
+    Args:
+        report: What was collected.
+        stats: The statistics of the run.
+        collections: Each collection's name to its statistics.
+    """
+    for stream in report.streams:
+        yield from _render_stream(stream, report, stats, collections)
+    totals = collections.values()
+    yield (
+        "Dry run: nothing was sent. "
+        f"{format_count(stats.records_read, 'record')} of "
+        f"{format_count(len(report.streams), 'stream')}; "
+        f"{format_count(sum(total.sent for total in totals), 'object')} for "
+        f"{format_count(len(totals), 'collection')}, "
+        f"{stats.records_rejected:,} rejected; "
+        f"{format_count(sum(total.sessions for total in totals), 'session')}, "
+        f"{format_count(sum(total.raw_bytes for total in totals), 'byte')} "
+        f"({sum(total.gzip_bytes for total in totals):,} gzipped)."
+    )
+
+
+def _render_stream(
+    stream: str, report: DryRunReport, stats: RunStats, collections: Mapping[str, CollectionStats]
+) -> Iterator[str]:
+    plan = report.streams[stream]
+    total = collections.get(plan.collection, CollectionStats())
+    source = "" if plan.source == stream else f" (of stream {plan.source})"
+    yield f"Stream {stream}{source} becomes the collection {plan.collection}"
+    yield (
+        f"  {format_count(stats.streams[plan.source].read, 'record')} read, "
+        f"{stats.streams[stream].rejected:,} rejected"
+    )
+    yield (
+        f"  {format_count(total.sent, 'object')} in the collection, "
+        f"{format_count(total.sessions, 'session')}, {format_count(total.raw_bytes, 'byte')} "
+        f"({total.gzip_bytes:,} gzipped)"
+    )
+    yield f"  id: {_describe_id(plan.key_properties)}"
+    columns = report.columns.get(plan.collection, {})
+    yield from _render_properties(plan.properties, columns, _find_others(plan, report))
+    yield from _render_list("warnings", stats.streams[stream].warnings)
+    reasons = plan.reject_reasons.most_common()
+    yield from _render_list(
+        "rejects", [f"{format_count(count, 'record')}: {reason}" for reason, count in reasons]
+    )
+    yield ""
+
+
+def _find_others(plan: StreamPlan, report: DryRunReport) -> set[str]:
+    """Return the properties that only other streams of the collection declare."""
+    plans = report.streams.values()
+    shared = [other.properties for other in plans if other.collection == plan.collection]
+    return {name for properties in shared for name in properties} - plan.properties.keys()
+
+
+def _describe_id(key_properties: tuple[str, ...]) -> str:
+    if not key_properties:
+        return "a digest of the record, which has no key properties"
+    names = " and ".join(naming.format_path((key,)) for key in key_properties)
+    return names if len(key_properties) == 1 else f"{names}, joined by _"
+
+
+def _render_properties(
+    properties: Mapping[str, PropertyMapping], columns: Mapping[str, type], others: set[str]
+) -> Iterator[str]:
+    """Yield a line for each property: its name, its type, and remarks."""
+    rows = []
+    for name, mapped in properties.items():
+        path = naming.format_path(mapped.path)
+        remarks = [] if path == name else [f"from {path}"]
+        if name not in columns:
+            remarks.append("never has a value")
+        rows.append((name, _name_type(mapped.type, columns.get(name)), ", ".join(remarks)))
+    rows += [
+        (name, _name_type(None, first_type), "not in the schema")
+        for name, first_type in columns.items()
+        if name not in properties and name not in others
+    ]
+    if not rows:
+        return
+    yield "  properties:"
+    width, type_width = (max(len(row[column]) for row in rows) for column in (0, 1))
+    for name, type_name, remark in rows:
+        yield f"    {name:{width}}  {type_name:{type_width}}  {remark}".rstrip()
+
+
+def _name_type(declared: PropertyType | None, first_type: type | None) -> str:
+    """Return the name of the type that a warehouse's column gets: that of its first value."""
+    if first_type in _TYPE_NAMES:
+        return _TYPE_NAMES[first_type]
+    if first_type is None and declared is not None:
+        return declared.value
+    if declared is PropertyType.TIMESTAMP:
+        return PropertyType.TIMESTAMP.value
+    return PropertyType.STRING.value
+
+
+def _render_list(heading: str, lines: list[str]) -> Iterator[str]:
+    if lines:
+        yield f"  {heading}:"
+        for line in lines:
+            yield f"    {line}"

@@ -1,0 +1,113 @@
+"""The main job: load the input, show how far the run is, and report how it ended."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from contextlib import suppress
+from typing import IO, TYPE_CHECKING
+
+from target_segment_objects.outlets import open_dead_letters, open_outlets
+from target_segment_objects.reporting import summary
+from target_segment_objects.reporting.progress import Progress, ProgressSnapshot, is_terminal
+
+if TYPE_CHECKING:
+    from target_segment_objects.delivery.uploader import SessionReport
+    from target_segment_objects.segment.api import BulkApi
+    from target_segment_objects.singer.run import RunOutcome
+    from target_segment_objects.target import TargetSegmentObjects
+
+
+def load(
+    target: TargetSegmentObjects, file_input: IO[bytes] | None, *, api: BulkApi | None = None
+) -> int:
+    """Load the input into Segment, and report how it went.
+
+    Args:
+        target: The target, with its settings.
+        file_input: The Singer messages; None for standard input.
+        api: Carries out the API calls; None for Segment's own API.
+
+    Returns:
+        The exit code of the process.
+    """
+    source = target.message_reader.default_input if file_input is None else file_input
+    rejects = open_dead_letters(target.settings)
+    if rejects is not None and rejects.is_same_file(source):
+        target.logger.error(
+            "dead_letter_path is the file that is read. Set it to another file for replayed "
+            "records."
+        )
+        return 1
+
+    def log_session(report: SessionReport) -> None:
+        summary.log_session(report, target.logger, target.metrics_logger)
+
+    progress = Progress(lambda: take_snapshot(target), sys.stderr, target.logger)
+    outlets = open_outlets(
+        target.settings,
+        user_agent=target.user_agent,
+        api=api,
+        log_session=log_session,
+        pause_display=progress.paused,
+    )
+    began = time.monotonic()
+    with progress:
+        outcome = target.run(file_input, outlets)
+        seconds = time.monotonic() - began
+        if not outcome.was_aborted:  # else a thread may hold delivery's lock for ever
+            _emit_metrics(target, outcome, seconds)
+    _report_end(target, outcome, seconds)
+    return outcome.exit_code
+
+
+def take_snapshot(target: TargetSegmentObjects, *, verb: str = "sent") -> ProgressSnapshot:
+    """Return how far a run is.
+
+    Args:
+        target: The target that runs.
+        verb: What happens to its objects.
+    """
+    status = target.delivery.get_status()
+    stats = target.stats
+    return ProgressSnapshot(
+        stats.records_read, stats.objects_sent, status.sessions, status.oldest_seconds, verb
+    )
+
+
+def _emit_metrics(target: TargetSegmentObjects, outcome: RunOutcome, seconds: float) -> None:
+    summary.emit_metrics(
+        target.stats,
+        target.delivery.get_status().outstanding,
+        seconds=seconds,
+        is_complete=outcome.is_complete,
+        logger=target.logger,
+        meter=target.metrics_logger,
+    )
+
+
+def _report_end(target: TargetSegmentObjects, outcome: RunOutcome, seconds: float) -> None:
+    logger = target.logger
+    if outcome.was_aborted:
+        logger.error("Aborted: objects of unfinished sessions are not in Segment.")
+        return
+    _show_summary(target, seconds)
+    for problem in outcome.problems:
+        logger.error("%s", problem)
+    rejected, path = target.stats.records_rejected, target.settings.dead_letter_file
+    if rejected and path is not None:
+        noun = "record is" if rejected == 1 else "records are"
+        logger.warning("%d invalid %s in %s.", rejected, noun, path)
+
+
+def _show_summary(target: TargetSegmentObjects, seconds: float) -> None:
+    totals = target.stats.get_collections(target.delivery.get_status().outstanding)
+    if not is_terminal(sys.stderr):
+        summary.log_collections(totals, target.logger)
+    elif target.logger.isEnabledFor(logging.INFO):
+        from rich.console import Console  # noqa: PLC0415 - slow to import, for a terminal only
+
+        with suppress(OSError):  # the terminal is gone
+            console = Console(stderr=True, highlight=False)
+            summary.print_summary(totals, console, seconds=seconds)

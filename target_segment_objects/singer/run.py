@@ -1,0 +1,163 @@
+"""One run over the input: its signals, what went wrong, and its exit code.
+
+The first SIGINT or SIGTERM stops reading; what was read is then delivered. The second one aborts.
+A signal handler runs between any two steps of the main thread, so it raises only where that is
+harmless: while the reader waits for the tap, or when nothing more is to be delivered.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from singer_sdk.exceptions import SingerSDKError
+
+from target_segment_objects.exceptions import SegmentObjectsError
+from target_segment_objects.singer.reader import ReadingStopped
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Callable, Iterator, Sequence
+    from types import FrameType
+
+    from target_segment_objects.singer.reader import MessageReader
+
+_STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_SIGNAL_EXIT_BASE: Final = 128  # a shell's exit code for a process that a signal ended
+
+
+@dataclass(frozen=True, slots=True)
+class RunOutcome:
+    """How a run ended.
+
+    Attributes:
+        problems: What went wrong, the first problem first.
+        stop_signal: The signal that stopped it; None when it read to the end.
+        was_aborted: Whether a second signal ended it before delivery was complete.
+    """
+
+    problems: tuple[Exception, ...] = ()
+    stop_signal: int | None = None
+    was_aborted: bool = False
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the input was read to its end and everything was delivered."""
+        return not self.problems and self.stop_signal is None
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of the process."""
+        if self.stop_signal is not None:
+            return _SIGNAL_EXIT_BASE + self.stop_signal
+        return 1 if self.problems else 0
+
+
+class RunAborted(BaseException):
+    """The user asked a second time: open sessions are ended, not delivered."""
+
+
+class Interrupts:
+    """What stops the reader: a signal, or another thread when delivery has failed.
+
+    Attributes:
+        stop_signal: The first signal that came; None before.
+    """
+
+    def __init__(self, reader: MessageReader) -> None:
+        """Prepare; the process's signal handlers stay as they are.
+
+        Args:
+            reader: The reader to stop.
+        """
+        self.stop_signal: int | None = None
+        self._reader = reader
+        self._is_waking = False
+
+    @property
+    def lines_read(self) -> int:
+        """Lines that the reader has taken."""
+        return self._reader.line_number
+
+    @contextmanager
+    def handle_signals(self) -> Iterator[None]:
+        """Handle SIGINT and SIGTERM; restore the handlers afterwards."""
+        handlers = {number: signal.getsignal(number) for number in _STOP_SIGNALS}
+        try:
+            for number in _STOP_SIGNALS:
+                signal.signal(number, self._handle_signal)
+            yield
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+
+    def wake_reader(self) -> None:
+        """Stop reading because delivery has failed; called by the thread that met the failure."""
+        self._reader.stop_requested = True
+        is_handled = signal.getsignal(signal.SIGTERM) == self._handle_signal
+        if self._reader.is_waiting and is_handled and hasattr(signal, "pthread_kill"):
+            main = threading.main_thread().ident
+            if main is not None and threading.get_ident() != main:
+                self._is_waking = True
+                signal.pthread_kill(main, signal.SIGTERM)
+
+    def _handle_signal(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        if self._is_waking:
+            self._is_waking = False
+        elif self.stop_signal is not None:
+            raise RunAborted
+        else:
+            self.stop_signal = signum
+        self._reader.stop_requested = True
+        if self._reader.is_waiting:
+            raise ReadingStopped
+
+
+def run_steps(
+    steps: Sequence[Callable[[], object]],
+    interrupts: Interrupts,
+    *,
+    abort: Callable[[str], None],
+    logger: logging.Logger,
+) -> RunOutcome:
+    """Carry out the steps of a run, the next one also after a problem in the one before.
+
+    Args:
+        steps: Reading, then delivering what was read.
+        interrupts: What may stop them.
+        abort: Ends open sessions and closes what is open; takes the reason.
+        logger: Says that a signal stopped the reading.
+
+    Returns:
+        How the run ended. What is neither ours nor the SDK's is raised, after `abort`.
+    """
+    problems: list[Exception] = []
+    try:
+        with interrupts.handle_signals():
+            for step in steps:
+                try:
+                    step()
+                except ReadingStopped:
+                    _log_stop(interrupts, logger)
+                except (SegmentObjectsError, SingerSDKError) as problem:
+                    if problem not in problems:
+                        problems.append(problem)
+    except RunAborted:
+        abort("aborted by the user")
+        return RunOutcome(tuple(problems), interrupts.stop_signal, was_aborted=True)
+    except BaseException:
+        abort("the target failed")
+        raise
+    return RunOutcome(tuple(problems), interrupts.stop_signal)
+
+
+def _log_stop(interrupts: Interrupts, logger: logging.Logger) -> None:
+    if interrupts.stop_signal is not None:
+        logger.warning(
+            "Stopped reading after %d lines. Delivering what was read; press Ctrl-C again to abort "
+            "now.",
+            interrupts.lines_read,
+        )
