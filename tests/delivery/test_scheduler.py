@@ -406,6 +406,7 @@ def test_a_wrong_key_is_raised_once_and_not_tried_again(
         assert proxy.requests == ["start"]
 
 
+@pytest.mark.slow
 def test_many_small_sessions_leave_nothing_behind(
     sandbox: Sandbox, tmp_path: Path, start: Callable[..., Run]
 ) -> None:

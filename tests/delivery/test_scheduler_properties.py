@@ -176,6 +176,7 @@ def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "MAX_BACKOFF_SECONDS", 0.005)
 
 
+@pytest.mark.slow
 @settings(
     max_examples=60,
     deadline=None,

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from target_segment_objects.sandbox.server import Sandbox
 
+pytestmark = pytest.mark.slow
+
 SCHEMA = {"id": {"type": "integer"}, "text": {"type": "string"}}
 LATENCY_SECONDS = 0.2
 BYTES_PER_SECOND = 20_000_000

@@ -93,6 +93,7 @@ def run(config: Path, after: int, kill: tuple[signal.Signals, float] | None) -> 
     return process.returncode, json.loads(whole[-1])["at"] if whole else after
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_a_second_run_from_the_last_state_completes_what_a_signal_ended(
     sandbox: Sandbox, tmp_path: Path, number: signal.Signals

@@ -89,7 +89,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
 def _install_project(home: Path) -> Project:
     folder = home / "project"
     shutil.copytree(ROOT, folder, ignore=NOT_COPIED)
-    subprocess.run([sys.executable, "-m", "venv", home / "venv"], check=True, timeout=TIMEOUT_SECONDS)
+    subprocess.run(
+        [sys.executable, "-m", "venv", home / "venv"], check=True, timeout=TIMEOUT_SECONDS
+    )
     declared = yaml.safe_load((folder / "meltano.yml").read_text(encoding="utf-8"))
     requirement = f"meltano{declared['requires_meltano']}"
     subprocess.run(
@@ -228,9 +230,7 @@ def test_environment_sets_settings_of_every_kind(project: Project) -> None:
 
 
 @installs_meltano
-def test_meltano_writes_the_lock_file_of_the_repository(
-    project: Project, tmp_path: Path
-) -> None:
+def test_meltano_writes_the_lock_file_of_the_repository(project: Project, tmp_path: Path) -> None:
     """With a Hub that has the definition, Meltano writes this lock file byte for byte."""
     locked = (project.folder / LOCK).read_bytes()
     with serve_hub() as url:

@@ -341,6 +341,7 @@ def streams(draw: st.DrawFn) -> tuple[dict[str, Any], tuple[str, ...], list[str]
     return schema, keys, draw(st.lists(records_of(schema), min_size=1, max_size=6))
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(stream=streams(), nulls=st.sampled_from(["send", "omit"]))
 @example(stream=(FLAT, ("id",), KNOWN + LEFT), nulls="send")
@@ -459,6 +460,7 @@ def outcome(lines: list[bytes], reader: type[MessageReader], folder: str) -> tup
     return code, files, told.getvalue().splitlines()[-1:], said, dead
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(first=streams(), second=streams(), order=st.randoms(use_true_random=False))
 def test_for_every_input_a_run_is_the_same_with_and_without_the_fast_way(

@@ -125,6 +125,7 @@ def test_the_sdks_streams_are_there() -> None:
     assert "record_missing_required_property" in {stream.stem for stream in STREAMS}
 
 
+@pytest.mark.slow
 @given(
     st.dictionaries(st.sampled_from("abc"), SCHEMAS, min_size=1, max_size=3),
     _schemas(SCHEMAS),

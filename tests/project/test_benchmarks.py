@@ -184,6 +184,7 @@ def test_gate_is_shut_for_records_that_are_lost(tmp_path: Path) -> None:
 # The commands
 
 
+@pytest.mark.slow
 def test_comparison(tmp_path: Path) -> None:
     """The whole comparison runs, with stand-ins for what comes from PyPI, and prints its tables."""
     put_peer(tmp_path, "target-jsonl-0.1.4")
@@ -201,6 +202,7 @@ def test_comparison(tmp_path: Path) -> None:
         assert f"| {row}" in printed
 
 
+@pytest.mark.slow
 def test_end_to_end(tmp_path: Path) -> None:
     """All records land in the sandbox, with and without a slow line; or are taken promptly."""
     printed = run(end_to_end.main, tmp_path, "--latency", "5")
@@ -209,6 +211,7 @@ def test_end_to_end(tmp_path: Path) -> None:
     assert "| A; 5 ms, 20 MB/s |" in printed
 
 
+@pytest.mark.slow
 def test_compression(tmp_path: Path) -> None:
     """Each compressor that is installed has its row, zlib 6 as the measure."""
     printed = run(compression.main, tmp_path)
@@ -217,6 +220,7 @@ def test_compression(tmp_path: Path) -> None:
     assert len([row for row in rows if row.startswith("| zlib ")]) == 4
 
 
+@pytest.mark.slow
 def test_profile(tmp_path: Path) -> None:
     """The functions in which the sampler found the target are told, those of most samples first."""
     pytest.importorskip("pyinstrument")

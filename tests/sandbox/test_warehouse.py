@@ -454,6 +454,7 @@ def to_stored(value: object) -> object:
     return value
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(runs=st.lists(st.lists(OBJECTS, max_size=6), max_size=4))
 def test_warehouse_merges_like_a_dict(runs: list[list[tuple[str, dict[str, Any]]]]) -> None:
