@@ -49,7 +49,7 @@ def test_record_without_a_required_property_is_refused(sandbox: Sandbox) -> None
     runner = TargetTestRunner(
         TargetSegmentObjects, config={"write_key": "k", "api_url": sandbox.url}
     )
-    with pytest.raises(InvalidRecordError, match="asks for the property"):
+    with pytest.raises(InvalidRecordError, match="requires the property"):
         TargetRecordMissingRequiredProperty().run(SuiteConfig(), None, runner)
     close_input(runner)
 

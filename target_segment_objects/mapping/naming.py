@@ -1,34 +1,34 @@
-"""The names that things get in Segment, by rules that need no record to be seen. Pure.
+"""Name properties and collections in Segment. Pure: the rules depend on no record.
 
-1. A property's name is Segment's snake case of it (go-snakecase): in the ASCII text, a word is a
-   run of capitals and digits followed by a run of small letters and digits; everything else
-   separates words; words are lowercased and joined by one underscore.
+1. A property's name is converted to Segment's snake case (go-snakecase): in the ASCII text, a word
+   is a run of capitals and digits followed by a run of small letters and digits. Everything else
+   separates words. Words are lowercased and joined by one underscore.
 
    >>> [to_snake_case(name) for name in ("sampleText", "CStringRef", "THE5r", "FOO:BAR$BAZ")]
    ['sample_text', 'cstring_ref', 'the5r', 'foo_bar_baz']
 
-   A warehouse applies the same to what it gets, so our names are fixed points of it.
+   A warehouse applies the same rule to what it gets, and leaves these names unchanged.
 
-2. Accented letters lose their accents first, as far as Unicode's decomposition goes.
+2. Accents are removed first, as far as Unicode's decomposition goes.
 
    >>> to_property_name("Prénom"), to_property_name("Größe")
    ('prenom', 'gro_e')
 
-3. A name of which nothing is left is transliterated. If still nothing is left, there is no name.
+3. If nothing of the name is left, it is transliterated. If still nothing is left, there is no name.
 
    >>> to_property_name("名前"), to_property_name("---")
    ('ming_qian', '')
 
-4. A path through nested objects is named level by level, joined by one underscore. Where two
-   paths meet in one name, the one that already was in snake case keeps it (among equals the one
-   of the fewest levels, then the schema's first), and the others get `_2`, `_3` in the schema's
-   order. A number that another name already ends in is passed over.
+4. A path through nested objects is named level by level, joined by one underscore. If several
+   paths have the same name, the one that already is in snake case keeps it (among equals the one
+   with the fewest levels, then the first in the schema). The others get `_2`, `_3` in the schema's
+   order. A number is skipped if that name is in use.
 
    >>> assign_unique_names([("userId",), ("user_id",), ("user", "id")])
    {('user_id',): 'user_id', ('userId',): 'user_id_2', ('user', 'id'): 'user_id_3'}
 
-5. A collection has no digits: they are spelled. It has at most 100 characters; of a longer name
-   the rest becomes ten letters of a digest, so that two long names stay two.
+5. A collection's name has no digits: they are spelled out. It has at most 100 characters. The end
+   of a longer name is replaced by ten letters of a digest, so that two long names stay different.
 
    >>> to_collection_name("public-events_2024"), to_collection_name("S3Files")
    ('public_events_two_zero_two_four', 's_three_files')
@@ -54,9 +54,9 @@ if TYPE_CHECKING:
 PropertyPath: TypeAlias = "tuple[str, ...]"
 """The names from the record down to a property: one for each level of nesting."""
 
-_WORD: Final = re.compile(r"[A-Z0-9]+[a-z0-9]*|[a-z0-9]+")
-_COLLECTION: Final = re.compile(r"[a-z]+(?:_[a-z]+)*")  # a warehouse folds __ to _
-_DIGITS: Final = {
+_WORD_PATTERN: Final = re.compile(r"[A-Z0-9]+[a-z0-9]*|[a-z0-9]+")
+_COLLECTION_PATTERN: Final = re.compile(r"[a-z]+(?:_[a-z]+)*")  # a warehouse folds __ to _
+_DIGIT_WORDS: Final = {
     digit: f"_{word}_"
     for digit, word in zip(
         string.digits,
@@ -64,21 +64,21 @@ _DIGITS: Final = {
         strict=True,
     )
 }
-_DIGEST_LETTERS: Final = 10  # 26 ** 10 names: two of a warehouse's long ones do not meet
+_DIGEST_LETTERS: Final = 10  # 26 ** 10 names, so that long names do not collide
 
 
 def to_snake_case(text: str) -> str:
-    """Return Segment's snake case of a text; empty when it has no ASCII letter or digit."""
-    return "_".join(_WORD.findall(text)).lower()
+    """Return a name in Segment's snake case; empty if it has no ASCII letter or digit."""
+    return "_".join(_WORD_PATTERN.findall(text)).lower()
 
 
 def format_path(path: Iterable[str]) -> str:
-    """Return a path as messages have it: whole, and possible to write wherever they go."""
+    """Return a path as messages show it: complete, and encodable wherever they are written."""
     return ".".join(path).encode(errors="backslashreplace").decode()
 
 
 def to_property_name(text: str) -> str:
-    """Return the name of one property, or of one level of a path; empty when there is none."""
+    """Return the name of a property or of one level of a path; empty if there is none."""
     if text.isascii():
         return to_snake_case(text)
     decomposed = unicodedata.normalize("NFKD", text)
@@ -87,7 +87,7 @@ def to_property_name(text: str) -> str:
 
 
 def to_path_name(path: PropertyPath) -> str:
-    """Return the name of a path through nested objects; empty when a level of it has none."""
+    """Return the name of a path through nested objects; empty if a level has no name."""
     levels = [to_property_name(level) for level in path]
     return "_".join(levels) if all(levels) else ""
 
@@ -95,63 +95,65 @@ def to_path_name(path: PropertyPath) -> str:
 def assign_unique_names(
     paths: Iterable[PropertyPath], taken: Container[str] = ()
 ) -> dict[PropertyPath, str]:
-    """Give each path a name of its own.
+    """Assign a different name to each path.
 
     Args:
-        paths: Different paths, in the schema's order, each with a name.
-        taken: Names that are given already.
+        paths: Different paths in the schema's order. Each has a name of its own.
+        taken: Names that are in use already.
 
     Returns:
-        Path to name: first the paths that keep theirs, then those that had to give way.
+        Path to name: first the paths that keep their name, then those that get a number.
     """
     wanted = {path: to_path_name(path) for path in paths}
-    # A path that is its own name comes first, the fewest levels before the rest; sorting is
-    # stable, so that the schema's order decides among equals.
+    # A path that already is its name ranks first, then fewer levels rank before more. The sort is
+    # stable, so the schema's order decides among equals.
     ranked = sorted(wanted, key=lambda path: ("_".join(path) != wanted[path], len(path)))
     names: dict[PropertyPath, str] = {}
-    given: set[str] = set()
+    used: set[str] = set()
     for path in ranked:
-        if wanted[path] not in given and wanted[path] not in taken:
+        if wanted[path] not in used and wanted[path] not in taken:
             names[path] = wanted[path]
-            given.add(wanted[path])
+            used.add(wanted[path])
     for path in [path for path in wanted if path not in names]:
         number = 2
-        while (name := f"{wanted[path]}_{number}") in given or name in taken:
+        while (name := f"{wanted[path]}_{number}") in used or name in taken:
             number += 1
         names[path] = name
-        given.add(name)
+        used.add(name)
     return names
 
 
 def to_collection_name(stream: str, *, pluralize: bool = False) -> str:
-    """Return the collection of a stream.
+    """Return the name of a stream's collection.
 
     Args:
         stream: The stream's name.
-        pluralize: Whether the last word is put into its English plural (`order` → `orders`).
-            A name that ends in a digit stays as it is.
+        pluralize: Whether the last word becomes its English plural (`order` → `orders`). A name
+            that ends in a digit is not changed.
 
     Returns:
-        At most `limits.MAX_COLLECTION_CHARACTERS` lowercase letters and underscores, none first or
-        last; empty when the name leaves nothing.
+        At most `limits.MAX_COLLECTION_CHARACTERS` lowercase letters and underscores, without an
+        underscore first or last; empty if the name has no letter or digit.
     """
     name = to_property_name(stream)
     if pluralize and name and name[-1] not in string.digits:
         name = inflection.pluralize(name)
-    spelled = "".join(_DIGITS.get(char, char) for char in name)
+    spelled = "".join(_DIGIT_WORDS.get(char, char) for char in name)
     words = "_".join(word for word in spelled.split("_") if word)
     if len(words) <= limits.MAX_COLLECTION_CHARACTERS:
         return words
     kept = words[: limits.MAX_COLLECTION_CHARACTERS - _DIGEST_LETTERS - 1].rstrip("_")
-    return f"{kept}_{_digest_letters(words)}"
+    return f"{kept}_{_hash_to_letters(words)}"
 
 
 def is_valid_collection(name: str) -> bool:
-    """Return whether Segment takes a collection of this name."""
-    return len(name) <= limits.MAX_COLLECTION_CHARACTERS and bool(_COLLECTION.fullmatch(name))
+    """Return whether Segment accepts a name for a collection."""
+    return len(name) <= limits.MAX_COLLECTION_CHARACTERS and bool(
+        _COLLECTION_PATTERN.fullmatch(name)
+    )
 
 
-def _digest_letters(text: str) -> str:
+def _hash_to_letters(text: str) -> str:
     number = int.from_bytes(hashlib.sha256(text.encode()).digest(), "big")
     letters = []
     for _ in range(_DIGEST_LETTERS):
@@ -161,19 +163,19 @@ def _digest_letters(text: str) -> str:
 
 
 class CollectionResolver:
-    """Which stream goes to which collection; two meet in one only at the user's word."""
+    """Resolves each stream to its collection. Only the user can merge two streams in one."""
 
     def __init__(
-        self, given: Mapping[str, str], *, pluralize: bool, log: Callable[[str], object]
+        self, collection_map: Mapping[str, str], *, pluralize: bool, log: Callable[[str], object]
     ) -> None:
-        """Begin without a stream.
+        """Start without a stream.
 
         Args:
-            given: Stream to collection, as the user wants it.
-            pluralize: Whether other names are put into their plural.
+            collection_map: Stream to collection, as the user configured it.
+            pluralize: Whether other names become plural.
             log: Takes a message, once for each name that is changed beyond snake case.
         """
-        self._given = given
+        self._collection_map = collection_map
         self._pluralize = pluralize
         self._log = log
         self._streams: dict[str, str] = {}
@@ -182,10 +184,10 @@ class CollectionResolver:
         """Return the collection of a stream.
 
         Raises:
-            UnmappableStreamError: There is none, or another stream has it.
+            UnmappableStreamError: The stream has no name in Segment, or another has the same.
         """
-        if stream in self._given:
-            collection = self._given[stream]
+        if stream in self._collection_map:
+            collection = self._collection_map[stream]
         else:
             collection = to_collection_name(stream, pluralize=self._pluralize)
         if not collection:
@@ -195,12 +197,12 @@ class CollectionResolver:
             )
             raise UnmappableStreamError(msg)
         if collection not in self._streams and collection not in (
-            self._given.get(stream),
+            self._collection_map.get(stream),
             to_snake_case(stream),
         ):
             self._log(f"Stream '{stream}' goes to the collection {collection}.")
         first = self._streams.setdefault(collection, stream)
-        if first != stream and not {first, stream} <= self._given.keys():
+        if first != stream and not {first, stream} <= self._collection_map.keys():
             msg = (
                 f"Streams '{first}' and '{stream}' would both go to the collection {collection}. "
                 "Name a collection for each in collection_map, or the same for both to merge them."

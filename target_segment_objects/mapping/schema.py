@@ -1,7 +1,7 @@
-"""What a stream's JSON schema says of a record: which leaves it has, and of which kind each is.
+"""Read the declared properties and their types from a stream's JSON schema. Pure.
 
-Pure. The rule for others: a property has one kind for the whole run, whatever its values look like,
-because a warehouse types a column from the first value it sees.
+The rule for others: a property has one type for the whole run, whatever its values look like,
+because a warehouse gives a column the type of the first value that it sees.
 """
 
 from __future__ import annotations
@@ -9,8 +9,11 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import unquote
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import referencing
+import referencing.exceptions
+from referencing.jsonschema import DRAFT202012
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -22,8 +25,8 @@ if TYPE_CHECKING:
 _ANY_TYPE: Final = frozenset({"array", "boolean", "integer", "null", "number", "object", "string"})
 _NUMBER_TYPES: Final = frozenset({"integer", "number"})
 _OBJECT_TYPES: Final = frozenset({"object", "null"})
-_TIME_FORMATS: Final = frozenset({"date", "date-time"})
-_TYPES_OF_VALUES: Final[dict[type, frozenset[str]]] = {
+_TIMESTAMP_FORMATS: Final = frozenset({"date", "date-time"})
+_JSON_TYPES: Final[dict[type, frozenset[str]]] = {
     bool: frozenset({"boolean"}),
     int: frozenset({"integer"}),
     float: _NUMBER_TYPES,
@@ -33,13 +36,15 @@ _TYPES_OF_VALUES: Final[dict[type, frozenset[str]]] = {
     dict: frozenset({"object"}),
     type(None): frozenset({"null"}),
 }
+_MALFORMED_SCHEMA_ERRORS: Final = (AttributeError, TypeError, ValueError)
+"""What `referencing` raises for an `$id` or a `$ref` that no schema may have."""
 
 
 class PropertyType(enum.Enum):
     """How a property's values are written."""
 
     STRING = "string"
-    """Strings as they are; everything else (arrays, free-form objects, mixtures) as JSON text."""
+    """A string as it is; anything else (array, free-form object, mixed types) as JSON text."""
 
     TIMESTAMP = "timestamp"
     """A string that is an ISO 8601 date or date and time."""
@@ -49,30 +54,45 @@ class PropertyType(enum.Enum):
     BOOLEAN = "boolean"
 
 
-Refs = frozenset[str]
-"""The `$ref`s that were followed to come here."""
+def read_property_types(schema: JsonSchema) -> dict[PropertyPath, PropertyType]:
+    """Return the type of each declared property that is sent, in the schema's order.
+
+    Args:
+        schema: The stream's JSON schema, as its SCHEMA message holds it. Local `$ref`s are
+            followed; all variants of `allOf`, `anyOf` and `oneOf` count.
+
+    Returns:
+        Path to type. An object with declared properties is not in it, but its properties are.
+    """
+    reader = _SchemaReader(schema)
+    root = reader.resolve_schema([(schema, frozenset())])
+    return dict(reader.iterate_properties(root, ()))
+
+
+FollowedRefs: TypeAlias = "frozenset[str]"
+"""The `$ref`s that were followed to get to a part of the schema."""
 
 
 @dataclass(slots=True)
-class _Shape:
-    """What a schema says of a value, with all its parts.
+class _ResolvedSchema:
+    """What all parts of a schema say of a value.
 
     Attributes:
-        types: Those that a value may have; an integer is a number, too.
-        formats: Those that any part names.
-        properties: What is declared of each property, part by part.
+        types: The JSON types that a value may have; an integer is also a number.
+        formats: The formats that any part names.
+        properties: What each part declares of a property.
     """
 
     types: frozenset[str] = _ANY_TYPE
     formats: set[str] = field(default_factory=set)
-    properties: dict[str, list[tuple[object, Refs]]] = field(default_factory=dict)
+    properties: dict[str, list[tuple[object, FollowedRefs]]] = field(default_factory=dict)
 
     @property
     def is_declared_object(self) -> bool:
         return bool(self.properties) and self.types <= _OBJECT_TYPES
 
     @property
-    def type(self) -> PropertyType:
+    def property_type(self) -> PropertyType:
         types = self.types - {"null"}
         if types == {"boolean"}:
             return PropertyType.BOOLEAN
@@ -80,133 +100,120 @@ class _Shape:
             return PropertyType.INTEGER
         if types and types <= _NUMBER_TYPES:
             return PropertyType.NUMBER
-        if types == {"string"} and self.formats & _TIME_FORMATS:
+        if types == {"string"} and self.formats & _TIMESTAMP_FORMATS:
             return PropertyType.TIMESTAMP
         return PropertyType.STRING
 
 
-def read_property_types(schema: JsonSchema) -> dict[PropertyPath, PropertyType]:
-    """Return the type of each declared property that is sent, in the schema's order.
-
-    Args:
-        schema: The stream's JSON schema, as its SCHEMA message holds it. Local `$ref`s are
-            followed; `allOf`, `anyOf` and `oneOf` count with all their variants.
-
-    Returns:
-        Path to type. An object with declared properties is not in it, but its properties are.
-    """
-    reader = _Reader(schema)
-    return dict(reader.leaves(reader.shape([(schema, frozenset())]), ()))
-
-
-class _Reader:
-    """Reads one stream's schema."""
+class _SchemaReader:
+    """Reads the schema of one stream."""
 
     def __init__(self, root: JsonSchema) -> None:
-        self._root = root
-        self._endless: dict[str, bool] = {}
+        resource = DRAFT202012.create_resource(root)
+        self._resolver = referencing.Registry().with_resource("", resource).resolver()
+        self._recursive_refs: dict[str, bool] = {}
 
-    def leaves(
-        self, shape: _Shape, above: PropertyPath
+    def iterate_properties(
+        self, resolved: _ResolvedSchema, parent: PropertyPath
     ) -> Iterator[tuple[PropertyPath, PropertyType]]:
-        for name, parts in shape.properties.items():
-            path = (*above, name)
-            below = self.shape(parts)
-            if below.is_declared_object:
-                yield from self.leaves(below, path)
+        for name, parts in resolved.properties.items():
+            path = (*parent, name)
+            child = self.resolve_schema(parts)
+            if child.is_declared_object:
+                yield from self.iterate_properties(child, path)
             else:
-                yield path, below.type
+                yield path, child.property_type
 
-    def shape(self, parts: Iterable[tuple[object, Refs]]) -> _Shape:
+    def resolve_schema(self, parts: Iterable[tuple[object, FollowedRefs]]) -> _ResolvedSchema:
         """Return what all parts say together."""
-        shape = _Shape()
+        resolved = _ResolvedSchema()
         for part, refs in parts:
-            shape.types &= self._add(shape, part, refs)
-        return shape
+            resolved.types &= self._add_part(resolved, part, refs)
+        return resolved
 
-    def _add(self, shape: _Shape, schema: object, refs: Refs) -> frozenset[str]:
-        """Add formats and properties to a shape, and return the types that a schema allows.
+    def _add_part(
+        self, resolved: _ResolvedSchema, schema: object, refs: FollowedRefs
+    ) -> frozenset[str]:
+        """Add a part's formats and properties, and return the types that it allows.
 
-        `True`, as a schema, allows everything.
+        The schemas `true` and `false` declare nothing, so they allow every type.
         """
         if not isinstance(schema, dict):
             return _ANY_TYPE
-        types = _types(schema)
+        types = _read_types(schema)
         ref = schema.get("$ref")
         if isinstance(ref, str):
-            if ref in refs or (self._is_endless(ref) and any(map(self._is_endless, refs))):
-                return types  # or there would be leaves without an end: one JSON text
-            types &= self._add(shape, _resolve(ref, self._root), refs | {ref})
+            if ref in refs or (self._is_recursive(ref) and any(map(self._is_recursive, refs))):
+                return types  # an object within itself has no end: one JSON text from here on
+            types &= self._add_part(resolved, self._resolve_ref(ref), refs | {ref})
         if isinstance(schema.get("format"), str):
-            shape.formats.add(schema["format"])
-        for name, child in _members(schema, "properties"):
-            shape.properties.setdefault(name, []).append((child, refs))
-        for variant in _variants(schema, "allOf"):
-            types &= self._add(shape, variant, refs)
+            resolved.formats.add(schema["format"])
+        for name, child in _get_members(schema, "properties"):
+            resolved.properties.setdefault(name, []).append((child, refs))
+        for variant in _get_variants(schema, "allOf"):
+            types &= self._add_part(resolved, variant, refs)
         for keyword in ("anyOf", "oneOf"):
-            allowed = [self._add(shape, variant, refs) for variant in _variants(schema, keyword)]
+            variants = _get_variants(schema, keyword)
+            allowed = [self._add_part(resolved, variant, refs) for variant in variants]
             types &= frozenset().union(*allowed) if allowed else _ANY_TYPE
         return types
 
-    def _is_endless(self, ref: str) -> bool:
-        """Return whether what a reference points at refers, through whatever, to itself."""
-        if ref not in self._endless:
-            found: set[str] = set()
-            ahead = _refs(_resolve(ref, self._root))
-            while ahead:
-                found |= ahead
-                ahead = {ref for one in ahead for ref in _refs(_resolve(one, self._root))} - found
-            self._endless[ref] = ref in found
-        return self._endless[ref]
+    def _is_recursive(self, ref: str) -> bool:
+        """Return whether the target of a reference refers, directly or not, to itself."""
+        if ref not in self._recursive_refs:
+            reachable: set[str] = set()
+            pending = _find_refs(self._resolve_ref(ref))
+            while pending:
+                reachable |= pending
+                targets = [self._resolve_ref(found) for found in pending]
+                pending = set().union(*map(_find_refs, targets)) - reachable
+            self._recursive_refs[ref] = ref in reachable
+        return self._recursive_refs[ref]
+
+    def _resolve_ref(self, ref: str) -> object:
+        """Return the target of a reference within the schema; None if there is none.
+
+        The registry holds this schema alone and fetches nothing.
+        """
+        try:
+            return self._resolver.lookup(ref).contents
+        except (referencing.exceptions.Unresolvable, *_MALFORMED_SCHEMA_ERRORS):
+            return None
 
 
-def _types(schema: JsonSchema) -> frozenset[str]:
+def _read_types(schema: JsonSchema) -> frozenset[str]:
     """Return the types that a schema's own keywords allow."""
     declared = schema.get("type")
-    names = {declared} if isinstance(declared, str) else _strings(declared)
+    names = {declared} if isinstance(declared, str) else _select_strings(declared)
     if names:
         return frozenset(names | _NUMBER_TYPES if "number" in names else names)
     values = schema["enum"] if isinstance(schema.get("enum"), list) else []
     if "const" in schema:
         values = [schema["const"]]
     if values:
-        return frozenset().union(*(_TYPES_OF_VALUES.get(type(v), _ANY_TYPE) for v in values))
-    return frozenset({"object"}) if _members(schema, "properties") else _ANY_TYPE
+        return frozenset().union(*(_JSON_TYPES.get(type(value), _ANY_TYPE) for value in values))
+    return frozenset({"object"}) if _get_members(schema, "properties") else _ANY_TYPE
 
 
-def _strings(value: object) -> set[str]:
-    return {one for one in value if isinstance(one, str)} if isinstance(value, list) else set()
+def _select_strings(value: object) -> set[str]:
+    return {item for item in value if isinstance(item, str)} if isinstance(value, list) else set()
 
 
-def _members(schema: JsonSchema, keyword: str) -> list[tuple[str, object]]:
+def _get_members(schema: JsonSchema, keyword: str) -> list[tuple[str, object]]:
     value = schema.get(keyword)
     return list(value.items()) if isinstance(value, dict) else []
 
 
-def _variants(schema: JsonSchema, keyword: str) -> list[object]:
+def _get_variants(schema: JsonSchema, keyword: str) -> list[object]:
     value = schema.get(keyword)
     return value if isinstance(value, list) else []
 
 
-def _refs(schema: object) -> set[str]:
+def _find_refs(schema: object) -> set[str]:
     """Return every reference in a schema."""
     if isinstance(schema, list):
-        return set().union(*map(_refs, schema))
+        return set().union(*map(_find_refs, schema))
     if not isinstance(schema, dict):
         return set()
     ref = schema.get("$ref")
-    return set().union({ref} if isinstance(ref, str) else (), *map(_refs, schema.values()))
-
-
-def _resolve(ref: str, root: JsonSchema) -> object:
-    """Return what a local reference (`#/definitions/address`) points at; None if nothing."""
-    if not ref.startswith("#"):
-        return None
-    found: Any = root
-    for step in unquote(ref[1:]).split("/")[1:]:
-        name = step.replace("~1", "/").replace("~0", "~")
-        if isinstance(found, list):
-            found = found[int(name)] if name.isdecimal() and int(name) < len(found) else None
-        else:
-            found = found.get(name) if isinstance(found, dict) else None
-    return found
+    return set().union({ref} if isinstance(ref, str) else (), *map(_find_refs, schema.values()))

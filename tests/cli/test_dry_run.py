@@ -223,9 +223,9 @@ def test_what_a_stream_becomes_is_told_with_renames_types_warnings_and_reasons(
     assert told.remarks["more_of"] == "not in the schema"
     shared, long = told.warnings
     assert "'userId' is sent as user_id_2" in shared
-    assert "'home.street' has texts of more than 512 characters" in long
+    assert "'home.street' has strings of more than 512 characters" in long
     assert told.rejects == [
-        "1 record: property 'user_id': the schema asks for type \"integer\"",
+        "1 record: property 'user_id': the schema requires type \"integer\"",
     ]
     assert "secret" not in done.stderr
 
@@ -243,7 +243,7 @@ def test_a_record_that_would_end_a_run_is_counted_and_reading_goes_on(
     (told,) = told_of(done.stderr).values()
     assert done.returncode == 1
     assert (told.read, told.objects, told.rejected) == (4, 1, 3)
-    assert told.rejects == ["3 records: property 'id': the schema asks for type \"integer\""]
+    assert told.rejects == ["3 records: property 'id': the schema requires type \"integer\""]
     assert "3 records cannot be sent. A run would end at the first" in done.stderr
 
 

@@ -257,7 +257,7 @@ def test_tap_that_ends_inside_a_line_is_an_error(sandbox: Sandbox) -> None:
         ),
         pytest.param(
             [USERS_SCHEMA, record_line("users", {"id": "secret"})],
-            "the schema asks for type",
+            "the schema requires type",
             id="wrong key type",
         ),
         pytest.param(

@@ -553,7 +553,7 @@ def test_a_reason_names_stream_id_and_property_but_no_value() -> None:
         mapping.map_record({"k": 5, "a": {"b": "s3cret" * 9999}})
     assert str(raised.value) == (
         "Invalid record: stream 's', object '5', property 'a.b': a value of 59994 bytes; Segment "
-        "takes less than 32768"
+        "accepts less than 32768"
     )
 
 

@@ -77,14 +77,14 @@ def kinds(properties: dict[str, Any], **rest: Any) -> dict[str, PropertyType]:  
             PropertyType.TIMESTAMP,
         ),
         ({"$ref": "#/definitions/a~1b%20c"}, PropertyType.NUMBER),
-        ({"$ref": "#/definitions/list/1"}, PropertyType.INTEGER),
+        ({"$ref": "#/definitions/union/anyOf/1"}, PropertyType.INTEGER),
         ({"$ref": "#/definitions/nowhere"}, PropertyType.STRING),
         ({"$ref": "https://example.com/schema"}, PropertyType.STRING),
     ],
 )
 def test_kind(schema: object, kind: PropertyType) -> None:
     """A property is of the one kind that all its schema's parts leave; else it is text."""
-    definitions = {"a/b c": {"type": "number"}, "list": [{}, {"type": "integer"}]}
+    definitions = {"a/b c": {"type": "number"}, "union": {"anyOf": [{}, {"type": "integer"}]}}
     assert kinds({"p": schema}, definitions=definitions) == {"p": kind}
 
 

@@ -1,4 +1,4 @@
-"""Values of each kind as they are sent, number by number and text by text."""
+"""Values of each type as they are sent, number by number and string by string."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ LARGEST_FLOAT = Decimal(sys.float_info.max)
 DECIMALS = st.decimals(allow_nan=False, allow_infinity=False)
 
 
-def sent(kind: PropertyType, value: object) -> str:
+def convert_to_json(property_type: PropertyType, value: object) -> str:
     """Return the JSON that is sent for a value."""
-    return ENCODER.encode(CONVERTERS[kind](value)).decode()
+    return ENCODER.encode(CONVERTERS[property_type](value)).decode()
 
 
-def read(text: str) -> Any:  # noqa: ANN401 - JSON of any shape
+def read_json(text: str) -> Any:  # noqa: ANN401 - JSON of any shape
     """Return a value as the target reads it."""
     return MessageReader().deserialize_json(f'{{"value":{text}}}'.encode())["value"]
 
@@ -62,9 +62,9 @@ def read(text: str) -> Any:  # noqa: ANN401 - JSON of any shape
         ("[1,2]", '"[1,2]"'),
     ],
 )
-def test_number(written: str, expected: str) -> None:
-    """A number has a point and the tap's digits; what is none goes out by its own type."""
-    assert sent(PropertyType.NUMBER, read(written)) == expected
+def test_number_has_a_point_and_the_taps_digits(written: str, expected: str) -> None:
+    """A value that is not a number is written by its own type."""
+    assert convert_to_json(PropertyType.NUMBER, read_json(written)) == expected
 
 
 @pytest.mark.parametrize(
@@ -80,17 +80,17 @@ def test_number(written: str, expected: str) -> None:
         ("false", "false"),
     ],
 )
-def test_integer(written: str, expected: str) -> None:
-    """A whole number has no point, at any size; what is none goes out by its own type."""
-    assert sent(PropertyType.INTEGER, read(written)) == expected
+def test_integer_has_no_point(written: str, expected: str) -> None:
+    """A whole number of any size; a value that is not one is written by its own type."""
+    assert convert_to_json(PropertyType.INTEGER, read_json(written)) == expected
 
 
 @given(DECIMALS | st.floats(allow_nan=False, allow_infinity=False).map(lambda f: Decimal(repr(f))))
 @example(LARGEST_FLOAT)
-def test_a_decimal_keeps_its_digits(value: Decimal) -> None:
+def test_decimal_keeps_its_digits(value: Decimal) -> None:
     """A number is sent as the same digits with the same scale, and is a float to any reader."""
     try:
-        text = sent(PropertyType.NUMBER, value)
+        text = convert_to_json(PropertyType.NUMBER, value)
     except ValueError:
         assert value.adjusted() >= 308
         return
@@ -105,28 +105,33 @@ def test_a_decimal_keeps_its_digits(value: Decimal) -> None:
 @given(st.integers())
 @example(2**64)
 @example(-(2**63) - 1)
-def test_an_integer_keeps_its_digits(value: int) -> None:
+def test_integer_keeps_its_digits(value: int) -> None:
     """An integer is sent as its digits, and with `.0` where the property is a number."""
-    assert sent(PropertyType.INTEGER, value) == str(value)
-    assert sent(PropertyType.NUMBER, value) == f"{value}.0"
+    assert convert_to_json(PropertyType.INTEGER, value) == str(value)
+    assert convert_to_json(PropertyType.NUMBER, value) == f"{value}.0"
 
 
-@pytest.mark.parametrize("kind", [PropertyType.INTEGER, PropertyType.NUMBER])
+@pytest.mark.parametrize("property_type", [PropertyType.INTEGER, PropertyType.NUMBER])
 @pytest.mark.parametrize("sign", [1, -1])
-@pytest.mark.parametrize("of", [Decimal, int])
-def test_the_range_of_a_float(kind: PropertyType, sign: int, of: type) -> None:
-    """The largest 64-bit float is sent; the next number that rounds to infinity is not."""
+@pytest.mark.parametrize("number_type", [Decimal, int])
+def test_numbers_fit_a_64_bit_float(
+    property_type: PropertyType, sign: int, number_type: type
+) -> None:
+    """The largest 64-bit float is sent; the first number that rounds to infinity is not."""
     # https://en.wikipedia.org/wiki/IEEE_754: halfway to 2 ** 1024 rounds to it.
     beyond = 2**1024 - 2**970
-    assert Decimal(sent(kind, of(sign * LARGEST_FLOAT))) == sign * LARGEST_FLOAT
+    assert (
+        Decimal(convert_to_json(property_type, number_type(sign * LARGEST_FLOAT)))
+        == sign * LARGEST_FLOAT
+    )
     with pytest.raises(ValueError, match="beyond the range of a 64-bit float"):
-        sent(kind, of(sign * beyond))
+        convert_to_json(property_type, number_type(sign * beyond))
 
 
-def test_a_number_of_thousands_of_digits_is_refused() -> None:
-    """It is out of a float's range, and Python's own limit on digits does not show."""
+def test_number_of_thousands_of_digits_is_refused() -> None:
+    """It does not fit a float. Python's own limit on digits does not show."""
     with pytest.raises(ValueError, match="beyond the range"):
-        sent(PropertyType.INTEGER, read("1" * 5000))
+        convert_to_json(PropertyType.INTEGER, read_json("1" * 5000))
 
 
 @pytest.mark.parametrize(
@@ -142,9 +147,9 @@ def test_a_number_of_thousands_of_digits_is_refused() -> None:
         ("NaN", "null"),
     ],
 )
-def test_text(written: str, expected: str) -> None:
-    """Strings go out as they are, everything else as its compact JSON in a string."""
-    assert sent(PropertyType.STRING, read(written)) == expected
+def test_string_is_unchanged_or_json_text(written: str, expected: str) -> None:
+    """A string is sent unchanged, anything else as compact JSON in a string."""
+    assert convert_to_json(PropertyType.STRING, read_json(written)) == expected
 
 
 @pytest.mark.parametrize(
@@ -156,33 +161,34 @@ def test_text(written: str, expected: str) -> None:
         ("2024-01-31 ", "2024-01-31 "),
         ("2024-01-31 or so", "2024-01-31 or so"),
         ("a sentence with a space", "a sentence with a space"),
-        ("", ""),
-        (datetime.date(2024, 1, 31), "2024-01-31"),
-        (
+        pytest.param("", "", id="empty"),
+        pytest.param(datetime.date(2024, 1, 31), "2024-01-31", id="date"),
+        pytest.param(
             datetime.datetime(2024, 1, 31, 10, tzinfo=datetime.timezone.utc),
             "2024-01-31T10:00:00+00:00",
+            id="datetime",
         ),
     ],
 )
-def test_time(value: object, expected: str) -> None:
-    """A time goes out as it is, but for a space in place of the T."""
-    assert sent(PropertyType.TIMESTAMP, value) == json.dumps(expected)
+def test_timestamp_has_a_t(value: object, expected: str) -> None:
+    """A timestamp is unchanged, except that a space becomes the T."""
+    assert convert_to_json(PropertyType.TIMESTAMP, value) == json.dumps(expected)
 
 
 @given(st.text())
-def test_strings_stay_as_they_are(value: str) -> None:
-    """Every character arrives, NUL too, whatever kind the property is of."""
-    for kind in PropertyType:
-        if kind is not PropertyType.TIMESTAMP:
-            assert json.loads(sent(kind, value)) == value
+def test_strings_are_unchanged(value: str) -> None:
+    """Every character is kept, also NUL, whatever the property's type is."""
+    for property_type in PropertyType:
+        if property_type is not PropertyType.TIMESTAMP:
+            assert json.loads(convert_to_json(property_type, value)) == value
 
 
 @given(DECIMALS, st.integers(0, 5), st.integers(-3, 3))
 @example(Decimal("1E+400"), 2, 0)
 @example(Decimal("1E-400"), 2, 0)
 @example(Decimal("-0.0"), 0, 0)
-def test_equal_numbers_are_one_id(value: Decimal, zeros: int, shift: int) -> None:
-    """Zeros that say nothing do not change an id; another number does."""
+def test_equal_numbers_have_one_id(value: Decimal, zeros: int, shift: int) -> None:
+    """Redundant zeros do not change an id; another number does."""
     sign, digits, exponent = value.as_tuple()
     assert isinstance(exponent, int)
     longer = Decimal((sign, (*digits, *[0] * zeros), exponent - zeros))
@@ -192,21 +198,21 @@ def test_equal_numbers_are_one_id(value: Decimal, zeros: int, shift: int) -> Non
 
 
 @given(st.integers() | st.just(10**5000))
-def test_an_integer_is_the_id_of_its_number(value: int) -> None:
+def test_integer_has_the_id_of_its_decimal(value: int) -> None:
     """`10` and `10.0` are one key."""
     assert to_id_string(value) == to_id_string(Decimal(value))
 
 
-def test_canonical_json_has_its_keys_sorted() -> None:
-    """At every depth; so that the order in a record makes no other id."""
+def test_canonical_json_has_sorted_keys() -> None:
+    """At every depth, so that the order of a record's keys does not change its id."""
     assert (
         to_canonical_json({"b": [{"d": 1, "c": 2.5}], "a": None})
         == b'{"a":null,"b":[{"c":2.5,"d":1}]}'
     )
 
 
-@pytest.mark.parametrize("value", [NonFinite("nan"), float("inf"), Decimal("NaN")])
-def test_non_finite_numbers_are_found_anywhere(value: object) -> None:
-    """In an object, in an array, by itself; and nothing else is taken for one."""
+@pytest.mark.parametrize("value", [NonFinite("nan"), float("inf"), Decimal("NaN")], ids=repr)
+def test_non_finite_numbers_are_found_at_any_depth(value: object) -> None:
+    """In an object and in an array; no other value counts as one."""
     assert has_non_finite({"a": [1, {"b": value}]})
     assert not has_non_finite({"a": [1, "NaN", Decimal("1E+999"), None, True]})

@@ -1,0 +1,98 @@
+"""Warn of what is changed or lost on the way to Segment, once per stream and property."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from target_segment_objects import limits
+from target_segment_objects.mapping import naming
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from target_segment_objects.mapping.naming import PropertyPath
+
+
+class DataWarnings:
+    """The warnings of one stream.
+
+    Attributes:
+        long_paths: The properties that were warned of because a warehouse truncates them.
+    """
+
+    def __init__(self, stream: str, log: Callable[[str], object]) -> None:
+        """Start with nothing to warn of.
+
+        Args:
+            stream: The stream's name, for the messages.
+            log: Takes a message; gets each at most once.
+        """
+        self._stream = stream
+        self._log = log
+        self._warned: set[tuple[str, str]] = set()
+        self.long_paths: frozenset[PropertyPath] = frozenset()
+
+    def warn_names(self, names: Mapping[PropertyPath, str], key_properties: Sequence[str]) -> None:
+        """Warn of new names that a collision changed, or that a warehouse hides."""
+        self._warn_renamed(names)
+        self._warn_hidden_id(names, key_properties)
+
+    def warn_non_finite(self, label: str) -> None:
+        """Warn of a property that has NaN or an infinity."""
+        self._warn_once(
+            "non-finite",
+            label,
+            f"the property '{label}' has NaN or infinite values. JSON has no such numbers, so null "
+            "is sent.",
+        )
+
+    def warn_long(self, path: PropertyPath) -> None:
+        """Warn of a property with strings that a warehouse truncates."""
+        if path not in self.long_paths:
+            self.long_paths |= {path}
+        label = naming.format_path(path)
+        self._warn_once(
+            "long",
+            label,
+            f"the property '{label}' has strings of more than {limits.WAREHOUSE_STRING_CHARACTERS} "
+            "characters. They are sent in full, but Segment's warehouses truncate them.",
+        )
+
+    def warn_truncated(self, label: str) -> None:
+        """Warn of a property with strings that are truncated before they are sent."""
+        self._warn_once(
+            "truncated",
+            label,
+            f"the property '{label}' has strings of {limits.VALUE_BYTES_LIMIT} bytes or more. They "
+            "are truncated.",
+        )
+
+    def _warn_renamed(self, names: Mapping[PropertyPath, str]) -> None:
+        renamed = [
+            f"'{naming.format_path(path)}' is sent as {name}"
+            for path, name in names.items()
+            if name != naming.to_path_name(path)
+        ]
+        if renamed:
+            changes = ", ".join(renamed)
+            self._warn_once(
+                "renamed", changes, f"some properties have the same name in Segment, so {changes}."
+            )
+
+    def _warn_hidden_id(
+        self, names: Mapping[PropertyPath, str], key_properties: Sequence[str]
+    ) -> None:
+        for path, name in names.items():
+            if name == "id" and path != tuple(key_properties):  # such a path has one level
+                self._warn_once(
+                    "hidden id",
+                    "",
+                    f"the property '{naming.format_path(path)}' is sent as id, but it is not the "
+                    "stream's only key property. A warehouse's id column holds the object's id "
+                    "instead. Rename the property with stream_maps to see it there.",
+                )
+
+    def _warn_once(self, topic: str, label: str, message: str) -> None:
+        if (topic, label) not in self._warned:
+            self._warned.add((topic, label))
+            self._log(f"Stream '{self._stream}': {message}")
