@@ -220,12 +220,21 @@ def _convert_numbers(values: list[Any], numbers: list[tuple[int, bool]]) -> bool
     return True
 
 
-def _convert_json_texts(values: list[Any], json_texts: list[tuple[int, ValueMatcher, int]]) -> bool:
-    """Convert to JSON text what is not a string; return whether all was valid and short enough."""
-    for position, match_value, max_characters in json_texts:
+def _convert_json_texts(
+    values: list[Any], json_texts: list[tuple[int, bool, ValueMatcher, int]]
+) -> bool:
+    """Convert to JSON text what is not a string; return whether all was valid and short enough.
+
+    A null may stand for an object around the value. The slow path decides where that matters.
+    """
+    for position, is_nullable, match_value, max_characters in json_texts:
         value = values[position]
-        if value is None or value is UNSET:
+        if value is UNSET:
             continue
+        if value is None:
+            if is_nullable:
+                continue
+            return False
         if not match_value(value):
             return False
         text = value if type(value) is str else ENCODER.encode(value).decode()

@@ -77,8 +77,8 @@ class RecordTypeBuilder:
         paths: The path of each flattened property.
         numbers: The positions of numbers, with whether null is allowed.
         timestamps: The positions of dates and timestamps.
-        json_texts: The positions of values that may be written as JSON text, with what validates
-            them and the most characters that they may have.
+        json_texts: The positions of values that may be written as JSON text, with whether null is
+            allowed, what validates other values, and the most characters that they may have.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class RecordTypeBuilder:
         self.paths: list[PropertyPath] = []
         self.numbers: list[tuple[int, bool]] = []
         self.timestamps: list[int] = []
-        self.json_texts: list[tuple[int, ValueMatcher, int]] = []
+        self.json_texts: list[tuple[int, bool, ValueMatcher, int]] = []
 
     def build_struct(
         self, schema: Schema, path: PropertyPath = ()
@@ -170,7 +170,7 @@ class RecordTypeBuilder:
                 self.timestamps.append(position)
         else:
             max_text = limits.VALUE_BYTES_LIMIT if max_length is None else max_length
-            self.json_texts.append((position, build_matcher(schema), max_text))
+            self.json_texts.append((position, "null" in types, build_matcher(schema), max_text))
             return Any, UNSET
         return _make_optional(field_type, types), UNSET
 

@@ -131,6 +131,7 @@ LEFT = [
     '{"id": 1, "text": "\\ud800"}',
     '{"id": 1, "tags": [1.5]}',
     '{"id": 1, "free": []}',
+    '{"id": 1, "free": null}',
     '{"id": 1, "choice": "z"}',
     '{"id": 1, "must": null}',
     '{"id": 1, "home": {"size": 1}}',
