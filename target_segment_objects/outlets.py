@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
     from target_segment_objects.delivery.uploader import SessionReport
     from target_segment_objects.exceptions import InvalidRecordError
+    from target_segment_objects.mapping.mapper import RecordMapper
     from target_segment_objects.segment.api import BulkApi
     from target_segment_objects.settings import Settings
-    from target_segment_objects.sinks import SegmentObjectsSink
 
 
 class KeyPropertyMissingError(MissingKeyError, MissingKeyPropertiesError):
@@ -50,6 +50,23 @@ class RejectedRecord:
     record_line: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class MappedStream:
+    """A stream with the mapping that was made from its SCHEMA.
+
+    Attributes:
+        source: The stream's name as the tap has it.
+        name: Its name after stream maps.
+        key_properties: The names of the properties that make the id.
+        mapper: How its records become objects.
+    """
+
+    source: str
+    name: str
+    key_properties: tuple[str, ...]
+    mapper: RecordMapper
+
+
 def _ignore(*_: object) -> None:
     """Do nothing."""
 
@@ -63,7 +80,7 @@ class Outlets:
         write_state: Writes a STATE's value; called in order, by one thread at a time.
         reject_record: Takes a record that cannot be sent, or raises to end the run.
         log_session: Takes the report of each finished session, in the thread that ran it.
-        log_schema: Takes a stream's name as the tap has it and a sink made for it, at each SCHEMA.
+        log_stream: Takes each stream with its mapping, at each SCHEMA.
         close: Closes what is open; may be called more than once.
     """
 
@@ -71,7 +88,7 @@ class Outlets:
     write_state: Callable[[Any], None]
     reject_record: Callable[[RejectedRecord], None]
     log_session: Callable[[SessionReport], None] = _ignore
-    log_schema: Callable[[str, SegmentObjectsSink], None] = _ignore
+    log_stream: Callable[[MappedStream], None] = _ignore
     close: Callable[[], None] = _ignore
 
 

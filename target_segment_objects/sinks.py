@@ -25,35 +25,17 @@ if TYPE_CHECKING:
 
     from singer_sdk import Target
 
-    from target_segment_objects.delivery.scheduler import DeliveryScheduler
-    from target_segment_objects.mapping.naming import CollectionResolver
-    from target_segment_objects.reporting.summary import RunStats
-    from target_segment_objects.settings import Settings
+    from target_segment_objects.context import RunContext
 
 _RECORDS_PER_CLOCK_READ: Final = 1024  # reading the clock takes longer than counting
 
 
-class SinkContext(Protocol):
+class LoadingTarget(Protocol):
     """What a sink needs of its target."""
 
     @property
-    def settings(self) -> Settings:
-        """The settings of the run."""
-
-    @property
-    def collections(self) -> CollectionResolver:
-        """Which stream goes to which collection."""
-
-    @property
-    def delivery(self) -> DeliveryScheduler:
-        """What delivers the objects."""
-
-    @property
-    def stats(self) -> RunStats:
-        """The statistics of the run."""
-
-    def log_warning(self, stream: str, message: str) -> None:
-        """Log a warning about a stream."""
+    def context(self) -> RunContext:
+        """The parts of the run."""
 
 
 class SegmentObjectsSink(RecordSink):
@@ -61,7 +43,7 @@ class SegmentObjectsSink(RecordSink):
 
     def __init__(
         self,
-        target: SinkContext,
+        target: LoadingTarget,
         stream_name: str,
         schema: dict[str, Any],
         key_properties: Sequence[str] | None,
@@ -79,17 +61,18 @@ class SegmentObjectsSink(RecordSink):
             InvalidJSONSchema: The schema is not valid.
         """
         super().__init__(cast("Target", target), stream_name, schema, key_properties)
-        self._delivery = target.delivery
+        context = target.context
+        self._delivery = context.delivery
         self._mapper = RecordMapper(
             stream_name,
-            target.collections.resolve(stream_name),
+            context.collections.resolve(stream_name),
             self.schema,
             self.key_properties,
-            options=target.settings.mapping,
-            warn=functools.partial(target.log_warning, stream_name),
+            options=context.settings.mapping,
+            warn=functools.partial(context.log_warning, stream_name),
         )
-        self._stream_stats = target.stats.streams[stream_name]
-        self._sends_nulls = target.settings.mapping.null_properties == "send"
+        self._stream_stats = context.stats.streams[stream_name]
+        self._sends_nulls = context.settings.mapping.null_properties == "send"
         self._map_line = self._compile_fast_path()
 
     @property

@@ -21,12 +21,9 @@ from singer_sdk.mapper import SameRecordTransform
 from singer_sdk.singerlib.json import serialize_json
 
 from target_segment_objects import config_validation
-from target_segment_objects.delivery.scheduler import DeliveryScheduler
-from target_segment_objects.delivery.spool import Spool
+from target_segment_objects.context import RunContext
 from target_segment_objects.exceptions import InputError, InvalidMessageError, InvalidRecordError
-from target_segment_objects.mapping.naming import CollectionResolver
-from target_segment_objects.outlets import Outlets, RejectedRecord, open_outlets
-from target_segment_objects.reporting.summary import RunStats
+from target_segment_objects.outlets import MappedStream, Outlets, RejectedRecord, open_outlets
 from target_segment_objects.settings import SETTINGS, Settings
 from target_segment_objects.singer import batch_files
 from target_segment_objects.singer.reader import RECORD_KEY, MessageReader, is_string_list
@@ -34,12 +31,10 @@ from target_segment_objects.singer.run import Interrupts, RunOutcome, run_steps
 from target_segment_objects.sinks import SegmentObjectsSink
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from singer_sdk.helpers.capabilities import CapabilitiesEnum
     from singer_sdk.mapper import StreamMap
-
-    from target_segment_objects.delivery.uploader import SessionReport
 
 
 class TargetSegmentObjects(Target):
@@ -59,17 +54,15 @@ class TargetSegmentObjects(Target):
         TargetCapabilities.VALIDATE_RECORDS,
     ]
 
-    def __init__(self, *, outlets: Outlets | None = None, **kwargs: Any) -> None:  # noqa: ANN401 - the SDK's own arguments
+    def __init__(self, **kwargs: Any) -> None:  # noqa: ANN401 - the SDK's own arguments
         """Check the settings; nothing is sent or written yet.
 
         Args:
-            outlets: Where the results go; None for those of a real run.
             **kwargs: As the SDK's `Target` takes them.
         """
         super().__init__(**kwargs)
         self.max_parallelism = 1  # the SDK's sinks have nothing to drain: delivery has threads
-        self.stats = RunStats()
-        self._outlets = outlets
+        self._outlets: Outlets | None = None
         self._interrupts = Interrupts(self.message_reader)
         self._schema_lines: dict[str, bytes] = {}
         self._record_prefixes: dict[str, bytes] = {}
@@ -95,59 +88,37 @@ class TargetSegmentObjects(Target):
         return self._outlets
 
     @cached_property
-    def collections(self) -> CollectionResolver:
-        """Which stream goes to which collection."""
-        return CollectionResolver(
-            self.settings.collection_map,
-            pluralize=self.settings.pluralize_collections,
-            log=self.logger.info,
-        )
-
-    @cached_property
-    def delivery(self) -> DeliveryScheduler:
-        """What delivers the objects."""
-        return DeliveryScheduler(
-            self.outlets.api,
-            self._spool,
-            write_state=self.outlets.write_state,
-            on_session_finished=self._finish_session,
+    def context(self) -> RunContext:
+        """The parts of the run, which the sinks share."""
+        return RunContext(
+            self.settings,
+            self.outlets,
             on_failure=self._interrupts.wake_reader,
-            options=self.settings.delivery,
+            logger=self.logger,
         )
-
-    @cached_property
-    def _spool(self) -> Spool:
-        return Spool(self.settings.spool_dir)
-
-    def _finish_session(self, report: SessionReport) -> None:
-        self.stats.add_session(report)
-        self.outlets.log_session(report)
-
-    def log_warning(self, stream: str, message: str) -> None:
-        """Log a warning about a stream, and keep it with the stream's statistics."""
-        self.stats.streams[stream].warnings.append(message)
-        self.logger.getChild(stream).warning("%s", message)
 
     # A run
 
-    def run(self, file_input: IO[bytes] | None, outlets: Outlets | None = None) -> RunOutcome:
+    def prepare_run(self, outlets: Outlets) -> RunContext:
+        """Have the results of the run go elsewhere; called once, before `run`."""
+        self._outlets = outlets
+        return self.context
+
+    def run(self, file_input: IO[bytes] | None) -> RunOutcome:
         """Read to the end or to the first signal, and deliver what was read.
 
         Args:
             file_input: The Singer messages; None for standard input.
-            outlets: Where the results go, instead of those that the target has.
 
         Returns:
             How it ended.
         """
-        self._outlets = outlets or self._outlets
         # The SDK's annotation says text; what it does is to hand the lines to our reader.
         lines = cast("IO[str] | None", file_input)
-        _ = self.delivery  # made by this thread, before another one asks for its status
         return run_steps(
             (lambda: self.process_lines(lines), self.process_endofpipe),
             self._interrupts,
-            abort=self._abort,
+            abort=self.context.abort,
             logger=self.logger,
         )
 
@@ -159,18 +130,9 @@ class TargetSegmentObjects(Target):
         """
         try:
             super().process_endofpipe()
-            self.delivery.drain()
+            self.context.delivery.drain()
         finally:
-            self.close()
-
-    def close(self) -> None:
-        """Close what is open, and remove the batch files."""
-        self._spool.close()
-        self.outlets.close()
-
-    def _abort(self, reason: str) -> None:
-        self.delivery.abort(reason)
-        self.close()
+            self.context.close()
 
     def _setup_signal_handlers(self) -> None:
         """Leave the process's signal handlers alone: `run` sets its own while it runs."""
@@ -220,7 +182,10 @@ class TargetSegmentObjects(Target):
         for stream_map in self.mapper.stream_maps[stream]:
             sink = self._sinks_active.get(stream_map.stream_alias)
             if isinstance(sink, SegmentObjectsSink):
-                self.outlets.log_schema(stream, sink)
+                key_properties = tuple(sink.key_properties)
+                self.outlets.log_stream(
+                    MappedStream(stream, sink.stream_name, key_properties, sink.mapper)
+                )
 
     def _process_record_message(self, message_dict: dict[str, Any]) -> None:
         stream = self._require_stream(message_dict, "record")
@@ -243,26 +208,15 @@ class TargetSegmentObjects(Target):
             )
             if load_line is not None and batch_files.is_json(line) and load_line(message_line):
                 continue
-            record = self._decode_batch_record(stream, number, line)
+            record = _decode_batch_record(self.message_reader, stream, number, line)
             self._load_record({"type": "RECORD", "stream": stream, "record": record}, message_line)
             load_line = self._find_fast_path(stream)
-
-    def _decode_batch_record(self, stream: str, number: int, line: bytes) -> dict[str, Any]:
-        try:
-            return self.message_reader.deserialize_json(line)
-        except InvalidMessageError as cause:
-            msg = (
-                f"Record {number} of the BATCH files of stream '{stream}' (line "
-                f"{self.message_reader.line_number} of the input) is not a JSON object. Everything "
-                "before it is delivered."
-            )
-            raise InputError(msg) from cause
 
     def _process_activate_version_message(self, message_dict: dict[str, Any]) -> None:
         stream = self._require_stream(message_dict, "version")
         if stream not in self._streams_with_versions:
             self._streams_with_versions.add(stream)
-            self.log_warning(
+            self.context.log_warning(
                 stream,
                 f"Stream '{stream}': the tap replaces all its rows by a new version, but Segment "
                 "has no delete. Rows that are gone at the source stay in Segment.",
@@ -270,7 +224,7 @@ class TargetSegmentObjects(Target):
 
     def _process_state_message(self, message_dict: dict[str, Any]) -> None:
         self._assert_line_requires(message_dict, requires={"value"})
-        self.delivery.add_state(message_dict["value"])
+        self.context.delivery.add_state(message_dict["value"])
 
     def _require_stream(self, message: dict[str, Any], *required: str) -> str:
         """Return a message's stream; reject a message without it, or without another member."""
@@ -285,7 +239,7 @@ class TargetSegmentObjects(Target):
     def _load_record(self, message: dict[str, Any], line: bytes) -> None:
         """Load a record into each of its stream's sinks."""
         stream = message["stream"]
-        self.stats.streams[stream].read += 1
+        self.context.stats.streams[stream].read += 1
         stream_maps = self.mapper.stream_maps.get(stream)
         if stream_maps is None:
             msg = (
@@ -301,8 +255,7 @@ class TargetSegmentObjects(Target):
             except InvalidRecordError as error:
                 invalid = error
         if invalid is not None:
-            self.stats.count_rejected(invalid.stream, self.collections.resolve(invalid.stream))
-            self.outlets.reject_record(RejectedRecord(invalid, self._schema_lines[stream], line))
+            self.context.reject_record(RejectedRecord(invalid, self._schema_lines[stream], line))
 
     def _load_mapped_record(self, stream_map: StreamMap, message: dict[str, Any]) -> None:
         record = stream_map.transform(copy.copy(message["record"]))
@@ -327,19 +280,36 @@ class TargetSegmentObjects(Target):
             self.message_reader.fast_handlers[prefix] = load_line
 
     def _find_fast_path(self, stream: str) -> Callable[[bytes], bool] | None:
-        """Return what loads a RECORD line, where the SDK leaves the record as it is.
-
-        That is so without stream maps, flattening and metadata.
-        """
-        stream_maps = self.mapper.stream_maps[stream]
+        """Return what loads a RECORD line; None where the record has to be decoded first."""
         sink = self._sinks_active.get(stream)
-        if (
-            isinstance(sink, SegmentObjectsSink)
-            and not sink.include_sdc_metadata_properties
-            and len(stream_maps) == 1
-            and type(stream_maps[0]) is SameRecordTransform
-            and stream_maps[0].stream_alias == stream
-            and not stream_maps[0].flattening_enabled
+        if isinstance(sink, SegmentObjectsSink) and _leaves_records_unchanged(
+            self.mapper.stream_maps[stream], stream, sink
         ):
             return sink.load_line
         return None
+
+
+def _leaves_records_unchanged(
+    stream_maps: Sequence[StreamMap], stream: str, sink: SegmentObjectsSink
+) -> bool:
+    """Return whether the SDK does nothing to a record: no stream map, flattening or metadata."""
+    return (
+        not sink.include_sdc_metadata_properties
+        and len(stream_maps) == 1
+        and type(stream_maps[0]) is SameRecordTransform
+        and stream_maps[0].stream_alias == stream
+        and not stream_maps[0].flattening_enabled
+    )
+
+
+def _decode_batch_record(
+    reader: MessageReader, stream: str, number: int, line: bytes
+) -> dict[str, Any]:
+    try:
+        return reader.deserialize_json(line)
+    except InvalidMessageError as cause:
+        msg = (
+            f"Record {number} of the BATCH files of stream '{stream}' (line {reader.line_number} "
+            "of the input) is not a JSON object. Everything before it is delivered."
+        )
+        raise InputError(msg) from cause

@@ -19,14 +19,13 @@ import msgspec
 
 from target_segment_objects.cli.dry_run_report import DryRunReport, StreamPlan, render_text
 from target_segment_objects.cli.load import take_snapshot
-from target_segment_objects.outlets import Outlets, RejectedRecord
+from target_segment_objects.outlets import MappedStream, Outlets, RejectedRecord
 from target_segment_objects.plurals import format_count
 from target_segment_objects.reporting.progress import Progress
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from target_segment_objects.sinks import SegmentObjectsSink
     from target_segment_objects.target import TargetSegmentObjects
 
 PLACEHOLDER_KEY: Final = "dry-run"
@@ -52,7 +51,7 @@ class DryRun:
             api=NullApi(self),
             write_state=lambda _: None,
             reject_record=self._add_reject,
-            log_schema=self._add_schema,
+            log_stream=self._add_stream,
         )
 
     def add_object(self, line: bytes) -> None:
@@ -63,12 +62,12 @@ class DryRun:
             if value is not None and name not in columns:
                 columns[name] = float if isinstance(value, Decimal) else type(value)
 
-    def _add_schema(self, source: str, sink: SegmentObjectsSink) -> None:
+    def _add_stream(self, stream: MappedStream) -> None:
         plan = self.report.streams.setdefault(
-            sink.stream_name, StreamPlan(source, sink.mapper.collection, ())
+            stream.name, StreamPlan(stream.source, stream.mapper.collection, ())
         )
-        plan.key_properties = tuple(sink.key_properties)
-        plan.properties.update((mapped.name, mapped) for mapped in sink.mapper.properties)
+        plan.key_properties = stream.key_properties
+        plan.properties.update((mapped.name, mapped) for mapped in stream.mapper.properties)
 
     def _add_reject(self, rejected: RejectedRecord) -> None:
         error = rejected.error
@@ -124,15 +123,15 @@ def run_dry(target: TargetSegmentObjects, file_input: IO[bytes] | None) -> int:
         The exit code that a run would have.
     """
     dry_run = DryRun()
-    logger, stats = target.logger, target.stats
-    with Progress(lambda: take_snapshot(target, verb="mapped"), sys.stderr, logger):
-        outcome = target.run(file_input, dry_run.outlets)
+    logger, context = target.logger, target.prepare_run(dry_run.outlets)
+    with Progress(lambda: take_snapshot(context, verb="mapped"), sys.stderr, logger):
+        outcome = target.run(file_input)
     if outcome.was_aborted:
         logger.error("Aborted.")
         return outcome.exit_code
-    outstanding = target.delivery.get_status().outstanding
-    lines = render_text(dry_run.report, stats, stats.get_collections(outstanding))
-    click.echo("\n".join(lines), err=True)
+    stats = context.stats
+    collections = stats.get_collections(context.delivery.get_status().outstanding)
+    click.echo("\n".join(render_text(dry_run.report, stats, collections)), err=True)
     for problem in outcome.problems:
         logger.error("%s", problem)
     if stats.records_rejected and target.settings.invalid_records == "fail":

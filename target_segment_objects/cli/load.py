@@ -13,6 +13,7 @@ from target_segment_objects.reporting import summary
 from target_segment_objects.reporting.progress import Progress, ProgressSnapshot, is_terminal
 
 if TYPE_CHECKING:
+    from target_segment_objects.context import RunContext
     from target_segment_objects.delivery.uploader import SessionReport
     from target_segment_objects.segment.api import BulkApi
     from target_segment_objects.singer.run import RunOutcome
@@ -44,7 +45,7 @@ def load(
     def log_session(report: SessionReport) -> None:
         summary.log_session(report, target.logger, target.metrics_logger)
 
-    progress = Progress(lambda: take_snapshot(target), sys.stderr, target.logger)
+    progress = Progress(lambda: take_snapshot(target.context), sys.stderr, target.logger)
     outlets = open_outlets(
         target.settings,
         user_agent=target.user_agent,
@@ -52,9 +53,10 @@ def load(
         log_session=log_session,
         pause_display=progress.paused,
     )
+    target.prepare_run(outlets)
     began = time.monotonic()
     with progress:
-        outcome = target.run(file_input, outlets)
+        outcome = target.run(file_input)
         seconds = time.monotonic() - began
         if not outcome.was_aborted:  # else a thread may hold delivery's lock for ever
             _emit_metrics(target, outcome, seconds)
@@ -62,15 +64,15 @@ def load(
     return outcome.exit_code
 
 
-def take_snapshot(target: TargetSegmentObjects, *, verb: str = "sent") -> ProgressSnapshot:
+def take_snapshot(context: RunContext, *, verb: str = "sent") -> ProgressSnapshot:
     """Return how far a run is.
 
     Args:
-        target: The target that runs.
+        context: The parts of the run.
         verb: What happens to its objects.
     """
-    status = target.delivery.get_status()
-    stats = target.stats
+    status = context.delivery.get_status()
+    stats = context.stats
     return ProgressSnapshot(
         stats.records_read, stats.objects_sent, status.sessions, status.oldest_seconds, verb
     )
@@ -78,8 +80,8 @@ def take_snapshot(target: TargetSegmentObjects, *, verb: str = "sent") -> Progre
 
 def _emit_metrics(target: TargetSegmentObjects, outcome: RunOutcome, seconds: float) -> None:
     summary.emit_metrics(
-        target.stats,
-        target.delivery.get_status().outstanding,
+        target.context.stats,
+        target.context.delivery.get_status().outstanding,
         seconds=seconds,
         is_complete=outcome.is_complete,
         logger=target.logger,
@@ -95,14 +97,15 @@ def _report_end(target: TargetSegmentObjects, outcome: RunOutcome, seconds: floa
     _show_summary(target, seconds)
     for problem in outcome.problems:
         logger.error("%s", problem)
-    rejected, path = target.stats.records_rejected, target.settings.dead_letter_file
+    rejected, path = target.context.stats.records_rejected, target.settings.dead_letter_file
     if rejected and path is not None:
         noun = "record is" if rejected == 1 else "records are"
         logger.warning("%d invalid %s in %s.", rejected, noun, path)
 
 
 def _show_summary(target: TargetSegmentObjects, seconds: float) -> None:
-    totals = target.stats.get_collections(target.delivery.get_status().outstanding)
+    context = target.context
+    totals = context.stats.get_collections(context.delivery.get_status().outstanding)
     if not is_terminal(sys.stderr):
         summary.log_collections(totals, target.logger)
     elif target.logger.isEnabledFor(logging.INFO):

@@ -1,0 +1,91 @@
+"""What the target and its sinks share during a run: settings, statistics, names, delivery."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from target_segment_objects.delivery.scheduler import DeliveryScheduler
+from target_segment_objects.delivery.spool import Spool
+from target_segment_objects.mapping.naming import CollectionResolver
+from target_segment_objects.reporting.summary import RunStats
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Callable
+
+    from target_segment_objects.delivery.uploader import SessionReport
+    from target_segment_objects.outlets import Outlets, RejectedRecord
+    from target_segment_objects.settings import Settings
+
+
+class RunContext:
+    """The parts of one run.
+
+    Attributes:
+        settings: The settings.
+        stats: What was read, sent and rejected so far.
+        collections: Which stream goes to which collection.
+        delivery: What delivers the objects.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        outlets: Outlets,
+        *,
+        on_failure: Callable[[], None],
+        logger: logging.Logger,
+    ) -> None:
+        """Prepare a run; nothing is sent or written yet.
+
+        Args:
+            settings: The settings.
+            outlets: Where the results go.
+            on_failure: Called once when delivery fails, by the thread that met the failure.
+            logger: The target's logger.
+        """
+        self.settings = settings
+        self.stats = RunStats()
+        self.collections = CollectionResolver(
+            settings.collection_map, pluralize=settings.pluralize_collections, log=logger.info
+        )
+        self._outlets = outlets
+        self._logger = logger
+        self._spool = Spool(settings.spool_dir)
+        self.delivery = DeliveryScheduler(
+            outlets.api,
+            self._spool,
+            write_state=outlets.write_state,
+            on_session_finished=self._count_session,
+            on_failure=on_failure,
+            options=settings.delivery,
+        )
+
+    def log_warning(self, stream: str, message: str) -> None:
+        """Log a warning about a stream, and keep it with the stream's statistics."""
+        self.stats.streams[stream].warnings.append(message)
+        self._logger.getChild(stream).warning("%s", message)
+
+    def reject_record(self, rejected: RejectedRecord) -> None:
+        """Count a record that cannot be sent, and hand it to the outlet for it.
+
+        Raises:
+            InvalidRecordError: It ends the run.
+        """
+        stream = rejected.error.stream
+        self.stats.count_rejected(stream, self.collections.resolve(stream))
+        self._outlets.reject_record(rejected)
+
+    def close(self) -> None:
+        """Close what is open, and remove the batch files."""
+        self._spool.close()
+        self._outlets.close()
+
+    def abort(self, reason: str) -> None:
+        """Finish open sessions with an error, within seconds, and close what is open."""
+        self.delivery.abort(reason)
+        self.close()
+
+    def _count_session(self, report: SessionReport) -> None:
+        self.stats.add_session(report)
+        self._outlets.log_session(report)
