@@ -26,7 +26,12 @@ from target_segment_objects.exceptions import InputError, InvalidMessageError, I
 from target_segment_objects.outlets import MappedStream, Outlets, RejectedRecord, open_outlets
 from target_segment_objects.settings import SETTINGS, Settings
 from target_segment_objects.singer import batch_files
-from target_segment_objects.singer.reader import RECORD_KEY, MessageReader, is_string_list
+from target_segment_objects.singer.reader import (
+    RECORD_KEY,
+    MessageReader,
+    ReadingStopped,
+    is_string_list,
+)
 from target_segment_objects.singer.run import Interrupts, RunOutcome, run_steps
 from target_segment_objects.sinks import SegmentObjectsSink
 
@@ -200,8 +205,11 @@ class TargetSegmentObjects(Target):
         storage = (self.config.get("batch_config") or {}).get("storage")
         stream_json = serialize_json(stream).encode()
         load_line = None
-        lines = batch_files.read_record_lines(message_dict, storage)
+        reader = self.message_reader
+        lines = batch_files.read_record_lines(message_dict, storage, reader.waiting)
         for number, line in enumerate(lines, start=1):
+            if reader.stop_requested:
+                raise ReadingStopped
             message_line = b'{"type":"RECORD","stream":%b,"record":%b}' % (
                 stream_json,
                 line.strip(),

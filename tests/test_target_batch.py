@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from target_segment_objects.cli.load import load
 from target_segment_objects.sinks import SegmentObjectsSink
-from tests.support import record_line, state_line
+from target_segment_objects.target import TargetSegmentObjects
+from tests.support import record_line, state_line, wait_for
 from tests.support.in_process import USERS, run_target_in_process
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from target_segment_objects.sandbox.server import Sandbox
+
+
+posix_only = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 
 
 def batch_line(stream: str, *files: Path, **encoding: str) -> str:
@@ -135,3 +145,80 @@ def test_missing_batch_file_ends_the_run(
     )
     assert (code, states) == (1, [{"at": 1}])
     assert "gone.jsonl cannot be read: No such file or directory" in caplog.text
+
+
+def run_until_signal(
+    sandbox: Sandbox,
+    batch_file: Path,
+    *lines: str,
+    records_before: int,
+    while_waiting: bool = False,
+) -> tuple[int, list[Any], int]:
+    """Run the target in this process; send SIGTERM once it has read some records (and waits).
+
+    Returns:
+        The exit code, the STATEs that were written, and the number of records that were read.
+    """
+    target = TargetSegmentObjects(config={"write_key": "k", "api_url": sandbox.url})
+    messages = [USERS, *lines, batch_line("users", batch_file), state_line({"at": "end"})]
+
+    def send_signal() -> None:
+        wait_for(lambda: target.stats.records_read >= records_before)
+        wait_for(lambda: target.message_reader.is_waiting or not while_waiting)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with ThreadPoolExecutor(1) as pool, redirect_stdout(io.StringIO()) as stdout:
+        sent = pool.submit(send_signal)
+        code = load(target, io.BytesIO("".join(f"{line}\n" for line in messages).encode()))
+        sent.result(timeout=30)
+    states = [json.loads(line) for line in stdout.getvalue().splitlines()]
+    return code, states, target.stats.records_read
+
+
+@posix_only
+def test_signal_stops_reading_between_the_records_of_a_batch_file(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """What was read is delivered. The STATE after a partly read message is not written."""
+    file = tmp_path / "many.jsonl"
+    with file.open("w", encoding="utf-8") as lines:
+        lines.writelines(f'{{"id": {number}}}\n' for number in range(300_000))
+    code, states, records_read = run_until_signal(
+        sandbox,
+        file,
+        record_line("users", {"id": -1}),
+        state_line({"at": 1}),
+        records_before=1000,
+    )
+    assert code == 128 + signal.SIGTERM
+    assert states == [{"at": 1}]
+    assert 1000 <= records_read < 300_000
+    assert sandbox.warehouse.count("users") == records_read
+
+
+@posix_only
+@pytest.mark.parametrize("records", [None, 0, 5], ids=["no writer", "empty", "some records"])
+def test_signal_stops_waiting_for_a_pipe(
+    sandbox: Sandbox, tmp_path: Path, records: int | None
+) -> None:
+    """The first signal ends a run that waits for the writer of a named pipe, or for its records."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    # A descriptor for reading and writing opens the pipe at once and keeps it open.
+    writer = None if records is None else os.open(pipe, os.O_RDWR)
+    try:
+        if writer is not None:
+            os.write(writer, b"".join(b'{"id":%d}\n' % number for number in range(records or 0)))
+        code, states, records_read = run_until_signal(
+            sandbox,
+            pipe,
+            record_line("users", {"id": -1}),
+            records_before=1 + (records or 0),
+            while_waiting=True,
+        )
+    finally:
+        if writer is not None:
+            os.close(writer)
+    assert code == 128 + signal.SIGTERM
+    assert states == []
+    assert sandbox.warehouse.count("users") == records_read == 1 + (records or 0)

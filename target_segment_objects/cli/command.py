@@ -6,10 +6,9 @@ the process.
 
 from __future__ import annotations
 
-import gzip
 import sys
 from pathlib import Path
-from typing import IO, Any, Final, cast
+from typing import IO, Any, Final
 
 import click
 from click.shell_completion import CompletionItem
@@ -22,7 +21,6 @@ from target_segment_objects.cli.dry_run import add_placeholder_key, run_dry
 from target_segment_objects.cli.load import load
 from target_segment_objects.target import TargetSegmentObjects
 
-_GZIP_MAGIC: Final = b"\x1f\x8b"
 _SANDBOX_KEY: Final = "sandbox"
 
 EXIT_CODES: Final = {
@@ -208,14 +206,13 @@ def _invoke(
     if is_check and is_dry_run:
         msg = "--check and --dry-run exclude each other: one calls Segment, the other does not."
         raise click.UsageError(msg)
-    lines = _decompress(file_input)
     if is_dry_run:
         target = TargetSegmentObjects(config=add_placeholder_key(_merge_environment(config)))
-        return run_dry(target, lines)
+        return run_dry(target, file_input)
     if sandbox_warehouse is not None:
-        return _run_in_sandbox(config, lines, sandbox_warehouse, is_check=is_check)
+        return _run_in_sandbox(config, file_input, sandbox_warehouse, is_check=is_check)
     target = TargetSegmentObjects(config=config.config, parse_env_config=config.parse_env)
-    return _check(target) if is_check else load(target, lines)
+    return _check(target) if is_check else load(target, file_input)
 
 
 def _merge_environment(config: _ConfigInput) -> dict[str, Any]:
@@ -253,11 +250,3 @@ def _run_in_sandbox(
         TargetSegmentObjects.logger.error("%s", problem)
         return 1
     return code
-
-
-def _decompress(file: IO[bytes] | None) -> IO[bytes] | None:
-    """Decompress a file that is gzip, whatever its name."""
-    peek = getattr(file, "peek", None)
-    if file is None or peek is None or peek(len(_GZIP_MAGIC))[: len(_GZIP_MAGIC)] != _GZIP_MAGIC:
-        return file
-    return cast("IO[bytes]", gzip.open(file))

@@ -6,10 +6,10 @@ S3, GCS and Azure. A Parquet row becomes the JSON line that a JSONL file would c
 
 from __future__ import annotations
 
-import gzip
 import re
 import zlib
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -17,23 +17,29 @@ from upath import UPath
 
 from target_segment_objects.exceptions import InputError
 from target_segment_objects.mapping.values import ENCODER
+from target_segment_objects.singer.raw_input import open_input
 from target_segment_objects.singer.reader import is_string_list
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+    from contextlib import AbstractContextManager
 
 _DECODER: Final = msgspec.json.Decoder(msgspec.Raw)
+_LOCAL: Final = frozenset({"", "file", "local"})  # protocols of a `UPath`
 _PARQUET_BATCH_ROWS: Final = 1000  # rows in memory at a time
 
 
 def read_record_lines(
-    message: Mapping[str, Any], storage: Mapping[str, Any] | None
+    message: Mapping[str, Any],
+    storage: Mapping[str, Any] | None,
+    wait: Callable[[], AbstractContextManager[None]],
 ) -> Iterator[bytes]:
     """Yield the records of a BATCH message's files, in order, as JSON lines.
 
     Args:
         message: The message. Its `encoding` is the format of the files in its `manifest`.
         storage: The setting `batch_config.storage`. Its `root` replaces the folder of each file.
+        wait: Returns the context manager for each step that may block.
 
     Raises:
         InputError: A file cannot be read, or its format is not supported.
@@ -42,10 +48,19 @@ def read_record_lines(
     if not isinstance(encoding, dict) or not is_string_list(urls):
         msg = "In a BATCH message, encoding must be an object and manifest a list of strings."
         raise InputError(msg)
-    read_lines = _select_format(encoding)
+    file_format, compression = encoding.get("format"), encoding.get("compression") or "none"
+    if file_format != "parquet" and (file_format != "jsonl" or compression not in {"gzip", "none"}):
+        msg = (
+            f"BATCH files with format {file_format} and compression {compression} are not "
+            "supported."
+        )
+        raise InputError(msg)
     for url in urls:
-        with _open_file(url, storage) as file:
-            yield from read_lines(file)
+        with _open_file(url, storage, wait) as file:
+            if file_format == "parquet":
+                yield from _read_parquet(file)
+            else:
+                yield from _read_jsonl(file, wait, require_gzip=compression == "gzip")
 
 
 def is_json(line: bytes) -> bool:
@@ -60,30 +75,12 @@ def is_json(line: bytes) -> bool:
     return True
 
 
-def _select_format(encoding: Mapping[str, Any]) -> Callable[[IO[bytes]], Iterator[bytes]]:
-    """Return the function that reads files of an encoding.
-
-    Raises:
-        InputError: The encoding is not supported.
-    """
-    file_format, compression = encoding.get("format"), encoding.get("compression") or "none"
-    if file_format == "parquet":
-        return _read_parquet
-    if (file_format, compression) == ("jsonl", "gzip"):
-        return _read_gzip
-    if (file_format, compression) == ("jsonl", "none"):
-        return _skip_blank_lines
-    msg = f"BATCH files with format {file_format} and compression {compression} are not supported."
-    raise InputError(msg)
-
-
-def _skip_blank_lines(lines: Iterable[bytes]) -> Iterator[bytes]:
+def _read_jsonl(
+    file: IO[bytes], wait: Callable[[], AbstractContextManager[None]], *, require_gzip: bool
+) -> Iterator[bytes]:
+    """Yield the lines. Gzip is decompressed without being declared: the SDK's writer does that."""
+    lines = open_input(file, wait, require_gzip=require_gzip)
     return (line for line in lines if not line.isspace())
-
-
-def _read_gzip(file: IO[bytes]) -> Iterator[bytes]:
-    with gzip.GzipFile(fileobj=file) as lines:
-        yield from _skip_blank_lines(lines)
 
 
 def _resolve_path(url: str, storage: Mapping[str, Any] | None) -> UPath:
@@ -94,9 +91,17 @@ def _resolve_path(url: str, storage: Mapping[str, Any] | None) -> UPath:
 
 
 @contextmanager
-def _open_file(url: str, storage: Mapping[str, Any] | None) -> Iterator[IO[bytes]]:
+def _open_file(
+    url: str,
+    storage: Mapping[str, Any] | None,
+    wait: Callable[[], AbstractContextManager[None]],
+) -> Iterator[IO[bytes]]:
     try:
-        with _resolve_path(url, storage).open("rb") as file:
+        path = _resolve_path(url, storage)
+        with wait():  # opening a pipe waits for its writer
+            # fsspec cannot open a pipe, so it gets no local file.
+            opened = (Path(path.path) if path.protocol in _LOCAL else path).open("rb")
+        with opened as file:
             yield file
     except InputError:
         raise
@@ -108,7 +113,8 @@ def _open_file(url: str, storage: Mapping[str, Any] | None) -> Iterator[IO[bytes
 def _get_reason(cause: Exception) -> str:
     """Return why a file cannot be read. Parquet's own messages may quote values, so drop them."""
     if isinstance(cause, (OSError, EOFError, zlib.error, ImportError)):
-        return getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
+        reason = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
+        return str(reason).rstrip(".")
     return type(cause).__name__
 
 

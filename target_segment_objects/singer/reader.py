@@ -24,13 +24,13 @@ from singer_sdk.singerlib.encoding.base import GenericSingerReader
 
 from target_segment_objects.exceptions import InputError, InvalidMessageError
 from target_segment_objects.mapping.values import NonFinite
+from target_segment_objects.singer.raw_input import BYTE_ORDER_MARK, open_input
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 _DECODER: Final = msgspec.json.Decoder(float_hook=Decimal)
 _TRUNCATED: Final = "the input ends in the middle of it, so the tap has probably crashed"
-_BUFFER_BYTES: Final = 128 * 1024  # twice a pipe's capacity; larger buffers split lines faster
 _NO_PREFIX: Final = b"\n"  # no JSON line starts with it
 _MAX_EXPONENT: Final = 999_999  # far beyond any 64-bit float, and valid in a Decimal
 
@@ -157,22 +157,21 @@ class MessageReader(GenericSingerReader[bytes]):
     def _iterate_lines(self, file: IO[bytes] | IO[str]) -> Iterable[bytes]:
         if isinstance(file, io.TextIOBase):
             return self._encode_lines(file)
-        return io.BufferedReader(_RawInput(cast("IO[bytes]", file), self), _BUFFER_BYTES)
+        return open_input(cast("IO[bytes]", file), self._wait_for_input)
 
     def _encode_lines(self, file: IO[str]) -> Iterator[bytes]:
-        while True:
-            with self.waiting():
-                line = file.readline()
-            if not line:
-                return
+        with self._wait_for_input():
+            line = file.readline().removeprefix(BYTE_ORDER_MARK.decode())
+        while line:
             yield line.encode(errors="surrogatepass")
+            with self._wait_for_input():
+                line = file.readline()
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Mark the reader as waiting for input while the block runs.
+        """Mark the reader as waiting for a file while the block runs.
 
         Raises:
-            InputError: The input cannot be read.
             ReadingStopped: `stop_requested` was set.
         """
         self.is_waiting = True
@@ -180,6 +179,20 @@ class MessageReader(GenericSingerReader[bytes]):
             if self.stop_requested:
                 raise ReadingStopped
             yield
+        finally:
+            self.is_waiting = False
+
+    @contextmanager
+    def _wait_for_input(self) -> Iterator[None]:
+        """Wait for the input, and translate its errors.
+
+        Raises:
+            InputError: The input cannot be read.
+            ReadingStopped: `stop_requested` was set.
+        """
+        try:
+            with self.waiting():
+                yield
         except (OSError, EOFError, zlib.error, UnicodeDecodeError) as cause:
             reason = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
             msg = (
@@ -187,8 +200,6 @@ class MessageReader(GenericSingerReader[bytes]):
                 "up to that line is delivered."
             )
             raise InputError(msg) from cause
-        finally:
-            self.is_waiting = False
 
     def _deserialize_leniently(self, line: bytes) -> Any:  # noqa: ANN401 - JSON is anything
         """Decode what msgspec rejects but taps write: NaN, infinities, lone surrogates."""
@@ -242,21 +253,3 @@ def _parse_decimal(digits: str) -> Decimal:
         mantissa, _, exponent = digits.lower().partition("e")
         sign = "-" if exponent.startswith("-") else ""
         return Decimal(f"{mantissa}e{sign}{_MAX_EXPONENT}")
-
-
-class _RawInput(io.RawIOBase):
-    """Unbuffered input. The buffer around it marks the reader as waiting once for many lines."""
-
-    def __init__(self, file: IO[bytes], reader: MessageReader) -> None:
-        super().__init__()
-        # `readinto1` returns what is available: a slow tap must not delay the lines that are there.
-        read = getattr(file, "readinto1", None) or file.readinto  # type: ignore[attr-defined]
-        self._read_available: Callable[[memoryview], int | None] = read
-        self._reader = reader
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int | None:  # type: ignore[override]
-        with self._reader.waiting():
-            return self._read_available(buffer)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import datetime
 import gzip
 import json
+import os
 import subprocess
 import sys
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from decimal import Decimal
 from typing import IO, TYPE_CHECKING, Any
 
@@ -19,7 +22,7 @@ from target_segment_objects.exceptions import InputError
 from target_segment_objects.singer.batch_files import read_record_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 JSONL = {"format": "jsonl", "compression": "none"}
@@ -32,7 +35,9 @@ def read_lines(
     encoding: object, *urls: object, storage: Mapping[str, Any] | None = None
 ) -> list[bytes]:
     """Read the lines of a BATCH message's files."""
-    return list(read_record_lines({"encoding": encoding, "manifest": list(urls)}, storage))
+    return list(
+        read_record_lines({"encoding": encoding, "manifest": list(urls)}, storage, nullcontext)
+    )
 
 
 def write_file(tmp_path: Path, content: bytes, name: str = "a.jsonl") -> str:
@@ -68,6 +73,18 @@ def test_read_gzip(tmp_path: Path) -> None:
     """A gzip file is decompressed, even if it has several members."""
     content = gzip.compress(LINES[0]) + gzip.compress(LINES[1])
     assert read_lines(GZIP, write_file(tmp_path, content)) == LINES
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
+def test_undeclared_gzip_is_decompressed(tmp_path: Path, name: str) -> None:
+    """A gzip file is decompressed although the message declares it as uncompressed."""
+    path = write_file(tmp_path, gzip.compress(b"".join(LINES)), name)
+    assert read_lines(JSONL, path) == LINES
+
+
+def test_byte_order_mark_is_skipped(tmp_path: Path) -> None:
+    """A byte order mark at the start of a file is not part of the first record."""
+    assert read_lines(JSONL, write_file(tmp_path, b"\xef\xbb\xbf" + LINES[0])) == LINES[:1]
 
 
 def test_files_are_read_in_the_order_of_the_manifest(tmp_path: Path) -> None:
@@ -183,12 +200,12 @@ def test_parquet_without_pyarrow(tmp_path: Path) -> None:
     """Without pyarrow, the error says which extra to install."""
     path = write_parquet(tmp_path, {"id": [1]})
     code = (
-        "import sys\n"
+        "import contextlib, sys\n"
         "sys.modules['pyarrow'] = None\n"
         "from target_segment_objects import exceptions\n"
         "from target_segment_objects.singer import batch_files\n"
         "message = {'encoding': {'format': 'parquet'}, 'manifest': [sys.argv[1]]}\n"
-        "try:\n    list(batch_files.read_record_lines(message, None))\n"
+        "try:\n    list(batch_files.read_record_lines(message, None, contextlib.nullcontext))\n"
         "except exceptions.InputError as error:\n    print(error)\n"
     )
     completed = subprocess.run(
@@ -219,11 +236,12 @@ def test_folder_is_refused(tmp_path: Path) -> None:
         (slice(None, -4), "Compressed file ended"),
         (slice(None, 15), "Compressed file ended"),
         (slice(3, None), "Not a gzipped file"),
+        (slice(0, 0), "Not gzip, but empty"),
     ],
-    ids=["no trailer", "truncated", "no header"],
+    ids=["no trailer", "truncated", "no header", "empty"],
 )
 def test_damaged_gzip_is_refused(tmp_path: Path, damage: slice, reason: str) -> None:
-    """A truncated file, or one that is not gzip, is named with the cause."""
+    """A truncated or empty file, or one that is not gzip, is named with the cause."""
     path = write_file(tmp_path, gzip.compress(LINES[0] * 1000)[damage])
     with pytest.raises(InputError, match=f"BATCH file .*a.jsonl cannot be read: .*{reason}"):
         read_lines(GZIP, path)
@@ -274,7 +292,7 @@ def test_unsupported_encoding_is_refused(encoding: object, message: str) -> None
 def test_invalid_manifest_is_refused(manifest: Sequence[object]) -> None:
     """A manifest must be a list of strings."""
     with pytest.raises(InputError, match=r"manifest a list of strings"):
-        list(read_record_lines({"encoding": JSONL, "manifest": manifest}, None))
+        list(read_record_lines({"encoding": JSONL, "manifest": manifest}, None, nullcontext))
 
 
 @pytest.mark.parametrize(
@@ -318,7 +336,7 @@ def test_memory_use_is_bounded(tmp_path: Path, file_format: str) -> None:
                 file.write(line * 100)
     message = {"encoding": encoding, "manifest": [str(path)]}
     tracemalloc.start()
-    count = sum(1 for _ in read_record_lines(message, None))
+    count = sum(1 for _ in read_record_lines(message, None, nullcontext))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert count == 40_000
@@ -332,7 +350,31 @@ def _open_for_writing(path: Path, *, compress: bool) -> IO[bytes]:
 def test_stopping_early_closes_the_file(tmp_path: Path) -> None:
     """Closing the iterator early closes the file; pytest fails on the ResourceWarning."""
     lines = read_record_lines(
-        {"encoding": JSONL, "manifest": [write_file(tmp_path, LINES[0] * 10)]}, None
+        {"encoding": JSONL, "manifest": [write_file(tmp_path, LINES[0] * 10)]}, None, nullcontext
     )
     assert next(iter(lines)) == LINES[0]
     lines.close()  # type: ignore[attr-defined]  # it is a generator
+
+
+def test_blocking_steps_run_inside_the_context_manager(tmp_path: Path) -> None:
+    """Opening a pipe and each read from it happen while the caller knows that it waits."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    is_waiting = False
+    waits = 0
+
+    @contextmanager
+    def wait() -> Iterator[None]:
+        nonlocal is_waiting, waits
+        is_waiting, waits = True, waits + 1
+        yield
+        is_waiting = False
+
+    with ThreadPoolExecutor(1) as pool:
+        written = pool.submit(path.write_bytes, LINES[0])
+        message = {"encoding": JSONL, "manifest": [str(path)]}
+        for line in read_record_lines(message, None, wait):
+            assert line == LINES[0]
+            assert not is_waiting
+        assert written.result(timeout=10) == len(LINES[0])
+    assert waits >= 3, "one to open the pipe, one to read, one to find its end"

@@ -10,6 +10,8 @@ import math
 import os
 import subprocess
 import sys
+import zlib
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import IO, TYPE_CHECKING, Any, cast
 
@@ -100,6 +102,94 @@ def test_read_gzip_file(tmp_path: Path) -> None:
         messages, counts = read_messages(file)
     assert counts == {"STATE": 2}
     assert len(messages[1]["value"]) == 3_000_000
+
+
+BOM = b"\xef\xbb\xbf"
+TWO_LINES = STATE_LINE + b'{"type":"STATE","value":2}\n'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        gzip.compress(TWO_LINES),
+        gzip.compress(STATE_LINE) + gzip.compress(TWO_LINES[len(STATE_LINE) :]),
+        BOM + TWO_LINES,
+        gzip.compress(BOM + TWO_LINES),
+        BOM + TWO_LINES.strip(),
+    ],
+    ids=["gzip", "two gzip members", "byte order mark", "both", "no line ending"],
+)
+@pytest.mark.parametrize("chunk_bytes", [1, 2, 1000])
+def test_gzip_and_byte_order_mark(content: bytes, chunk_bytes: int) -> None:
+    """Gzip and a byte order mark are recognised on any input, even if it arrives byte by byte."""
+    reader, writer = os.pipe()
+
+    def write_chunks() -> None:
+        with open(writer, "wb", buffering=0) as pipe:  # noqa: PTH123 - a file descriptor
+            pipe.writelines(
+                content[start : start + chunk_bytes]
+                for start in range(0, len(content), chunk_bytes)
+            )
+
+    with ThreadPoolExecutor(1) as pool, open(reader, "rb") as tap:  # noqa: PTH123 - a file descriptor
+        written = pool.submit(write_chunks)
+        messages, counts = read_messages(tap)
+        written.result(timeout=10)
+    assert [message["value"] for message in messages] == [1, 2]
+    assert counts == {"STATE": 2}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", BOM, gzip.compress(b""), gzip.compress(BOM)],
+    ids=["none", "BOM", "gzip", "both"],
+)
+def test_input_without_lines(content: bytes) -> None:
+    """A byte order mark, or gzip, without a line after it is an empty input."""
+    assert read_messages(io.BytesIO(content)) == ([], {})
+
+
+def test_byte_order_mark_of_string_input() -> None:
+    """A byte order mark at the start of a file of strings is skipped, too."""
+    messages, _ = read_messages(io.StringIO((BOM + TWO_LINES).decode()))
+    assert [message["value"] for message in messages] == [1, 2]
+
+
+def test_byte_order_mark_is_skipped_only_at_the_start() -> None:
+    """A byte order mark before a later line is invalid JSON."""
+    with pytest.raises(InvalidMessageError, match=r"Line 2 .*invalid JSON at character 1"):
+        read_messages(io.BytesIO(STATE_LINE + BOM + STATE_LINE))
+
+
+@pytest.mark.parametrize("content", [b"\x1f", b"\x1f\x8c", b"\xef\xbb", b"{", b"{}"])
+def test_short_input_is_not_lost(content: bytes) -> None:
+    """An input shorter than a byte order mark is read, and refused as a line."""
+    with pytest.raises(InvalidMessageError, match=r"Line 1 of the input"):
+        read_messages(io.BytesIO(content))
+
+
+def test_gzip_line_is_handled_as_soon_as_it_arrives() -> None:
+    """A flushed line of a gzip pipe is handled although the tap goes on."""
+    reader, writer = os.pipe()
+    compressor = zlib.compressobj(wbits=31)
+
+    def write_line(line: bytes, flush: int = zlib.Z_SYNC_FLUSH) -> None:
+        os.write(writer, compressor.compress(line) + compressor.flush(flush))
+
+    seen = []
+
+    def handle(message: dict[str, Any]) -> None:
+        seen.append(message["value"])
+        if len(seen) < 3:
+            write_line(STATE_LINE)
+        else:
+            write_line(b"", zlib.Z_FINISH)
+            os.close(writer)
+
+    write_line(STATE_LINE)
+    with open(reader, "rb") as tap:  # noqa: PTH123 - a file descriptor
+        MessageReader().process_lines(tap, {"STATE": handle})
+    assert seen == [1, 1, 1]
 
 
 def test_line_is_handled_as_soon_as_it_arrives() -> None:
@@ -298,7 +388,6 @@ INVALID_LINES: dict[str, tuple[bytes, str]] = {
     "output of the tap": (b"Ada Lovelace logged in\n", "invalid JSON at character 1"),
     "invalid UTF-8": (b'{"type":"RECORD","name":"Ada Lovelace\xff"}\n', "invalid UTF-8 at byte 38"),
     "UTF-16": ('{"type":"STATE"}\n'.encode("utf-16"), "invalid UTF-8 at byte 1"),
-    "byte order mark": (b'\xef\xbb\xbf{"type":"STATE"}\n', "invalid JSON at character 1"),
     "list": (b'["Ada Lovelace"]\n', "JSON, but not an object"),
     "string": (b'"Ada Lovelace"\n', "JSON, but not an object"),
     "null": (b"null\n", "JSON, but not an object"),

@@ -1,0 +1,105 @@
+"""Read the bytes of an input: standard input, a file, or a BATCH file.
+
+Gzip is recognised by its first bytes, whatever the name of the file, and a byte order mark at the
+start is skipped. Every read that may block runs inside a context manager of the caller, which knows
+when a signal may interrupt it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+from typing import IO, TYPE_CHECKING, Final, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+GZIP_MAGIC: Final = b"\x1f\x8b"
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"  # of UTF-8
+
+_PREFIX_BYTES: Final = 3  # the longer of the two
+_CHUNK_BYTES: Final = 8192  # for a tiny size, GzipFile may hold back output until more input comes
+_BUFFER_BYTES: Final = 128 * 1024  # twice a pipe's capacity; larger buffers split lines faster
+
+
+def open_input(
+    file: IO[bytes], wait: Callable[[], AbstractContextManager[None]], *, require_gzip: bool = False
+) -> io.BufferedReader:
+    """Return the decompressed lines of a file. Nothing is read yet.
+
+    Args:
+        file: The file. It stays open.
+        wait: Returns the context manager for each read that may block.
+        require_gzip: Refuse a file that is not gzip, such as an empty one.
+    """
+    return io.BufferedReader(_RawInput(file, wait, require_gzip=require_gzip), _BUFFER_BYTES)
+
+
+class _RawInput(io.RawIOBase):
+    """Unbuffered input. With a buffer around it, one read is enough for many lines."""
+
+    def __init__(
+        self,
+        file: IO[bytes],
+        wait: Callable[[], AbstractContextManager[None]],
+        *,
+        require_gzip: bool,
+    ) -> None:
+        super().__init__()
+        self._file = file
+        self._wait = wait
+        self._require_gzip = require_gzip
+        self._read_available: Callable[[memoryview], int | None] = self._read_first
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int | None:  # type: ignore[override]
+        with self._wait():
+            return self._read_available(buffer)
+
+    def _read_first(self, buffer: memoryview) -> int | None:
+        prefix = _read_prefix(self._file)
+        if prefix.startswith(GZIP_MAGIC):
+            compressed = cast("IO[bytes]", _PrefixedInput(prefix, self._file))
+            self._file = cast("IO[bytes]", gzip.GzipFile(fileobj=compressed, mode="rb"))
+            prefix = _read_prefix(self._file)
+        elif self._require_gzip:
+            raise gzip.BadGzipFile("Not a gzipped file" if prefix else "Not gzip, but empty")
+        rest = _PrefixedInput(prefix.removeprefix(BYTE_ORDER_MARK), self._file)
+        self._read_available = rest.readinto
+        return rest.readinto(buffer)
+
+
+class _PrefixedInput(io.RawIOBase):
+    """A file of which the first bytes have been read already."""
+
+    def __init__(self, prefix: bytes, file: IO[bytes]) -> None:
+        super().__init__()
+        self._prefix = prefix
+        self._readinto = _get_readinto(file)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int | None:  # type: ignore[override]
+        if not self._prefix:
+            return self._readinto(buffer)
+        count = min(len(buffer), len(self._prefix))
+        buffer[:count], self._prefix = self._prefix[:count], self._prefix[count:]
+        return count
+
+
+def _read_prefix(file: IO[bytes]) -> bytes:
+    """Read the first bytes. A pipe may return fewer than it is asked for."""
+    read = getattr(file, "read1", None) or file.read
+    prefix = b""
+    while len(prefix) < _PREFIX_BYTES and (chunk := read(_CHUNK_BYTES)):
+        prefix += chunk
+    return prefix
+
+
+def _get_readinto(file: IO[bytes]) -> Callable[[memoryview], int | None]:
+    """Return the method that reads what is available: a slow tap must not delay earlier lines."""
+    return getattr(file, "readinto1", None) or file.readinto  # type: ignore[attr-defined,no-any-return]
