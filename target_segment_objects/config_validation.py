@@ -20,6 +20,7 @@ from target_segment_objects.exceptions import InvalidUrlError
 from target_segment_objects.mapping import naming
 from target_segment_objects.segment.urls import validate_api_url
 from target_segment_objects.settings import SETTINGS
+from target_segment_objects.singer.stream_maps import find_invalid_expressions
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -86,7 +87,14 @@ def validation_errors(config: Mapping[str, Any], schema: Schema) -> list[str]:
         name = str(error.path[0]) if error.path else ""
         errors.setdefault(name, _describe_error(error, given, schema))
     sound = {name: value for name, value in given.items() if name not in errors}
-    for check in (_check_write_key, _check_api_url, _check_collections, _check_paths):
+    checks = (
+        _check_write_key,
+        _check_api_url,
+        _check_collections,
+        _check_paths,
+        _check_stream_maps,
+    )
+    for check in checks:
         for name, message in check(sound):
             errors.setdefault(name, message)
     return list(errors.values())
@@ -226,6 +234,15 @@ def _check_collections(config: Mapping[str, Any]) -> Iterator[NamedError]:
                 f"{limits.MAX_COLLECTION_CHARACTERS} characters, and no underscore at either end."
             )
             yield "collection_map", message
+
+
+def _check_stream_maps(config: Mapping[str, Any]) -> Iterator[NamedError]:
+    for stream, name, reason in find_invalid_expressions(config.get("stream_maps", {})):
+        message = (
+            f"stream_maps cannot be used: in stream '{stream}', the expression of property "
+            f"'{name}' cannot be parsed: {reason}."
+        )
+        yield "stream_maps", message
 
 
 def _check_paths(config: Mapping[str, Any]) -> Iterator[NamedError]:

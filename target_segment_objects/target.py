@@ -33,6 +33,7 @@ from target_segment_objects.singer.reader import (
     is_string_list,
 )
 from target_segment_objects.singer.run import Interrupts, RunOutcome, run_steps
+from target_segment_objects.singer.stream_maps import transform_record
 from target_segment_objects.sinks import SegmentObjectsSink
 
 if TYPE_CHECKING:
@@ -266,7 +267,7 @@ class TargetSegmentObjects(Target):
             self.context.reject_record(RejectedRecord(invalid, self._schema_lines[stream], line))
 
     def _load_mapped_record(self, stream_map: StreamMap, message: dict[str, Any]) -> None:
-        record = stream_map.transform(copy.copy(message["record"]))
+        record = transform_record(stream_map, message["record"])
         if record is None:  # filtered out
             return
         sink = self.get_sink(stream_map.stream_alias, record=record)

@@ -323,6 +323,16 @@ def test_an_error_inside_an_sdk_setting() -> None:
     assert error.endswith('.encoding.format is not valid: it must be "jsonl" or "parquet".')
 
 
+def test_an_expression_that_cannot_be_parsed_is_refused() -> None:
+    """A syntax error in a stream map is found before the run, with the stream and the property."""
+    stream_maps = {"orders": {"total": "price * 2"}, "users": {"name": "upper(name"}}
+    (error,) = find_errors(stream_maps=stream_maps)
+    assert error.startswith(
+        "stream_maps cannot be used: in stream 'users', the expression of property 'name' cannot "
+        "be parsed: "
+    )
+
+
 def test_dead_letters_need_a_path(tmp_path: Path) -> None:
     """`dead_letter` without a path is refused; the file may exist or not."""
     (error,) = find_errors(invalid_records="dead_letter")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
-from tests.support import record_line, schema_line
+import pytest
+
+from tests.support import record_line, schema_line, state_line
 from tests.support.in_process import USERS, run_target_in_process
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from target_segment_objects.sandbox.server import Sandbox
 
 
@@ -70,3 +75,68 @@ def test_flattening_yields_the_same_columns(sandbox: Sandbox) -> None:
         assert code == 0
     (row,) = sandbox.warehouse.rows("u")
     assert set(row) == {"id", "home_street"}
+
+
+def test_failing_expression_ends_the_run_like_an_invalid_record(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By default, everything before the record is delivered, and no value of it is logged."""
+    code, states = run_target_in_process(
+        sandbox,
+        USERS,
+        record_line("users", {"id": 1, "name": "12"}),
+        state_line({"at": 1}),
+        record_line("users", {"id": 2, "name": "Ada"}),
+        state_line({"at": 2}),
+        stream_maps={"users": {"name": "int(name)"}},
+    )
+    assert (code, states) == (1, [{"at": 1}])
+    assert [row["id"] for row in sandbox.warehouse.rows("users")] == ["1"]
+    assert "stream 'users', property 'name'" in caplog.text
+    assert "Ada" not in caplog.text
+    assert "Traceback" not in caplog.text
+
+
+def test_record_with_a_failing_expression_becomes_a_dead_letter(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """With `invalid_records: dead_letter`, the record is rejected as the tap wrote it."""
+    file = tmp_path / "rejects.singer"
+    code, states = run_target_in_process(
+        sandbox,
+        USERS,
+        record_line("users", {"id": 1, "name": "Ada"}),
+        record_line("users", {"id": 2, "name": "12"}),
+        state_line({"at": 2}),
+        stream_maps={"users": {"name": "int(name)"}},
+        invalid_records="dead_letter",
+        dead_letter_path=str(file),
+    )
+    assert (code, states) == (0, [{"at": 2}])
+    assert [row["name"] for row in sandbox.warehouse.rows("users")] == [12]
+    _, rejected = map(json.loads, file.read_text(encoding="utf-8").splitlines())
+    assert rejected["record"] == {"id": 1, "name": "Ada"}
+    assert rejected["rejected"]["field"] == "name"
+    assert "ValueError" in rejected["rejected"]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("stream_map", "message"),
+    [
+        ({"id": None}, "Removing key property 'id'"),
+        ({"__key_properties__": ["nope"]}, "Property 'nope' was not detected"),
+        ({"__alias__": "users +"}, "users +"),
+    ],
+    ids=["removed key", "unknown key", "alias"],
+)
+def test_stream_map_that_does_not_fit_its_stream_ends_the_run(
+    sandbox: Sandbox,
+    caplog: pytest.LogCaptureFixture,
+    stream_map: dict[str, Any],
+    message: str,
+) -> None:
+    """A stream map that the SDK refuses at the SCHEMA ends the run with a message of one line."""
+    code, _ = run_target_in_process(sandbox, USERS, stream_maps={"users": stream_map})
+    assert code == 1
+    assert message in caplog.text
+    assert "Traceback" not in caplog.text

@@ -1,0 +1,85 @@
+"""Stream maps of the SDK: check their expressions before a run, and apply them to records.
+
+An expression that fails for a record makes that record invalid. The run goes on as for any other
+invalid record. The reason names the property and the exception, never a value of the record.
+"""
+
+from __future__ import annotations
+
+import ast
+import traceback
+from typing import TYPE_CHECKING, Any, Final
+
+import simpleeval  # type: ignore[import-untyped]  # evaluates expressions for the SDK
+
+from target_segment_objects.exceptions import InvalidRecordError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from singer_sdk.mapper import StreamMap
+
+_FILTER: Final = "__filter__"
+_NULL: Final = "__NULL__"  # removes a property
+_OPTION_PREFIX: Final = "__"
+
+
+def find_invalid_expressions(stream_maps: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield the stream, the property and the reason of each expression that cannot be parsed.
+
+    Args:
+        stream_maps: The setting `stream_maps`.
+    """
+    for stream, stream_map in stream_maps.items():
+        for name, expression in stream_map.items() if isinstance(stream_map, dict) else ():
+            is_expression = name == _FILTER or not name.startswith(_OPTION_PREFIX)
+            if is_expression and isinstance(expression, str) and expression != _NULL:
+                reason = _find_syntax_error(expression)
+                if reason is not None:
+                    yield stream, name, reason
+
+
+def _find_syntax_error(expression: str) -> str | None:
+    try:
+        statements = ast.parse(expression).body
+    except SyntaxError as error:
+        return f"{error.msg} at character {error.offset or 1}"
+    except (ValueError, RecursionError, MemoryError) as error:  # a NUL, or nested too deeply
+        return str(error) or type(error).__name__
+    if not statements:
+        return "it is empty"
+    return None if isinstance(statements[0], ast.Expr) else "it is a statement"
+
+
+def transform_record(stream_map: StreamMap, record: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Apply a stream map to a record.
+
+    Returns:
+        The new record; None if it is filtered out.
+
+    Raises:
+        InvalidRecordError: An expression fails for this record.
+    """
+    try:
+        return stream_map.transform(dict(record))
+    except Exception as cause:  # noqa: BLE001 - an expression may raise any exception
+        name = _find_property(cause)
+        action = "flattening" if name is None else "the expression in stream_maps"
+        reason = f"{action} fails for this record: {_describe_cause(cause)}"
+        error = InvalidRecordError(stream_map.stream_alias, reason, field=name)
+    raise error  # outside of the handler, because the cause may contain values of the record
+
+
+def _find_property(cause: Exception) -> str | None:
+    """Return the property whose expression failed, which only a local variable of the SDK knows."""
+    for frame, _ in traceback.walk_tb(cause.__traceback__):
+        if "property_name" in frame.f_locals:
+            return frame.f_locals["property_name"] or _FILTER
+    return None
+
+
+def _describe_cause(cause: Exception) -> str:
+    root = cause.__cause__ or cause
+    if isinstance(root, simpleeval.NameNotDefined):
+        return f"'{root.name}' is not defined"
+    return type(root).__name__
