@@ -1,45 +1,45 @@
-"""Every error that a user can meet, and what it asks for.
+"""Every error that a user can meet.
 
     SegmentObjectsError
-    ├── InputError                 what the tap said cannot be read on from here
-    │   ├── InvalidMessageError        a line is no Singer message
-    │   └── UnmappableStreamError     a stream has no names that Segment could take
-    ├── InvalidRecordError         one record cannot be sent; others can
-    │   └── MissingKeyError        … because a key property has no value
-    ├── SpoolError                 a file on this machine cannot be written or read
-    ├── OutputError                STATE cannot be written to standard output
-    ├── DeliveryAbortedError       delivery was told to stop before it was done
-    ├── InvalidUrlError            the API's base address is unusable, or would expose the write key
-    ├── SessionStateError          a bulk session was used out of order: a bug of the caller
-    └── ApiError                   a call to Segment did not get the answer it needs
-        ├── TransientApiError       no answer, or one that may be better later; no retry is left
-        └── PermanentApiError           an answer that trying again does not change
-            ├── AuthenticationError    the write key is not accepted
-            └── SessionExpiredError   Segment does not know the bulk session any more
+    ├── InputError                the tap's output cannot be processed from here on
+    │   ├── InvalidMessageError       a line is not a Singer message
+    │   └── UnmappableStreamError     a stream has no names that Segment would accept
+    ├── InvalidRecordError        one record cannot be sent; others can
+    │   └── MissingKeyError           … because a key property has no value
+    ├── SpoolError                a local file cannot be written or read
+    ├── OutputError               STATE cannot be written to standard output
+    ├── DeliveryAbortedError      delivery was stopped before it was complete
+    ├── InvalidUrlError           the base address is malformed or would expose the write key
+    ├── SessionStateError         a bulk session was used out of order: a bug of the caller
+    └── ApiError                  a call to Segment did not succeed
+        ├── TransientApiError         no response, or one that may improve; no retry is left
+        └── PermanentApiError         a response that a retry would not change
+            ├── AuthenticationError       the write key is not accepted
+            └── SessionExpiredError       Segment does not know the bulk session any more
 
-What is wrong with the settings is the SDK's `ConfigValidationError`, which its command line prints.
+Invalid settings are the SDK's `ConfigValidationError`, which its command line prints.
 
 The rule for others: a message says what happened and what to do, in a line or two. It never holds
-the write key or what a record contains.
+the write key or the content of a record.
 """
 
 from __future__ import annotations
 
 
 class SegmentObjectsError(Exception):
-    """The base of all errors here; its text is meant for the user as it stands."""
+    """The base of all errors of this package; its text is meant for the user."""
 
 
 class InputError(SegmentObjectsError):
-    """What the tap said cannot be read on from here."""
+    """The tap's output cannot be processed from here on."""
 
 
 class InvalidMessageError(InputError):
-    """A line of the input is not JSON, not UTF-8 or no Singer message."""
+    """A line of the input is not UTF-8, not JSON or not a Singer message."""
 
 
 class UnmappableStreamError(InputError):
-    """A stream's name, or one of its properties', leaves nothing that Segment could take."""
+    """The name of a stream or property has no character that Segment would accept."""
 
 
 class InvalidRecordError(SegmentObjectsError):
@@ -48,8 +48,8 @@ class InvalidRecordError(SegmentObjectsError):
     Attributes:
         stream: The stream's name.
         reason: Why, without the value.
-        field: The property that is the cause, where one is.
-        object_id: The id that the object would have had, where there is one.
+        field: The property at fault, if it is one.
+        object_id: The id that the object would have had, if it is known.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class InvalidRecordError(SegmentObjectsError):
         field: str | None = None,
         object_id: str | None = None,
     ) -> None:
-        """Keep the parts, and join them into the message."""
+        """Store the parts of the message."""
         self.stream = stream
         self.reason = reason
         self.field = field
@@ -78,7 +78,7 @@ class InvalidRecordError(SegmentObjectsError):
 
 
 class MissingKeyError(InvalidRecordError):
-    """A key property is missing, null or empty, so the object would have no id."""
+    """A key property is missing, null or empty, so that the object has no id."""
 
 
 class SpoolError(SegmentObjectsError):
@@ -92,7 +92,14 @@ class SpoolError(SegmentObjectsError):
         *,
         instead: str = "spool_dir to another folder",
     ) -> None:
-        """Name the path and the operating system's reason, and what to set instead."""
+        """Compose the message from the path and the operating system's reason.
+
+        Args:
+            action: What failed: "read", "write", …
+            path: The file or folder.
+            cause: The operating system's error.
+            instead: What the user can set instead.
+        """
         reason = cause.strerror or str(cause) or type(cause).__name__
         super().__init__(
             f"Cannot {action} {path}: {reason}. Free some space there, or set {instead}."
@@ -104,7 +111,7 @@ class OutputError(SegmentObjectsError):
 
 
 class DeliveryAbortedError(SegmentObjectsError):
-    """Delivery was told to stop before everything was delivered."""
+    """Delivery was stopped before everything was delivered."""
 
 
 class InvalidUrlError(SegmentObjectsError, ValueError):
@@ -116,23 +123,23 @@ class SessionStateError(SegmentObjectsError, RuntimeError):
 
 
 class ApiError(SegmentObjectsError):
-    """A call to Segment did not get the answer that it needs.
+    """A call to Segment did not succeed.
 
     Attributes:
-        status: The HTTP status of the answer; None when there was none.
+        status: The HTTP status of the response; None if there was none.
     """
 
     def __init__(self, message: str, *, status: int | None = None) -> None:
-        """Keep the status beside the message."""
+        """Store the status beside the message."""
         self.status = status
         super().__init__(message)
 
 
 class TransientApiError(ApiError):
-    """There was no answer, or one that may be better later.
+    """There was no response, or one that may improve later.
 
     Attributes:
-        retry_after: Seconds that the answer asks to wait, where it does.
+        retry_after: Seconds that the response asks to wait, if it does.
     """
 
     def __init__(
@@ -142,13 +149,13 @@ class TransientApiError(ApiError):
         status: int | None = None,
         retry_after: float | None = None,
     ) -> None:
-        """Keep what the answer asked for beside the message."""
+        """Store the requested wait beside the message."""
         self.retry_after = retry_after
         super().__init__(message, status=status)
 
 
 class PermanentApiError(ApiError):
-    """Segment answered, and trying the same again would not change the answer."""
+    """Segment responded, and a retry would not change the response."""
 
 
 class AuthenticationError(PermanentApiError):
@@ -156,4 +163,4 @@ class AuthenticationError(PermanentApiError):
 
 
 class SessionExpiredError(PermanentApiError):
-    """Segment does not know the bulk session: it expired, was lost or is finished."""
+    """Segment does not know the bulk session: it expired, was lost, or is finished."""

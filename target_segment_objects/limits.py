@@ -1,8 +1,7 @@
-"""Segment's numbers, each once.
+"""Segment's limits, each in one place.
 
-The source of a number, where nothing else is said, is Segment's documentation of the Objects Bulk
-API. "KB" is 1024 bytes where Segment's own libraries read it so, "MB" is 1,000,000 bytes because
-the smaller reading costs nothing.
+Unless noted otherwise, the source is Segment's documentation of the Objects Bulk API. "KB" is 1024
+bytes, as in Segment's own libraries; "MB" is 1,000,000 bytes, the smaller and so the safer reading.
 """
 
 from __future__ import annotations
@@ -10,25 +9,29 @@ from __future__ import annotations
 from typing import Final
 
 MAX_FILE_BYTES: Final = 512_000_000
-"""Bytes of JSON lines in one upload, uncompressed."""
+"""Uncompressed bytes of JSON lines in one upload."""
 
 MAX_OBJECT_BYTES: Final = 400 * 1024
-"""Bytes of one object's JSON, without the end of its line."""
+"""Bytes of one object's JSON, without its line break."""
 
 VALUE_BYTES_LIMIT: Final = 32 * 1024
-"""Bytes of UTF-8 that a property's value must stay below (`32 << 10` in objects-go)."""
+"""UTF-8 bytes that the value of a property must stay below.
+
+Segment says "32KB"; its libraries read that as `32 << 10`, of a message. Of a value, no source says
+how the bytes are counted.
+"""
 
 MAX_ID_CHARACTERS: Final = 100
-"""Characters of an object's id, which has at least one."""
+"""Characters of an object's id; the minimum is one."""
 
 MAX_COLLECTION_CHARACTERS: Final = 100
-"""Characters of a collection's name: lowercase letters and underscores, none first or last."""
+"""Characters of a collection's name: lowercase letters and underscores, no underscore at an end."""
 
 WAREHOUSE_STRING_CHARACTERS: Final = 512
-"""Characters that a warehouse's string column keeps (Segment's "Warehouse Schemas")."""
+"""Characters that a string column in the warehouse holds (Segment's "Warehouse Schemas")."""
 
 SESSION_TIMEOUT_SECONDS: Final = 600
-"""Seconds without a call after which a bulk session is gone."""
+"""Seconds without a call after which a bulk session expires."""
 
 MAX_CONCURRENT_REQUESTS: Final = 20
-"""Simultaneous requests for one write key, and from one address; Keep Alive counts."""
+"""Simultaneous requests for one write key, and from one IP address, Keep Alive included."""

@@ -1,27 +1,27 @@
-"""One bulk session, as a context manager: start → upload… → finish, with Keep Alive in between.
+"""One bulk session, as a context manager: Start, uploads, Finish, with Keep Alive in between.
 
     with Session(client) as session:
         session.upload(path)
 
-Leaving the block finishes the session: with a blank error when all went well, else with a short one
-that says what failed. Segment keeps nothing of a session that is finished with an error.
+Leaving the block finishes the session: with a blank error on success, else with a short one that
+says what failed. Segment keeps nothing of a session that is finished with an error.
 
-The steps that are legal, and where each leads:
+The legal steps, and the state that each leads to:
 
-| state    | open | upload | finish   | abandon  |
+| state    | open | upload | finish   | abort    |
 |----------|------|--------|----------|----------|
 | NEW      | OPEN |        |          | ENDED    |
 | OPEN     |      | OPEN   | ENDED    | ENDED    |
 | ENDED    |      |        |          | ENDED    |
 
-Every other step is a `SessionStateError`. `abort` may come from another thread at any time; the
-rest belongs to one. A session that is abandoned while it is being opened is finished with an error
-as soon as it is there, and one that is abandoned while it uploads cannot be finished any more.
+Any other step is a `SessionStateError`. `abort` may be called by another thread at any time; all
+else belongs to one thread. A session that is aborted while it is being opened is finished with an
+error as soon as it is open. One that is aborted during an upload can no longer be finished.
 
-Keep Alive runs on its own clock, from Start until just before Finish: whenever the session has seen
-no call for `keep_alive_seconds`, be it that an upload takes so long, that a try is being waited
-for, or that nothing is sent. Its failures are logged, and do not end the session; the next
-one comes the sooner.
+Keep Alive has a thread of its own, from Start until just before Finish. It is sent whenever the
+session has seen no call for `keep_alive_seconds`: during a long upload, between two attempts, or
+while nothing is sent. Its failures are logged and do not end the session; the next one follows
+sooner.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ if TYPE_CHECKING:
     from target_segment_objects.segment.api import BulkApi
 
 DEFAULT_KEEP_ALIVE_INTERVAL_SECONDS: Final = 180
-"""A third of the silence after which Segment drops a session, so that two more may fail."""
+"""Less than a third of the silence after which Segment drops a session: two may fail in a row."""
 
 KEEP_ALIVE_RETRY_SECONDS: Final = 20
-"""Longest wait after a Keep Alive that failed: the silence that it should have ended goes on."""
+"""Longest wait after a Keep Alive that failed, as the session is still silent."""
 
-_SHORT_ERROR: Final = 200  # characters of the error that Finish carries
+_MAX_ERROR_CHARACTERS: Final = 200  # of the error that Finish carries
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class Session:
     """One bulk session.
 
     Attributes:
-        part_ids: What Segment called each uploaded file, in order.
+        part_ids: Segment's names for the uploaded files, in order.
     """
 
     def __init__(
@@ -88,14 +88,14 @@ class Session:
         self._keep_alive_seconds = keep_alive_seconds
         self._state = _State.NEW
         self._sync_id = ""
-        self._ending = threading.Lock()
+        self._end_lock = threading.Lock()
         self._last_call = 0.0
-        self._quiet = threading.Event()
-        self._keeper: threading.Thread | None = None
+        self._stopped = threading.Event()
+        self._keepalive_thread: threading.Thread | None = None
 
     @property
     def sync_id(self) -> str:
-        """What Segment calls the session; empty before it is open."""
+        """Segment's name for the session; empty until it is open."""
         return self._sync_id
 
     def __enter__(self) -> Self:
@@ -116,99 +116,100 @@ class Session:
             self.abort(str(error) or type(error).__name__)
 
     def open(self) -> None:
-        """Start the session, and keep it alive from now on."""
-        self._require(_State.NEW, "open")
+        """Start the session and its Keep Alive."""
+        self._require_state(_State.NEW, "open")
         self._sync_id = self._api.start()
-        self._touch()
-        with self._ending:
+        self._record_call()
+        with self._end_lock:
             if self._state is not _State.NEW:
-                self._end_with("abandoned while it was opened")
-                self._require(_State.NEW, "open")
+                self._finish_with_error("aborted while it was being opened")
+                self._require_state(_State.NEW, "open")
             self._state = _State.OPEN
-        self._keeper = threading.Thread(
-            target=self._keep_alive, name=f"keep-alive-{self._sync_id}", daemon=True
+        self._keepalive_thread = threading.Thread(
+            target=self._run_keepalive, name=f"keep-alive-{self._sync_id}", daemon=True
         )
-        self._keeper.start()
+        self._keepalive_thread.start()
 
     def upload(self, file: Path) -> None:
-        """Send a file: gzip of JSON lines.
+        """Upload a file: gzip of JSON lines.
 
         Raises:
-            SessionExpiredError: Segment does not know the session any more; try a new one.
-            ApiError: Segment does not take the file.
+            SessionExpiredError: Segment no longer knows the session; start a new one.
+            ApiError: The upload failed.
         """
-        self._require(_State.OPEN, "upload to")
-        self._touch()
+        self._require_state(_State.OPEN, "upload to")
+        self._record_call()
         try:
             self.part_ids.append(self._api.upload(self._sync_id, file))
         except SessionExpiredError as error:
-            self._raise_unless_lost(error)
+            self._distinguish_bad_request(error)
             raise
-        self._touch()
+        self._record_call()
 
     def finish(self) -> None:
-        """Finish the session with a blank error: its objects count from now on.
+        """Finish the session with a blank error: Segment processes its objects.
 
         Raises:
-            SessionExpiredError: Segment does not know the session, so whether its objects count
-                cannot be told; a new session can send them again.
-            ApiError: Segment does not take it.
+            SessionExpiredError: Segment does not know the session. Whether it has the objects is
+                unknown; send them again in a new one.
+            ApiError: The call failed.
         """
-        self._require(_State.OPEN, "finish")
-        self._stop_keeping()
-        with self._ending:
-            self._require(_State.OPEN, "finish")
+        self._require_state(_State.OPEN, "finish")
+        self._stop_keepalive()
+        with self._end_lock:
+            self._require_state(_State.OPEN, "finish")
             try:
-                self._finish()
+                self._send_finish()
             except BaseException as error:
-                self._end_with(str(error) or type(error).__name__)
+                self._finish_with_error(str(error) or type(error).__name__)
                 raise
             self._state = _State.ENDED
 
-    def _finish(self) -> None:
+    def _send_finish(self) -> None:
         try:
             self._api.finish(self._sync_id)
         except SessionExpiredError as error:
-            self._raise_unless_lost(error)
+            self._distinguish_bad_request(error)
             raise
 
     def abort(self, reason: str, *, wait_seconds: float = -1) -> None:
         """Finish the session with an error, unless it has ended.
 
-        A failure to do so is logged: it must not hide the first one.
+        A failure to do so is logged and not raised: it must not hide the first one.
 
         Args:
-            reason: What failed; the first of it is what Segment gets.
-            wait_seconds: For a Finish that is under way already; -1 for as long as it takes.
+            reason: What failed; Segment gets its beginning.
+            wait_seconds: Longest wait for a call that is under way; -1 for no limit.
         """
-        self._stop_keeping(None if wait_seconds < 0 else wait_seconds)
-        if not self._ending.acquire(timeout=wait_seconds):
+        self._stop_keepalive(None if wait_seconds < 0 else wait_seconds)
+        if not self._end_lock.acquire(timeout=wait_seconds):
             return
         try:
             if self._state is _State.OPEN:
-                self._end_with(reason)
+                self._finish_with_error(reason)
             self._state = _State.ENDED
         finally:
-            self._ending.release()
+            self._end_lock.release()
 
-    def _end_with(self, reason: str) -> None:
+    def _finish_with_error(self, reason: str) -> None:
         self._state = _State.ENDED
-        said = reason.strip()[:_SHORT_ERROR] or "failed"  # a blank error would say that all is well
+        # A blank error would mean success.
+        error = reason.strip()[:_MAX_ERROR_CHARACTERS] or "failed"
         try:
-            self._api.abort_session(self._sync_id, said)
+            self._api.abort_session(self._sync_id, error)
         except SessionExpiredError:
-            logger.debug("Session %s was gone before it could be finished.", self._sync_id)
+            logger.debug("Session %s had expired before it could be finished.", self._sync_id)
         except ApiError as failure:
             logger.warning(
-                "%s. Segment drops the session by itself after a while; nothing of it counts.",
+                "%s. If the session is still open, it expires and Segment drops its objects.",
                 failure,
             )
 
-    def _raise_unless_lost(self, error: SessionExpiredError) -> None:
-        """Tell a session that is gone from a request that is wrong, which answer alike.
+    def _distinguish_bad_request(self, error: SessionExpiredError) -> None:
+        """Raise another error if it was the request that was bad, not the session that expired.
 
-        Segment's documentation knows only 400 for both. Keep Alive tells: it answers 200 while the
-        session lives.
+        Segment documents 400 for both. Keep Alive tells them apart: it succeeds as long as the
+        session exists.
         """
         try:
             self._api.keep_alive(self._sync_id)
@@ -216,32 +217,32 @@ class Session:
             return
         raise PermanentApiError(str(error), status=error.status) from error
 
-    def _require(self, state: _State, step: str) -> None:
+    def _require_state(self, state: _State, step: str) -> None:
         if self._state is not state:
-            msg = f"cannot {step} a session that is {self._state.value}"
+            msg = f"Cannot {step} a session that is {self._state.value}."
             raise SessionStateError(msg)
 
     # Keep Alive
 
-    def _touch(self) -> None:
+    def _record_call(self) -> None:
         self._last_call = time.monotonic()
 
-    def _stop_keeping(self, wait_seconds: float | None = None) -> None:
-        self._quiet.set()
-        if self._keeper is not None:
-            self._keeper.join(wait_seconds)
+    def _stop_keepalive(self, wait_seconds: float | None = None) -> None:
+        self._stopped.set()
+        if self._keepalive_thread is not None:
+            self._keepalive_thread.join(wait_seconds)
 
-    def _keep_alive(self) -> None:
-        while not self._quiet.wait(self._until_silent()):
-            if self._until_silent() > 0:
+    def _run_keepalive(self) -> None:
+        while not self._stopped.wait(self._seconds_until_silent()):
+            if self._seconds_until_silent() > 0:
                 continue
-            self._touch()
+            self._record_call()
             try:
                 self._api.keep_alive(self._sync_id)
             except ApiError as failure:
-                if not self._quiet.is_set():
-                    logger.warning("%s. The session goes on.", failure)
+                if not self._stopped.is_set():
+                    logger.warning("%s. The session continues.", failure)
                 self._last_call -= max(0, self._keep_alive_seconds - KEEP_ALIVE_RETRY_SECONDS)
 
-    def _until_silent(self) -> float:
+    def _seconds_until_silent(self) -> float:
         return max(0.0, self._last_call + self._keep_alive_seconds - time.monotonic())

@@ -75,7 +75,7 @@ def test_no_answer_is_told_after_a_few_tries(run_target: RunTarget) -> None:
     )
     assert time.monotonic() - began < 30
     assert done.returncode == 1
-    assert "Not well: Start: no answer from http://127.0.0.1:9" in done.stdout
+    assert "Not well: Start: no response from http://127.0.0.1:9" in done.stdout
     assert "3 times" in done.stdout
 
 
@@ -122,7 +122,7 @@ def test_each_thing_is_checked_though_another_is_not_well(sandbox: Sandbox, tmp_
     )
     assert not is_well
     spool, rejects, api = said
-    assert spool.startswith(f"Not well: Cannot make a folder for batch files in {gone}")
+    assert spool.startswith(f"Not well: Cannot create a folder for batch files in {gone}")
     assert rejects.startswith(f"Not well: Cannot write {gone / 'rejects.singer'}")
     assert api.startswith(f"Well: {sandbox.url} accepts the write key")
 

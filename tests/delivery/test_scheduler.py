@@ -1,4 +1,4 @@
-"""Delivery by itself: its four laws, against the sandbox over HTTP."""
+"""Delivery without the target: its four invariants, against the sandbox over HTTP."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from target_segment_objects.delivery.uploader import SessionReport
 
 
-def line(collection: str, number: int, **properties: object) -> bytes:
+def object_line(collection: str, number: int, **properties: object) -> bytes:
     """Return an object's JSON."""
     properties = properties or {"n": number}
     return json.dumps(
@@ -46,10 +46,10 @@ def line(collection: str, number: int, **properties: object) -> bytes:
 
 
 class Run:
-    """A delivery with what it was seen to do."""
+    """A delivery and its recorded output."""
 
     def __init__(self, url: str, folder: Path, options: DeliveryOptions, **client: Any) -> None:  # noqa: ANN401 - the client's own options
-        """Prepare it."""
+        """Prepare the delivery."""
         self.client = Client("key", api_url=url, **client)
         self.spool = Spool(str(folder))
         self.states: list[Any] = []
@@ -65,37 +65,35 @@ class Run:
         )
 
     def add(self, collection: str, number: int, **properties: object) -> None:
-        """Add an object."""
-        self.delivery.add_object(collection, line(collection, number, **properties))
+        """Add an object to the delivery."""
+        self.delivery.add_object(collection, object_line(collection, number, **properties))
 
-    def has_told(self, state: object) -> bool:
-        """Return whether a STATE is the last that went out."""
+    def has_written(self, state: object) -> bool:
+        """Return whether a STATE is the last that was written."""
         return self.states[-1:] == [state]
 
     def close(self) -> None:
-        """Leave nothing behind."""
+        """Close the client and remove the spool."""
         self.client.close()
         self.spool.close()
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Run]]:
-    """Start deliveries that are closed at the end of the test."""
+    """Create deliveries that are closed at the end of the test."""
     runs: list[Run] = []
 
-    def started(url: str, options: DeliveryOptions | None = None, **client: Any) -> Run:  # noqa: ANN401 - the client's own options
+    def start_run(url: str, options: DeliveryOptions | None = None, **client: Any) -> Run:  # noqa: ANN401 - the client's own options
         runs.append(Run(url, tmp_path, options or DeliveryOptions(), **client))
         return runs[-1]
 
-    yield started
+    yield start_run
     for run in runs:
         run.close()
 
 
-def test_objects_of_a_collection_land_in_the_order_in_which_they_were_added(
-    sandbox: Sandbox, start: Callable[..., Run]
-) -> None:
-    """Over many sessions, side by side with another collection's, the last word wins."""
+def test_objects_of_a_collection_land_in_order(sandbox: Sandbox, start: Callable[..., Run]) -> None:
+    """Over many sessions, in parallel with another collection, the last value wins."""
     run = start(sandbox.url, DeliveryOptions(batch_size_rows=3, max_parallel_sessions=4))
     for number in range(50):
         run.add("a", 1, n=number)
@@ -105,17 +103,17 @@ def test_objects_of_a_collection_land_in_the_order_in_which_they_were_added(
     assert [row["n"] for row in sandbox.warehouse.rows("b")] == [-49]
 
 
-def test_a_batch_is_one_session_and_no_session_of_its_collection_overlaps_it(
+def test_sessions_of_a_collection_do_not_overlap(
     sandbox: Sandbox, start: Callable[..., Run]
 ) -> None:
-    """Four collections' sessions run side by side; those of one follow each other."""
+    """Those of different collections run in parallel."""
     with FaultyProxy(sandbox.url, latency_seconds=0.03) as proxy:
         run = start(proxy.url, DeliveryOptions(batch_size_rows=1, max_parallel_sessions=4))
         for number in range(4):
             for collection in ("a", "b", "c", "d"):
                 run.add(collection, number)
         run.delivery.drain()
-        assert proxy.most_at_once == 4
+        assert proxy.peak_concurrency == 4
     sessions = sorted(sandbox.warehouse.sessions(), key=lambda session: session.started)
     for collection in ("a", "b", "c", "d"):
         own = [session for session in sessions if collection in session.collections]
@@ -125,24 +123,22 @@ def test_a_batch_is_one_session_and_no_session_of_its_collection_overlaps_it(
             assert earlier.ended <= later.started
 
 
-def test_one_stream_s_state_goes_out_after_every_session(
-    sandbox: Sandbox, start: Callable[..., Run]
-) -> None:
-    """A long load checkpoints as it goes: not at its end, and not every five minutes."""
+def test_state_is_written_after_every_session(sandbox: Sandbox, start: Callable[..., Run]) -> None:
+    """A long load of one stream checkpoints as it goes, not only at its end."""
     run = start(sandbox.url, DeliveryOptions(batch_size_rows=2))
     for number in range(6):
         run.add("a", number)
         run.delivery.add_state(number)
         if number % 2:
-            wait_for(functools.partial(run.has_told, number))
+            wait_for(functools.partial(run.has_written, number))
     assert run.states == [1, 3, 5]
     run.delivery.drain()
 
 
-def test_a_state_with_nothing_before_it_goes_out_at_once(
+def test_state_without_objects_is_written_at_once(
     sandbox: Sandbox, start: Callable[..., Run]
 ) -> None:
-    """And not a second time when it is said again."""
+    """And not again when it is repeated."""
     run = start(sandbox.url)
     run.delivery.add_state({"at": 0})
     run.delivery.add_state({"at": 0})
@@ -150,10 +146,10 @@ def test_a_state_with_nothing_before_it_goes_out_at_once(
     run.delivery.drain()
 
 
-def test_a_state_waits_for_other_collections_objects_before_it(
+def test_state_waits_for_objects_of_every_collection(
     sandbox: Sandbox, start: Callable[..., Run]
 ) -> None:
-    """An object of a batch that is still open holds the STATE behind it, not the one before it."""
+    """An object of an open batch holds back the STATE after it, not the one before it."""
     run = start(sandbox.url, DeliveryOptions(batch_size_rows=2))
     run.add("fast", 1)
     run.add("fast", 2)
@@ -169,10 +165,8 @@ def test_a_state_waits_for_other_collections_objects_before_it(
     assert run.states == [1, 3]
 
 
-def test_states_that_nothing_can_tell_apart_are_not_kept(
-    sandbox: Sandbox, start: Callable[..., Run]
-) -> None:
-    """A tap that says STATE after every record takes no memory: the newest of a batch is enough."""
+def test_superseded_states_are_not_kept(sandbox: Sandbox, start: Callable[..., Run]) -> None:
+    """A tap that sends STATE after every record needs no memory: the newest of a batch suffices."""
     run = start(sandbox.url)
     run.add("a", 0)
     tracemalloc.start()
@@ -186,25 +180,23 @@ def test_states_that_nothing_can_tell_apart_are_not_kept(
     assert [state["at"] for state in run.states] == [1999]
 
 
-def test_adding_waits_when_too_much_waits_on_disk(
+def test_adding_waits_while_too_many_batches_wait(
     sandbox: Sandbox, tmp_path: Path, start: Callable[..., Run]
 ) -> None:
-    """With a slow service, never more files than twice the sessions, and the open batch's."""
-    most = 0
+    """With a slow service: at most two files for each session, and one for the open batch."""
+    most_files = 0
     with FaultyProxy(sandbox.url, latency_seconds=0.02) as proxy:
         run = start(proxy.url, DeliveryOptions(batch_size_rows=1, max_parallel_sessions=2))
         for number in range(20):
             run.add("abcde"[number % 5], number)
-            most = max(most, len(list(tmp_path.rglob("*.gz"))))
+            most_files = max(most_files, len(list(tmp_path.rglob("*.gz"))))
         run.delivery.drain()
-    assert 2 <= most <= 5
+    assert 2 <= most_files <= 5
     assert sum(map(sandbox.warehouse.count, sandbox.warehouse.collections())) == 20
 
 
-def test_never_more_than_twenty_requests_at_once(
-    sandbox: Sandbox, start: Callable[..., Run]
-) -> None:
-    """With 20 sessions and a nervous Keep Alive, the API's limit holds and all lands."""
+def test_at_most_twenty_requests_are_under_way(sandbox: Sandbox, start: Callable[..., Run]) -> None:
+    """With 20 sessions and frequent Keep Alives, the API's limit holds and everything lands."""
     with FaultyProxy(sandbox.url, latency_seconds=0.05) as proxy:
         run = start(
             proxy.url,
@@ -213,16 +205,16 @@ def test_never_more_than_twenty_requests_at_once(
         for number in range(60):
             run.add("c" + "abcdefghijklmnopqrstuvwxyz"[number % 26], number)
         run.delivery.drain()
-        assert proxy.most_at_once <= 20
+        assert proxy.peak_concurrency <= 20
         assert "keep-alive" in proxy.requests
     assert sandbox.peak_concurrency <= 20
     assert {session.outcome for session in sandbox.warehouse.sessions()} == {"loaded"}
 
 
-def test_a_session_that_expired_is_begun_again_from_its_first_part(
+def test_expired_session_is_repeated_from_its_first_part(
     tmp_path: Path, start: Callable[..., Run]
 ) -> None:
-    """In the same order: nothing of the lost session counts, all of the new one does."""
+    """Nothing of the expired session is loaded, everything of the new one is."""
     clock = ManualClock()
     with (
         Sandbox(tmp_path / "w.duckdb", clock=clock) as sandbox,
@@ -240,8 +232,8 @@ def test_a_session_that_expired_is_begun_again_from_its_first_part(
     assert run.states == ["all"]
 
 
-def test_a_session_is_not_begun_again_for_ever(tmp_path: Path, start: Callable[..., Run]) -> None:
-    """A service that loses every session ends the run with a message, and no STATE."""
+def test_session_retries_are_bounded(tmp_path: Path, start: Callable[..., Run]) -> None:
+    """If every session expires, the run fails, and no STATE is written."""
     clock = ManualClock()
     with (
         Sandbox(tmp_path / "w.duckdb", clock=clock) as sandbox,
@@ -256,10 +248,10 @@ def test_a_session_is_not_begun_again_for_ever(tmp_path: Path, start: Callable[.
     assert run.states == []
 
 
-def test_a_finish_whose_answer_is_lost_is_not_believed(
+def test_finish_without_a_response_is_not_a_success(
     sandbox: Sandbox, start: Callable[..., Run]
 ) -> None:
-    """It is tried again; as the session is then unknown, the batch is sent in a new one."""
+    """It is retried; as the session is then unknown, the batch is sent in a new one."""
     with FaultyProxy(sandbox.url, [None, None, "reset after"]) as proxy:
         run = start(proxy.url)
         run.add("a", 1)
@@ -270,10 +262,10 @@ def test_a_finish_whose_answer_is_lost_is_not_believed(
     assert sandbox.warehouse.count("a") == 1
 
 
-def test_after_a_failure_others_are_finished_and_nothing_new_is_begun(
+def test_failure_finishes_what_is_under_way_and_starts_nothing(
     sandbox: Sandbox, start: Callable[..., Run]
 ) -> None:
-    """What is in flight lands, its STATE goes out, and the failure is what is raised."""
+    """What is under way lands, its STATE is written, and the failure is raised."""
     with FaultyProxy(sandbox.url, [None, "hold", None, "503"]) as proxy:
         run = start(
             proxy.url, DeliveryOptions(batch_size_rows=1, max_parallel_sessions=2), max_retries=0
@@ -296,10 +288,8 @@ def test_after_a_failure_others_are_finished_and_nothing_new_is_begun(
     assert "503" in outcomes["error"]
 
 
-def test_a_batch_of_age_is_handed_over_though_nothing_is_added(
-    sandbox: Sandbox, start: Callable[..., Run]
-) -> None:
-    """Its clock runs by itself, from the batch's first object."""
+def test_batch_is_delivered_at_its_maximum_age(sandbox: Sandbox, start: Callable[..., Run]) -> None:
+    """Counted from its first object, even if nothing more is added."""
     run = start(sandbox.url, DeliveryOptions(batch_max_age_seconds=0.2))
     run.add("a", 1)
     run.delivery.add_state("old")
@@ -329,10 +319,10 @@ def test_batches_may_reach_their_maximum_age_during_drain(
     assert sandbox.warehouse.collections() == [*collections, "held"]
 
 
-def test_abort_finishes_open_sessions_with_an_error_at_once(
+def test_abort_finishes_open_sessions_with_an_error(
     sandbox: Sandbox, start: Callable[..., Run]
 ) -> None:
-    """Though an upload hangs: within seconds, and nothing of it counts."""
+    """Within seconds, even if an upload hangs; nothing of it is loaded."""
     with FaultyProxy(sandbox.url, [None, "hold"]) as proxy:
         run = start(proxy.url, DeliveryOptions(batch_size_rows=1))
         run.add("a", 1)
@@ -346,23 +336,21 @@ def test_abort_finishes_open_sessions_with_an_error_at_once(
         assert run.failed.wait(10)
 
 
-def test_a_file_that_cannot_be_written_ends_delivery_with_its_path_and_cause(
-    tmp_path: Path, sandbox: Sandbox
-) -> None:
-    """A spool folder that is none: which, and why."""
+def test_missing_spool_folder_fails_the_delivery(tmp_path: Path, sandbox: Sandbox) -> None:
+    """The error holds the folder and the cause."""
     client = Client("key", api_url=sandbox.url)
     delivery = DeliveryScheduler(client, Spool(str(tmp_path / "gone")), write_state=lambda _: None)
     with pytest.raises(SpoolError, match=r"gone.*No such file or directory"):
-        delivery.add_object("a", line("a", 1))
+        delivery.add_object("a", object_line("a", 1))
     with pytest.raises(SpoolError):
         delivery.drain()
     client.close()
 
 
-def test_a_batch_file_that_vanishes_is_named(
+def test_removed_batch_file_fails_the_delivery(
     tmp_path: Path, sandbox: Sandbox, start: Callable[..., Run]
 ) -> None:
-    """Somebody cleans the spool folder while a batch waits: no STATE, and the path is told."""
+    """If the spool folder is cleaned while a batch waits: no STATE; the error holds the path."""
     run = start(sandbox.url)
     run.add("a", 1)
     run.delivery.add_state("never")
@@ -373,8 +361,8 @@ def test_a_batch_file_that_vanishes_is_named(
     assert run.states == []
 
 
-def test_a_state_that_cannot_be_written_ends_delivery(tmp_path: Path, sandbox: Sandbox) -> None:
-    """Nobody reads standard output any more: that is told, not passed over."""
+def test_unwritable_state_fails_the_delivery(tmp_path: Path, sandbox: Sandbox) -> None:
+    """The error is raised if standard output is closed."""
 
     def write_state(_: object) -> None:
         msg = "STATE cannot be written"
@@ -383,7 +371,7 @@ def test_a_state_that_cannot_be_written_ends_delivery(tmp_path: Path, sandbox: S
     client = Client("key", api_url=sandbox.url)
     spool = Spool(str(tmp_path))
     delivery = DeliveryScheduler(client, spool, write_state=write_state)
-    delivery.add_object("a", line("a", 1))
+    delivery.add_object("a", object_line("a", 1))
     delivery.add_state("x")
     with pytest.raises(OutputError):
         delivery.drain()
@@ -391,9 +379,7 @@ def test_a_state_that_cannot_be_written_ends_delivery(tmp_path: Path, sandbox: S
     spool.close()
 
 
-def test_a_wrong_key_is_raised_once_and_not_tried_again(
-    tmp_path: Path, start: Callable[..., Run]
-) -> None:
+def test_wrong_key_is_not_retried(tmp_path: Path, start: Callable[..., Run]) -> None:
     """401 is final: one Start, no wait."""
     with (
         Sandbox(tmp_path / "w.duckdb", write_key="right") as sandbox,
@@ -407,22 +393,22 @@ def test_a_wrong_key_is_raised_once_and_not_tried_again(
 
 
 @pytest.mark.slow
-def test_many_small_sessions_leave_nothing_behind(
+def test_many_sessions_need_no_more_resources(
     sandbox: Sandbox, tmp_path: Path, start: Callable[..., Run]
 ) -> None:
-    """An hour's soak in seconds: threads, open files, spool and memory stay flat."""
+    """Threads, file descriptors, spool and memory do not grow with the number of sessions."""
     process = psutil.Process()
     run = start(sandbox.url, DeliveryOptions(batch_size_rows=1, max_parallel_sessions=4))
 
-    def sizes() -> tuple[int, int, int]:
+    def measure_resources() -> tuple[int, int, int]:
         return threading.active_count(), process.num_fds(), process.memory_info().rss
 
     for number in range(100):
         run.add("abcd"[number % 4], number)
-    threads, files, memory = sizes()
+    threads, files, memory = measure_resources()
     for number in range(500):
         run.add("abcd"[number % 4], number)
-    later = sizes()
+    later = measure_resources()
     assert later[0] <= threads + 8  # a Keep Alive thread for each open session
     assert later[1] <= files + 8
     assert later[2] <= memory + 30_000_000
@@ -431,10 +417,8 @@ def test_many_small_sessions_leave_nothing_behind(
     assert not [thread for thread in threading.enumerate() if "delivery" in thread.name]
 
 
-def test_its_status_says_what_is_not_delivered_and_for_how_long(
-    sandbox: Sandbox, start: Callable[..., Run]
-) -> None:
-    """Objects by collection, open sessions, the oldest batch's age; nothing once all landed."""
+def test_status_reports_what_is_not_delivered(sandbox: Sandbox, start: Callable[..., Run]) -> None:
+    """Objects by collection, sessions, the age of the oldest batch; nothing at the end."""
     with FaultyProxy(sandbox.url, [None, "hold"]) as proxy:
         run = start(proxy.url, DeliveryOptions(batch_size_rows=2), timeout_seconds=1)
         assert run.delivery.get_status() == DeliveryStatus(0, {}, None)

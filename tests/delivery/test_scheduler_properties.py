@@ -1,4 +1,4 @@
-"""The four laws of delivery, for random input and whatever a network and a service can do."""
+"""The invariants of delivery, for random input and random failures of network and service."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support.faulty_proxy import FAULTS, FaultyProxy, ManualClock
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-# Streams that share a collection at the user's word, beside one that does not.
+# Two streams that share a collection, and one that does not.
 COLLECTIONS = {"orders": "orders", "orders_eu": "orders", "users": "users"}
 VERSIONS = (
     {"id": {"type": "integer"}, "a": {"type": ["integer", "null"]}},
@@ -39,48 +39,48 @@ HANG_SECONDS = 0.3
 
 @dataclass
 class Tap:
-    """What a tap would say, and what a warehouse holds once it has landed."""
+    """The messages of a tap, and what a warehouse holds once they have landed."""
 
     messages: list[tuple[str, Any]]
-    """Pairs of what it is and what it says: `("state", 3)`, `("schema", ("users", 1))`, …"""
+    """Pairs of kind and content: `("state", 3)`, `("schema", ("users", 1))`, …"""
 
     def lines(self, after: int | None) -> Iterator[str]:
-        """Yield the messages behind a STATE as a tap says them that begins there."""
-        begun = after is None
+        """Yield the messages of a tap that resumes from a STATE."""
+        has_started = after is None
         versions: dict[str, int] = dict.fromkeys(COLLECTIONS, 0)
-        if begun:
+        if has_started:
             yield from (schema_line(stream, VERSIONS[0]) for stream in COLLECTIONS)
-        for kind, said in self.messages:
+        for kind, content in self.messages:
             if kind == "schema":
-                versions[said[0]] = said[1]
-            if begun:
-                yield _line(kind, said)
-            elif (kind, said) == ("state", after):
-                begun = True
+                versions[content[0]] = content[1]
+            if has_started:
+                yield _format_message(kind, content)
+            elif (kind, content) == ("state", after):
+                has_started = True
                 for stream, version in versions.items():
                     yield schema_line(stream, VERSIONS[version])
 
     def objects(self, collection: str, until: int | None = None) -> list[dict[str, Any]]:
         """Return a collection's records in order, those before a STATE or all."""
         records = []
-        for kind, said in self.messages:
-            if (kind, said) == ("state", until):
+        for kind, content in self.messages:
+            if (kind, content) == ("state", until):
                 break
-            if kind == "record" and COLLECTIONS[said[0]] == collection:
-                records.append(said[1])
+            if kind == "record" and COLLECTIONS[content[0]] == collection:
+                records.append(content[1])
         return records
 
 
-def _line(kind: str, said: Any) -> str:  # noqa: ANN401 - each kind says something else
+def _format_message(kind: str, content: Any) -> str:  # noqa: ANN401 - it depends on the kind
     if kind == "state":
-        return state_line({"at": said})
+        return state_line({"at": content})
     if kind == "schema":
-        return schema_line(said[0], VERSIONS[said[1]])
-    return record_line(*said)
+        return schema_line(content[0], VERSIONS[content[1]])
+    return record_line(*content)
 
 
-def merged(records: Sequence[dict[str, Any]]) -> dict[int, dict[str, Any]]:
-    """Return what Segment makes of a collection's records: the last word on each property."""
+def merge_records(records: Sequence[dict[str, Any]]) -> dict[int, dict[str, Any]]:
+    """Return a collection's rows as Segment merges them: the last value of each property."""
     rows: dict[int, dict[str, Any]] = {}
     for record in records:
         rows.setdefault(record["id"], {}).update(record)
@@ -89,7 +89,7 @@ def merged(records: Sequence[dict[str, Any]]) -> dict[int, dict[str, Any]]:
 
 @st.composite
 def taps(draw: st.DrawFn) -> Tap:
-    """Records of few ids, so that order matters, among STATEs and changed SCHEMAs."""
+    """Generate records of few ids, so that order matters, with STATEs and changed SCHEMAs."""
     versions: dict[str, int] = dict.fromkeys(COLLECTIONS, 0)
     messages: list[tuple[str, Any]] = []
     kinds = st.sampled_from(("record",) * 6 + ("state",) * 3 + ("schema",))
@@ -110,36 +110,36 @@ def taps(draw: st.DrawFn) -> Tap:
 
 @st.composite
 def scripts(draw: st.DrawFn) -> list[str | None]:
-    """Requests that go well, among faults that pass and faults that last longer than retries do."""
-    spells = draw(
+    """Generate faults of random length, some of which outlast the retries."""
+    faults = draw(
         st.lists(
             st.tuples(st.none() | st.sampled_from(FAULTS), st.sampled_from((1, 1, 2, 3, 9))),
             max_size=8,
         )
     )
-    return [step for step, length in spells for _ in range(length)]
+    return [step for step, length in faults for _ in range(length)]
 
 
 @dataclass
 class Outcome:
-    """How a run went."""
+    """The result of a run."""
 
     code: int
     states: list[int] = field(default_factory=list)
 
 
-def run(lines: Iterator[str], config: dict[str, Any]) -> Outcome:
-    """Run the target to its end in this process."""
-    told = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+def run_target(lines: Iterator[str], config: dict[str, Any]) -> Outcome:
+    """Run the target in this process."""
+    output = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     target = TargetSegmentObjects(config=config)
-    with redirect_stdout(told):
+    with redirect_stdout(output):
         code = load(target, io.BytesIO("".join(f"{line}\n" for line in lines).encode()))
-    told.seek(0)
-    return Outcome(code, [json.loads(line)["at"] for line in told])
+    output.seek(0)
+    return Outcome(code, [json.loads(line)["at"] for line in output])
 
 
-def landed(sandbox: Sandbox, collection: str) -> dict[int, dict[str, Any]]:
-    """Return a collection's rows by id, without the columns that hold nothing."""
+def read_rows(sandbox: Sandbox, collection: str) -> dict[int, dict[str, Any]]:
+    """Return a collection's rows by id, without null columns."""
     if collection not in sandbox.warehouse.collections():
         return {}
     return {
@@ -148,8 +148,8 @@ def landed(sandbox: Sandbox, collection: str) -> dict[int, dict[str, Any]]:
     }
 
 
-def without_nulls(rows: dict[int, dict[str, Any]]) -> dict[int, dict[str, Any]]:
-    """Return a model's rows as `landed` returns them: the id as the warehouse has it."""
+def drop_nulls(rows: dict[int, dict[str, Any]]) -> dict[int, dict[str, Any]]:
+    """Return expected rows in the form of `read_rows`."""
     return {
         number: {
             **{name: value for name, value in row.items() if value is not None},
@@ -159,20 +159,20 @@ def without_nulls(rows: dict[int, dict[str, Any]]) -> dict[int, dict[str, Any]]:
     }
 
 
-def check_promise(tap: Tap, sandbox: Sandbox, state: int | None) -> None:
-    """Check that each collection is as after its first so many objects, those before STATE all."""
+def check_guarantee(tap: Tap, sandbox: Sandbox, state: int | None) -> None:
+    """Check that each collection equals a prefix of its objects, with all before the STATE."""
     for collection in set(COLLECTIONS.values()):
         objects = tap.objects(collection)
-        promised = 0 if state is None else len(tap.objects(collection, until=state))
+        covered = 0 if state is None else len(tap.objects(collection, until=state))
         possible = [
-            without_nulls(merged(objects[:count])) for count in range(promised, len(objects) + 1)
+            drop_nulls(merge_records(objects[:count])) for count in range(covered, len(objects) + 1)
         ]
-        assert landed(sandbox, collection) in possible
+        assert read_rows(sandbox, collection) in possible
 
 
 @pytest.fixture(autouse=True)
-def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the client wait milliseconds between tries."""
+def _shorten_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the client wait milliseconds between attempts."""
     monkeypatch.setattr(client, "MAX_BACKOFF_SECONDS", 0.005)
 
 
@@ -189,10 +189,10 @@ def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     parallel=st.integers(1, 3),
     retries=st.integers(0, 2),
 )
-def test_whatever_happens_state_keeps_its_promise_and_a_second_run_completes(
+def test_second_run_from_the_last_state_completes_a_failed_one(
     tap: Tap, script: list[str | None], batch_size: int, parallel: int, retries: int
 ) -> None:
-    """After a run, good or not, the warehouse is never behind STATE; from there the rest lands."""
+    """After any run, the warehouse holds what its last STATE covers; from there, the rest lands."""
     clock = ManualClock()
     config = {
         "write_key": "k",
@@ -207,19 +207,21 @@ def test_whatever_happens_state_keeps_its_promise_and_a_second_run_completes(
         Sandbox(Path(folder) / "w.duckdb", clock=clock) as sandbox,
         FaultyProxy(sandbox.url, script, clock=clock, hang_seconds=HANG_SECONDS) as proxy,
     ):
-        first = run(tap.lines(None), {**config, "api_url": proxy.url})
+        first = run_target(tap.lines(None), {**config, "api_url": proxy.url})
         event(f"exit code {first.code}, {'some' if first.states else 'no'} STATE")
-        told = [said for kind, said in tap.messages if kind == "state"]
+        states = [content for kind, content in tap.messages if kind == "state"]
         assert first.states == sorted(set(first.states))
-        assert set(first.states) <= set(told)
+        assert set(first.states) <= set(states)
         last = first.states[-1] if first.states else None
-        check_promise(tap, sandbox, last)
-        if first.code == 0 and told:
-            assert last == told[-1]
-        second = run(
+        check_guarantee(tap, sandbox, last)
+        if first.code == 0 and states:
+            assert last == states[-1]
+        second = run_target(
             tap.lines(last),
             {**config, "api_url": sandbox.url, "request_timeout_seconds": 30},
         )
         assert second.code == 0
         for collection in set(COLLECTIONS.values()):
-            assert landed(sandbox, collection) == without_nulls(merged(tap.objects(collection)))
+            assert read_rows(sandbox, collection) == drop_nulls(
+                merge_records(tap.objects(collection))
+            )

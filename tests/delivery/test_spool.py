@@ -1,4 +1,4 @@
-"""Batch files: limits, bytes, the folder, and a disk that does not do as it should."""
+"""Batch files: limits, bytes, the folder, and disk failures."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from target_segment_objects.delivery.spool import Batch, Spool
 from target_segment_objects.exceptions import SpoolError
 
 if sys.platform == "win32":
-    pytest.skip("POSIX's ways to break a disk", allow_module_level=True)
+    pytest.skip("breaks the disk in POSIX ways", allow_module_level=True)
 
 LINE = b'{"id":"1","collection":"users","properties":{"a":1}}'
 
 
 @pytest.fixture
 def spool(tmp_path: Path) -> Spool:
-    """A spool in the test's own folder."""
+    """A spool in the test's temporary folder."""
     return Spool(str(tmp_path))
 
 
-def lines_of(batch: Batch) -> list[list[bytes]]:
+def read_lines(batch: Batch) -> list[list[bytes]]:
     """Return the lines of each file, as Python's gzip reads them."""
     return [gzip.decompress(file.path.read_bytes()).splitlines() for file in batch.files]
 
@@ -40,9 +40,17 @@ def lines_of(batch: Batch) -> list[list[bytes]]:
 # Limits
 
 
-@pytest.mark.parametrize(("limit", "files"), [(40, [4]), (39, [3, 1]), (30, [3, 1]), (29, [2, 2])])
-def test_a_file_ends_before_its_limit(spool: Spool, limit: int, files: list[int]) -> None:
-    """Lines of ten bytes: a file takes them up to its limit exactly, and never one past it."""
+@pytest.mark.parametrize(
+    ("limit", "files"),
+    [
+        pytest.param(40, [4], id="four lines exactly"),
+        pytest.param(39, [3, 1], id="one byte less than four lines"),
+        pytest.param(30, [3, 1], id="three lines exactly"),
+        pytest.param(29, [2, 2], id="one byte less than three lines"),
+    ],
+)
+def test_file_never_exceeds_its_limit(spool: Spool, limit: int, files: list[int]) -> None:
+    """With lines of ten bytes, a file is filled up to its limit exactly, and never beyond."""
     batch = Batch("users", spool, max_file_bytes=limit)
     for _ in range(4):
         batch.add(b"123456789")
@@ -52,11 +60,11 @@ def test_a_file_ends_before_its_limit(spool: Spool, limit: int, files: list[int]
 
 
 @given(
-    st.lists(st.binary(min_size=1, max_size=40).filter(lambda one: b"\n" not in one)),
+    st.lists(st.binary(min_size=1, max_size=40).filter(lambda line: b"\n" not in line)),
     st.integers(41, 200),
 )
 def test_files_hold_the_lines_in_order(lines: list[bytes], limit: int) -> None:
-    """Whatever the lines and the limit: all lines, in order, no file over it, none needlessly."""
+    """For any lines and limit: all lines are there, in order, in as few files as possible."""
     spool = Spool()
     batch = Batch("users", spool, max_file_bytes=limit)
     for line in lines:
@@ -72,20 +80,20 @@ def test_files_hold_the_lines_in_order(lines: list[bytes], limit: int) -> None:
     assert batch.objects == len(lines) == sum(file.objects for file in batch.files)
 
 
-def test_a_line_longer_than_a_file_is_refused(spool: Spool) -> None:
-    """A line that no file could take raises before anything is written, and can be left out."""
+def test_line_longer_than_a_file_is_refused(spool: Spool) -> None:
+    """It is refused before anything is written, and the batch remains usable."""
     batch = Batch("users", spool, max_file_bytes=10)
     batch.add(b"123456789")
-    with pytest.raises(ValueError, match=r"11 bytes in files of at most 10"):
+    with pytest.raises(ValueError, match=r"line of 11 bytes does not fit into a file of 10"):
         batch.add(b"1234567890")
     batch.close()
-    assert lines_of(batch) == [[b"123456789"]]
+    assert read_lines(batch) == [[b"123456789"]]
 
 
 # Bytes
 
 
-def _written(folder: Path, count: int = 30_000) -> Batch:
+def _write_batch(folder: Path, count: int = 30_000) -> Batch:
     batch = Batch("users", Spool(str(folder)), max_file_bytes=1_000_000)
     numbers = random.Random(7)  # noqa: S311 - not a secret
     for number in range(count):
@@ -94,21 +102,21 @@ def _written(folder: Path, count: int = 30_000) -> Batch:
     return batch
 
 
-def test_bytes_are_a_function_of_the_lines(tmp_path: Path) -> None:
-    """The same lines give the same bytes, in whatever folder and at whatever time."""
+def test_same_lines_give_the_same_bytes(tmp_path: Path) -> None:
+    """In any folder, at any time."""
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-    first, second = _written(tmp_path / "a"), _written(tmp_path / "b")
+    first, second = _write_batch(tmp_path / "a"), _write_batch(tmp_path / "b")
     os.utime(first.files[0].path, (0, 0))
     assert len(first.files) > 1
-    for one, other in zip(first.files, second.files, strict=True):
-        assert one.path.read_bytes() == other.path.read_bytes()
-        assert one.path.read_bytes()[:8] == b"\x1f\x8b\x08\x00\x00\x00\x00\x00", "no name, no time"
+    for left, right in zip(first.files, second.files, strict=True):
+        assert left.path.read_bytes() == right.path.read_bytes()
+        assert left.path.read_bytes()[:8] == b"\x1f\x8b\x08\x00\x00\x00\x00\x00", "no name, no time"
 
 
-def test_sizes(tmp_path: Path) -> None:
-    """What a batch says of its sizes is what its files are, and they are compressed."""
-    batch = _written(tmp_path)
+def test_batch_reports_the_sizes_of_its_files(tmp_path: Path) -> None:
+    """Raw and compressed, and the sum of both over its files."""
+    batch = _write_batch(tmp_path)
     assert [file.gzip_bytes for file in batch.files] == [
         file.path.stat().st_size for file in batch.files
     ]
@@ -119,8 +127,8 @@ def test_sizes(tmp_path: Path) -> None:
     assert batch.objects == 30_000
 
 
-def test_memory_is_flat(spool: Spool) -> None:
-    """Thirty megabytes of lines leave no more in memory than three do."""
+def test_memory_does_not_grow_with_the_batch(spool: Spool) -> None:
+    """Thirty megabytes of lines need no more memory than three."""
     batch = Batch("users", spool, max_file_bytes=10_000_000)
     line = bytes(random.Random(1).choices(range(48, 123), k=1000))  # noqa: S311 - not a secret
     tracemalloc.start()
@@ -136,8 +144,8 @@ def test_memory_is_flat(spool: Spool) -> None:
     assert peaks[-1] < peaks[4] + 100_000  # the first files are closed by then
 
 
-def test_no_file_is_held_open(spool: Spool) -> None:
-    """A hundred open batches need no file descriptor: some systems give a process 256."""
+def test_open_batches_hold_no_file_descriptor(spool: Spool) -> None:
+    """A hundred open batches need none: some systems allow a process 256."""
     before = psutil.Process().num_fds()
     batches = [Batch(f"c{number}", spool, max_file_bytes=1000) for number in range(100)]
     for batch in batches:
@@ -145,11 +153,11 @@ def test_no_file_is_held_open(spool: Spool) -> None:
     assert psutil.Process().num_fds() == before
     for batch in batches:
         batch.close()
-    assert all(lines_of(batch) == [[LINE]] for batch in batches)
+    assert all(read_lines(batch) == [[LINE]] for batch in batches)
 
 
-def test_an_empty_batch(spool: Spool, tmp_path: Path) -> None:
-    """A batch to which nothing was added writes nothing, not even the folder."""
+def test_empty_batch_writes_nothing(spool: Spool, tmp_path: Path) -> None:
+    """Not even the folder is created."""
     batch = Batch("users", spool, max_file_bytes=100)
     batch.close()
     batch.delete()
@@ -157,19 +165,19 @@ def test_an_empty_batch(spool: Spool, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_adding_goes_on_after_close(spool: Spool) -> None:
-    """A closed batch may be closed again; what is added after goes to a further file."""
+def test_closed_batch_continues_in_a_new_file(spool: Spool) -> None:
+    """It may be closed again; lines that are added later go to another file."""
     batch = Batch("users", spool, max_file_bytes=100)
     batch.add(b"1")
     batch.close()
     batch.close()
     batch.add(b"2")
     batch.close()
-    assert lines_of(batch) == [[b"1"], [b"2"]]
+    assert read_lines(batch) == [[b"1"], [b"2"]]
 
 
-def test_delete(spool: Spool) -> None:
-    """Delete removes the files, closed and open; one that is gone already is no matter."""
+def test_delete_removes_open_and_closed_files(spool: Spool) -> None:
+    """A file that is already gone is ignored, and so is a second call."""
     batch = Batch("users", spool, max_file_bytes=20)
     for _ in range(5):
         batch.add(b"123456789")
@@ -180,8 +188,10 @@ def test_delete(spool: Spool) -> None:
     assert list(folder.iterdir()) == []
 
 
-def test_delete_without_the_right_to(spool: Spool, caplog: pytest.LogCaptureFixture) -> None:
-    """A file that cannot be removed is told of, and stops nobody: it was delivered."""
+def test_file_that_cannot_be_removed_is_logged(
+    spool: Spool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The run continues: the file was delivered."""
     batch = Batch("users", spool, max_file_bytes=100)
     batch.add(LINE)
     batch.close()
@@ -195,8 +205,8 @@ def test_delete_without_the_right_to(spool: Spool, caplog: pytest.LogCaptureFixt
 # The folder
 
 
-def test_the_folder_is_private(spool: Spool, tmp_path: Path) -> None:
-    """The folder is the user's own; a second spool has another."""
+def test_folder_is_private_to_the_user(spool: Spool, tmp_path: Path) -> None:
+    """Its mode is 0700, and a second spool has another."""
     first, second = spool.new_path(), Spool(str(tmp_path)).new_path()
     assert first.parent != second.parent
     assert first.parent.parent == tmp_path
@@ -204,7 +214,7 @@ def test_the_folder_is_private(spool: Spool, tmp_path: Path) -> None:
 
 
 def test_close_removes_the_folder(spool: Spool, tmp_path: Path) -> None:
-    """Close removes the folder with all that is in it, once; a spool may be used again after."""
+    """With its files; the spool may be used again afterwards."""
     batch = Batch("users", spool, max_file_bytes=10)
     batch.add(b"1")
     batch.close()
@@ -216,7 +226,7 @@ def test_close_removes_the_folder(spool: Spool, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def _python(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def _run_python(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", code, str(folder)],
         capture_output=True,
@@ -227,11 +237,24 @@ def _python(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    "end", ["", "raise RuntimeError", "sys.exit(3)", "os.kill(os.getpid(), signal.SIGINT)"]
+    "end",
+    [
+        pytest.param("", id="success"),
+        pytest.param("raise RuntimeError", id="exception"),
+        pytest.param("sys.exit(3)", id="exit"),
+        pytest.param(
+            "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+            "os.kill(os.getpid(), signal.SIGINT)",
+            id="SIGINT",
+        ),
+    ],
 )
-def test_the_folder_is_removed_at_exit(tmp_path: Path, end: str) -> None:
-    """A process that ends without closing its spool, well or not, leaves nothing behind."""
-    ran = _python(
+def test_folder_is_removed_at_exit(tmp_path: Path, end: str) -> None:
+    """A process that exits without closing its spool leaves nothing behind.
+
+    SIGINT gets its default handler: a process that a shell starts in the background ignores it.
+    """
+    ran = _run_python(
         "import os, signal, sys\n"
         "from target_segment_objects.delivery.spool import Batch, Spool\n"
         "batch = Batch('users', Spool(sys.argv[1]), max_file_bytes=100)\n"
@@ -247,36 +270,36 @@ def test_the_folder_is_removed_at_exit(tmp_path: Path, end: str) -> None:
 # Failures
 
 
-def test_a_parent_that_is_none(tmp_path: Path) -> None:
-    """A folder that is not there is named, with the cause."""
+def test_missing_parent_folder_is_named(tmp_path: Path) -> None:
+    """The error holds the folder and the cause."""
     spool = Spool(str(tmp_path / "gone"))
     batch = Batch("users", spool, max_file_bytes=100)
-    with pytest.raises(SpoolError, match=r"Cannot make .* in .*/gone: No such file or directory"):
+    with pytest.raises(SpoolError, match=r"Cannot create .* in .*/gone: No such file or directory"):
         batch.add(LINE)
 
 
-def test_a_parent_that_is_not_writable() -> None:
-    """A folder that nothing can be made in is named, with the cause."""
+def test_parent_folder_without_permission_is_named() -> None:
+    """The error holds the folder and the cause."""
     if not Path("/proc/self/fd").is_dir():
         pytest.skip("needs a folder that even root cannot write to")
-    with pytest.raises(SpoolError, match=r"Cannot make .* in /proc/self/fd: "):
+    with pytest.raises(SpoolError, match=r"Cannot create .* in /proc/self/fd: "):
         Spool("/proc/self/fd").new_path()
 
 
-def test_no_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A system without any temporary folder is an error of ours, too."""
+def test_missing_temporary_folder_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a system without any temporary folder, the error is ours, too."""
 
-    def none() -> str:
+    def fail() -> str:
         raise FileNotFoundError(2, "No usable temporary directory found")
 
-    monkeypatch.setattr("tempfile.gettempdir", none)
+    monkeypatch.setattr("tempfile.gettempdir", fail)
     with pytest.raises(SpoolError, match=r"the system's temporary folder: No usable"):
         Spool().new_path()
 
 
 @pytest.mark.parametrize("when", ["before a file", "in a file"])
-def test_a_folder_that_vanishes(spool: Spool, when: str) -> None:
-    """A folder that is removed under a run is named; nothing is written to where it was."""
+def test_folder_removed_during_a_run_is_named(spool: Spool, when: str) -> None:
+    """The error holds the path; nothing is written in its place."""
     folder = spool.new_path().parent
     batch = Batch("users", spool, max_file_bytes=1_000_000)
     if when == "in a file":
@@ -302,7 +325,7 @@ from target_segment_objects.exceptions import SpoolError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
 batch = Batch('users', Spool(sys.argv[1]), max_file_bytes=10_000_000)
-said = []
+errors = []
 import random
 numbers = random.Random(1)
 for _ in range(3):
@@ -310,35 +333,35 @@ for _ in range(3):
         for _ in range(5_000):
             batch.add(numbers.randbytes(100).hex().encode())
     except SpoolError as error:
-        said.append(str(error))
+        errors.append(str(error))
 for _ in range(2):
     try:
         batch.close()
     except SpoolError as error:
-        said.append(str(error))
+        errors.append(str(error))
 assert batch.files == []
 batch.delete()
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-print(*said, sep='\\n')
+print(*errors, sep='\\n')
 """
 
 
-def test_a_disk_that_is_full(tmp_path: Path) -> None:
-    """A file that may not grow is named with the cause, each time: no half file is ever closed."""
-    ran = _python(DISK_FULL, tmp_path)
+def test_full_disk_is_reported_each_time(tmp_path: Path) -> None:
+    """With the path and the cause; an incomplete file is never closed."""
+    ran = _run_python(DISK_FULL, tmp_path)
     assert ran.returncode == 0, ran.stderr
     assert ran.stderr == ""
-    said = ran.stdout.splitlines()
-    assert len(said) == 5
-    assert len(set(said)) == 1
-    assert said[0].startswith(f"Cannot write {tmp_path}/segment-objects-")
-    assert "000001.jsonl.gz: File too large." in said[0]
-    assert "Free some space" in said[0]
+    errors = ran.stdout.splitlines()
+    assert len(errors) == 5
+    assert len(set(errors)) == 1
+    assert errors[0].startswith(f"Cannot write {tmp_path}/segment-objects-")
+    assert "000001.jsonl.gz: File too large." in errors[0]
+    assert "Free some space" in errors[0]
     assert list(tmp_path.iterdir()) == []
 
 
-def test_too_many_open_files(spool: Spool) -> None:
-    """A process that may open no further file says so, and the line can be added later."""
+def test_lack_of_file_descriptors_is_recoverable(spool: Spool) -> None:
+    """The error says so, and the line can be added later."""
     resource = pytest.importorskip("resource", reason="Windows has no such limits")
     batch = Batch("users", spool, max_file_bytes=1000)
     spool.new_path()
@@ -351,4 +374,4 @@ def test_too_many_open_files(spool: Spool) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     batch.add(LINE)
     batch.close()
-    assert lines_of(batch) == [[LINE]]
+    assert read_lines(batch) == [[LINE]]

@@ -1,4 +1,4 @@
-"""Whatever ends the process, at whatever moment: a second run from the last STATE completes it."""
+"""Whatever kills the process, at any moment: a run from the last STATE completes the load."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from target_segment_objects.sandbox.server import Sandbox
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="Windows has no such signals")
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 
 RECORDS = 3000
 IDS = 40
@@ -32,8 +32,8 @@ SCHEMAS = [
 ]
 
 
-def messages(after: int) -> Iterator[str]:
-    """Yield what a tap says behind a STATE: every id again and again, with growing numbers."""
+def generate_messages(after: int) -> Iterator[str]:
+    """Yield the messages of a tap after a STATE: the same ids with growing numbers."""
     yield from SCHEMAS
     for number in range(after, RECORDS):
         yield record_line("ab"[number % 2], {"id": number % IDS, "n": number})
@@ -41,13 +41,15 @@ def messages(after: int) -> Iterator[str]:
             yield state_line({"at": number + 1})
 
 
-def expected(stream: int) -> dict[str, int]:
-    """Return id to number as the whole input leaves them."""
+def build_expected_rows(stream: int) -> dict[str, int]:
+    """Return the last number of each id in the whole input."""
     return {str(number % IDS): number for number in range(RECORDS) if number % 2 == stream}
 
 
-def run(config: Path, after: int, kill: tuple[signal.Signals, float] | None) -> tuple[int, int]:
-    """Run the target, ended by a signal after some seconds; return its code and last STATE."""
+def run_target(
+    config: Path, after: int, kill: tuple[signal.Signals, float] | None
+) -> tuple[int, int]:
+    """Run the target and kill it after some seconds; return its exit code and last STATE."""
     process = subprocess.Popen(
         [*TARGET, "--config", str(config)],
         stdin=subprocess.PIPE,
@@ -58,12 +60,12 @@ def run(config: Path, after: int, kill: tuple[signal.Signals, float] | None) -> 
     assert process.stdin is not None
     assert process.stdout is not None
     assert process.stderr is not None
-    # Somebody has to read, or the target waits: as a shell or Meltano would.
+    # Without a reader, the target would block on a full pipe.
     states: list[str] = []
-    said: list[str] = []
+    errors: list[str] = []
     readers = [
         threading.Thread(target=states.extend, args=(process.stdout,)),
-        threading.Thread(target=said.extend, args=(process.stderr,)),
+        threading.Thread(target=errors.extend, args=(process.stderr,)),
     ]
     for reader in readers:
         reader.start()
@@ -71,7 +73,7 @@ def run(config: Path, after: int, kill: tuple[signal.Signals, float] | None) -> 
     if killer is not None:
         killer.start()
     try:
-        for message in messages(after):
+        for message in generate_messages(after):
             process.stdin.write(f"{message}\n")
             if kill is not None:
                 process.stdin.flush()
@@ -88,18 +90,20 @@ def run(config: Path, after: int, kill: tuple[signal.Signals, float] | None) -> 
         stream.close()
     with suppress(BrokenPipeError):
         process.stdin.close()
-    assert "Traceback" not in "".join(said)
-    whole = [line for line in states if line.endswith("\n")]
-    return process.returncode, json.loads(whole[-1])["at"] if whole else after
+    assert "Traceback" not in "".join(errors)
+    complete = [line for line in states if line.endswith("\n")]
+    return process.returncode, json.loads(complete[-1])["at"] if complete else after
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
-def test_a_second_run_from_the_last_state_completes_what_a_signal_ended(
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL], ids=lambda number: number.name
+)
+def test_run_from_the_last_state_completes_a_killed_one(
     sandbox: Sandbox, tmp_path: Path, number: signal.Signals
 ) -> None:
-    """At random moments, and again in what follows: the warehouse ends equal to the input."""
-    moments = random.Random(number)  # noqa: S311 - no secret
+    """Killed at random moments, three times: the warehouse equals the input at the end."""
+    moments = random.Random(number)  # noqa: S311 - not a secret
     config = tmp_path / "config.json"
     config.write_text(
         json.dumps({"write_key": "k", "api_url": sandbox.url, "batch_size_rows": 97}),
@@ -107,12 +111,12 @@ def test_a_second_run_from_the_last_state_completes_what_a_signal_ended(
     )
     at = 0
     for _ in range(3):
-        code, reached = run(config, at, (number, moments.uniform(0.8, 1.8)))
+        code, reached = run_target(config, at, (number, moments.uniform(0.8, 1.8)))
         assert code in {0, 128 + number, -number}
         assert reached >= at
         at = reached
-    code, at = run(config, at, None)
+    code, at = run_target(config, at, None)
     assert (code, at) == (0, RECORDS)
     for stream, collection in enumerate(("a", "b")):
         rows = {row["id"]: row["n"] for row in sandbox.warehouse.rows(collection)}
-        assert rows == expected(stream)
+        assert rows == build_expected_rows(stream)

@@ -1,4 +1,4 @@
-"""The four calls over real sockets: what is sent, what answers become, and what is tried again."""
+"""The calls over real sockets: what is sent, what a response means, and what is retried."""
 
 from __future__ import annotations
 
@@ -16,17 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import requests
-import urllib3.exceptions
-from hypothesis import given
-from hypothesis import strategies as st
 
 from target_segment_objects import limits
 from target_segment_objects.exceptions import (
     ApiError,
     AuthenticationError,
     PermanentApiError,
-    SegmentObjectsError,
     SessionExpiredError,
     SpoolError,
     TransientApiError,
@@ -34,9 +29,9 @@ from target_segment_objects.exceptions import (
 from target_segment_objects.segment import client as client_module
 from target_segment_objects.segment.client import (
     MAX_BACKOFF_SECONDS,
-    MAX_RETRY_AFTER_SECONDS,
     Client,
 )
+from target_segment_objects.segment.responses import MAX_RETRY_AFTER_SECONDS
 from tests.support.scripted_server import Cut, Reply, ScriptedServer
 
 if TYPE_CHECKING:
@@ -44,7 +39,7 @@ if TYPE_CHECKING:
 
     Call = Callable[[Client, Path], object]
 
-KEY = "write-key-that-nobody-may-see"
+KEY = "write-key-to-be-kept-secret"
 TOKEN = base64.b64encode(f"{KEY}:".encode()).decode()
 CONTENT = b'{"id":"1","collection":"users","properties":{"name":"Ada Lovelace"}}\n'
 
@@ -54,13 +49,13 @@ CALLS: dict[str, Call] = {
     "keep-alive": lambda client, _: client.keep_alive("s1"),
     "finish": lambda client, _: client.finish("s1"),
 }
-PATIENT = ("start", "upload", "finish")
+RETRIED = ("start", "upload", "finish")
 EXPECTED = {"start": 201, "upload": 201, "keep-alive": 200, "finish": 202}
 
 
 @pytest.fixture
 def server() -> Iterator[ScriptedServer]:
-    """A server that answers as documented, until told otherwise."""
+    """A server that answers as documented unless scripted."""
     with ScriptedServer() as running:
         yield running
 
@@ -75,23 +70,23 @@ def part(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The waits between tries, which are told and not waited for."""
-    told: list[float] = []
+    """The waits between attempts, which are recorded and skipped."""
+    recorded: list[float] = []
     real = time.sleep
 
     def sleep(seconds: float) -> None:
         if threading.current_thread() is threading.main_thread():
-            told.append(seconds)
+            recorded.append(seconds)
         else:
             real(seconds)
 
     monkeypatch.setattr(time, "sleep", sleep)
-    return told
+    return recorded
 
 
 @pytest.fixture
 def client(server: ScriptedServer) -> Iterator[Client]:
-    """A client that tries each call three times."""
+    """A client with two retries."""
     made = Client(KEY, api_url=server.url, timeout_seconds=10, max_retries=2, user_agent="t/1")
     yield made
     made.close()
@@ -100,15 +95,17 @@ def client(server: ScriptedServer) -> Iterator[Client]:
 # What is sent
 
 
-def test_start(server: ScriptedServer, client: Client) -> None:
-    """Start is a POST without a body, and returns the sync_id of the answer."""
+def test_start_is_a_post_without_a_body(server: ScriptedServer, client: Client) -> None:
+    """And returns the sync_id of the response."""
     assert client.start() == "hjWdsur28j49LCQ"
     (request,) = server.requests
     assert (request.method, request.path, request.body) == ("POST", "/v0/start", b"")
 
 
-def test_upload(server: ScriptedServer, client: Client, part: Path) -> None:
-    """Upload sends the file's bytes as they are, with the documented headers and a length."""
+def test_upload_sends_the_file_unchanged(
+    server: ScriptedServer, client: Client, part: Path
+) -> None:
+    """With the documented headers and a length."""
     assert client.upload("hjWdsur28j49LCQ", part) == "dkf539GFfmj50fnm"
     (request,) = server.requests
     assert (request.method, request.path) == ("POST", "/v0/upload/hjWdsur28j49LCQ")
@@ -118,16 +115,18 @@ def test_upload(server: ScriptedServer, client: Client, part: Path) -> None:
     assert request.body == part.read_bytes()
 
 
-def test_keep_alive(server: ScriptedServer, client: Client) -> None:
-    """Keep Alive is a POST without a body."""
+def test_keep_alive_is_a_post_without_a_body(server: ScriptedServer, client: Client) -> None:
+    """To the path of its session."""
     client.keep_alive("s1")
     (request,) = server.requests
     assert (request.method, request.path, request.body) == ("POST", "/v0/keep-alive/s1", b"")
 
 
-@pytest.mark.parametrize("error", ["", "Disk full: \ud800 ü"])
-def test_finish(server: ScriptedServer, client: Client, error: str) -> None:
-    """Finish sends its error as JSON: blank when all went well."""
+@pytest.mark.parametrize(
+    "error", [pytest.param("", id="blank"), pytest.param("Disk full: \ud800 ü", id="not ASCII")]
+)
+def test_finish_sends_its_error_as_json(server: ScriptedServer, client: Client, error: str) -> None:
+    """Blank on success."""
     client.finish("s1", error)
     (request,) = server.requests
     assert (request.method, request.path) == ("POST", "/v0/finish/s1")
@@ -136,18 +135,18 @@ def test_finish(server: ScriptedServer, client: Client, error: str) -> None:
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_each_call_authenticates(
+def test_every_call_authenticates(
     server: ScriptedServer, client: Client, part: Path, call: str
 ) -> None:
-    """The key is the user name of HTTP Basic, with an empty password, and we say who we are."""
+    """The key is the user name of HTTP Basic, with an empty password; User-Agent is set."""
     CALLS[call](client, part)
     (request,) = server.requests
     assert request.headers["Authorization"] == f"Basic {TOKEN}"
     assert request.headers["User-Agent"] == "t/1"
 
 
-def test_base_address_may_have_a_path(server: ScriptedServer) -> None:
-    """A path of `api_url` precedes the calls', with or without a slash at its end."""
+def test_api_url_may_have_a_path(server: ScriptedServer) -> None:
+    """It precedes the path of the call, with or without a trailing slash."""
     server.always("v0", Reply(201, b'{"sync_id": "s"}'))
     client = Client(KEY, api_url=f"{server.url}/segment/")
     client.start()
@@ -155,16 +154,16 @@ def test_base_address_may_have_a_path(server: ScriptedServer) -> None:
     assert server.requests[0].path == "/segment/v0/start"
 
 
-def test_a_sync_id_stays_one_step_of_the_path(server: ScriptedServer, client: Client) -> None:
-    """Whatever a server calls its session, it leads to no other path."""
+def test_sync_id_stays_one_segment_of_the_path(server: ScriptedServer, client: Client) -> None:
+    """Reserved characters are escaped, so that no other path is called."""
     client.keep_alive("../a?b#c d")
     assert server.requests[0].path == "/v0/keep-alive/..%2Fa%3Fb%23c%20d"
 
 
-def test_no_proxy_gets_the_key_of_plain_http(
+def test_plain_http_uses_no_proxy(
     server: ScriptedServer, part: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What goes to this machine in clear does not go through a proxy that the environment names."""
+    """A proxy from the environment does not get the unencrypted key."""
     with ScriptedServer() as proxy:
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
             monkeypatch.setenv(name, proxy.url)
@@ -176,22 +175,26 @@ def test_no_proxy_gets_the_key_of_plain_http(
         assert proxy.requests == []
 
 
-# Answer → error
+# Response → error
 
 FINAL = [300, 301, 302, 303, 307, 308, 402, 405, 409, 411, 413, 415, 418, 422, 431, 451]
-LOST = [400, 404, 410]
-AGAIN = [408, 429, 500, 501, 502, 503, 504, 520, 599]
+SESSION_UNKNOWN = [400, 404, 410]
+TRANSIENT = [408, 429, 500, 501, 502, 503, 504, 520, 599]
 
 
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize(
     ("statuses", "kind"),
-    [(FINAL, PermanentApiError), ([401, 403], AuthenticationError), (AGAIN, TransientApiError)],
+    [
+        pytest.param(FINAL, PermanentApiError, id="final"),
+        pytest.param([401, 403], AuthenticationError, id="key refused"),
+        pytest.param(TRANSIENT, TransientApiError, id="transient"),
+    ],
 )
-def test_status_to_error(
+def test_status_decides_the_error(
     server: ScriptedServer, part: Path, call: str, statuses: list[int], kind: type[ApiError]
 ) -> None:
-    """Each status becomes the error that the contract says, which keeps it and names the call."""
+    """The error keeps the status and names the call."""
     client = Client(KEY, api_url=server.url, max_retries=0)
     for status in statuses:
         server.script(call, Reply(status))
@@ -201,16 +204,16 @@ def test_status_to_error(
         assert raised.value.status == status
         assert str(status) in str(raised.value)
         assert call.replace("-", " ") in str(raised.value).lower()
-    assert len(server.requests) == len(statuses), "an answer that is final is asked for once"
+    assert len(server.requests) == len(statuses), "each status was received once"
     client.close()
 
 
 @pytest.mark.parametrize("call", CALLS)
-@pytest.mark.parametrize("status", LOST)
-def test_a_session_may_be_unknown(
+@pytest.mark.parametrize("status", SESSION_UNKNOWN)
+def test_status_of_an_unknown_session(
     server: ScriptedServer, client: Client, part: Path, call: str, status: int
 ) -> None:
-    """400, 404 and 410 mean that a session may be lost; Start has none to lose."""
+    """400, 404 and 410 may mean that the session has expired, but not for Start."""
     server.script(call, Reply(status))
     with pytest.raises(PermanentApiError) as raised:
         CALLS[call](client, part)
@@ -220,10 +223,10 @@ def test_a_session_may_be_unknown(
 
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("status", [200, 201, 202, 204])
-def test_only_the_documented_success_is_one(
+def test_only_the_documented_success_is_accepted(
     server: ScriptedServer, client: Client, part: Path, call: str, status: int
 ) -> None:
-    """Another 2xx than the documented one is refused, naming both: who answers is not Segment."""
+    """Another 2xx is an error that names both: it is not Segment that responded."""
     if status == EXPECTED[call]:
         return
     server.script(call, Reply(status, b"" if status == 204 else b'{"sync_id":"s","part_id":"p"}'))
@@ -233,22 +236,30 @@ def test_only_the_documented_success_is_one(
         CALLS[call](client, part)
 
 
-def test_what_to_do(server: ScriptedServer, client: Client, part: Path) -> None:
-    """Errors say what to do about them: the key, the file's size, the network."""
+def test_errors_say_what_to_do(server: ScriptedServer, client: Client, part: Path) -> None:
+    """A refused key and a file that is too large name the setting."""
     server.script("start", Reply(401))
     with pytest.raises(AuthenticationError, match=r"Check write_key"):
         client.start()
     server.script("upload", Reply(413))
-    with pytest.raises(PermanentApiError, match=r"max_file_bytes smaller"):
+    with pytest.raises(PermanentApiError, match=r"Lower max_file_bytes"):
         client.upload("s1", part)
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-@pytest.mark.parametrize("where", ["{other}/v0/start", "http://[", "/v0/start", "nope://x"])
+@pytest.mark.parametrize(
+    "where",
+    [
+        pytest.param("{other}/v0/start", id="another server"),
+        pytest.param("http://[", id="malformed"),
+        pytest.param("/v0/start", id="relative"),
+        pytest.param("nope://x", id="unknown scheme"),
+    ],
+)
 def test_redirects_are_not_followed(
     server: ScriptedServer, client: Client, status: int, where: str
 ) -> None:
-    """A redirect is a final answer, wherever it leads: neither key nor objects go there."""
+    """Wherever it leads, a redirect is final: neither the key nor objects go there."""
     with ScriptedServer() as other:
         location = where.format(other=other.url)
         server.script("start", Reply(status, headers={"Location": location}))
@@ -261,39 +272,43 @@ def test_redirects_are_not_followed(
 @pytest.mark.parametrize(
     "body",
     [
-        b"",
-        b"{}",
-        b"[]",
-        b"null",
-        b"7",
-        b'"sync_id"',
-        b'{"sync_id": ""}',
-        b'{"sync_id": 7}',
-        b'{"sync_id": null}',
-        b'{"sync_id": "a\\nb"}',
-        b'{"sync_id": ',
-        b"<html>Welcome to the hotel</html>",
-        b"\xff\xfe",
-        b"[" * 60_000,
+        pytest.param(b"", id="empty"),
+        pytest.param(b"{}", id="empty object"),
+        pytest.param(b"[]", id="array"),
+        pytest.param(b"null", id="null"),
+        pytest.param(b"7", id="number"),
+        pytest.param(b'"sync_id"', id="string"),
+        pytest.param(b'{"sync_id": ""}', id="empty id"),
+        pytest.param(b'{"sync_id": 7}', id="number as id"),
+        pytest.param(b'{"sync_id": null}', id="null as id"),
+        pytest.param(b'{"sync_id": "a\\nb"}', id="line break in id"),
+        pytest.param(b'{"sync_id": ', id="truncated"),
+        pytest.param(b"<html>Welcome to the hotel</html>", id="HTML"),
+        pytest.param(b"\xff\xfe", id="not UTF-8"),
+        pytest.param(b"[" * 60_000, id="deeply nested"),
     ],
 )
-def test_malformed_answers(server: ScriptedServer, client: Client, body: bytes) -> None:
-    """A 201 without the id that it must have is refused at once, and says what is missing."""
+def test_malformed_response_is_refused(server: ScriptedServer, client: Client, body: bytes) -> None:
+    """A 201 without the required identifier is final, and the error says what is missing."""
     server.script("start", Reply(201, body))
-    with pytest.raises(PermanentApiError, match=r"Start: the answer has no sync_id.*api_url"):
+    with pytest.raises(PermanentApiError, match=r"Start: the response has no sync_id.*api_url"):
         client.start()
     assert len(server.requests) == 1
 
 
-def test_an_upload_without_part_id(server: ScriptedServer, client: Client, part: Path) -> None:
-    """An upload that is not given a part_id did not go to Segment."""
+def test_upload_response_without_part_id_is_refused(
+    server: ScriptedServer, client: Client, part: Path
+) -> None:
+    """It is not Segment that responded."""
     server.script("upload", Reply(201, b'{"sync_id": "s1"}'))
-    with pytest.raises(PermanentApiError, match=r"Upload of session s1: the answer has no part_id"):
+    with pytest.raises(
+        PermanentApiError, match=r"Upload of session s1: the response has no part_id"
+    ):
         client.upload("s1", part)
 
 
-def test_a_huge_answer_is_not_read_whole(server: ScriptedServer, client: Client) -> None:
-    """Of an answer without end the beginning is read, and the next call works."""
+def test_huge_response_is_not_read_completely(server: ScriptedServer, client: Client) -> None:
+    """Only its beginning is read, and the next call works."""
     server.script("start", Reply(400, b"x" * 5_000_000))
     with pytest.raises(PermanentApiError) as raised:
         client.start()
@@ -301,15 +316,15 @@ def test_a_huge_answer_is_not_read_whole(server: ScriptedServer, client: Client)
     assert client.start()
 
 
-def test_what_an_answer_says_is_shown(server: ScriptedServer, client: Client) -> None:
-    """The answer to a call that carried no records is quoted: in one short, printable line."""
+def test_response_text_is_shown(server: ScriptedServer, client: Client) -> None:
+    """If the call carried no objects: in one short, printable line."""
     server.script("start", Reply(400, b"no\n \x1b[31msuch\x00 thing " + b"x" * 1000))
     with pytest.raises(PermanentApiError, match=r"answered 400 \(no \[31msuch thing x{150,200}\)"):
         client.start()
 
 
 def test_html_is_not_shown(server: ScriptedServer, client: Client) -> None:
-    """The page of a load balancer tells a reader nothing that the status does not."""
+    """The page of a load balancer adds nothing to the status."""
     server.script("start", Reply(404, b"<html><body>404</body></html>"))
     with pytest.raises(PermanentApiError) as raised:
         client.start()
@@ -317,12 +332,12 @@ def test_html_is_not_shown(server: ScriptedServer, client: Client) -> None:
 
 
 @pytest.mark.parametrize("line", [3, None, "Ada Lovelace"])
-def test_the_sandbox_says_where_and_why(
+def test_sandbox_reason_is_shown(
     server: ScriptedServer, client: Client, part: Path, line: object
 ) -> None:
-    """Of the answer to an upload, the line's number and the reason are shown."""
-    said = {"error": {"line": line, "reason": "id is empty", "value": "Ada Lovelace"}}
-    server.script("upload", Reply(400, json.dumps(said).encode()))
+    """Of the response to an upload, the line number and the reason are shown, nothing else."""
+    body = {"error": {"line": line, "reason": "id is empty", "value": "Ada Lovelace"}}
+    server.script("upload", Reply(400, json.dumps(body).encode()))
     with pytest.raises(SessionExpiredError) as raised:
         client.upload("s1", part)
     where = "line 3: " if line == 3 else ""
@@ -330,12 +345,12 @@ def test_the_sandbox_says_where_and_why(
     assert "Ada" not in str(raised.value)
 
 
-# Tries
+# Retries
 
 
-@pytest.mark.parametrize("call", PATIENT)
+@pytest.mark.parametrize("call", RETRIED)
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
-def test_tries_again(
+def test_transient_status_is_retried(
     server: ScriptedServer,
     client: Client,
     part: Path,
@@ -343,36 +358,38 @@ def test_tries_again(
     call: str,
     status: int,
 ) -> None:
-    """What may be better later is tried again, and then all is well."""
+    """Until the call succeeds."""
     server.script(call, Reply(status), Reply(status))
     CALLS[call](client, part)
     assert len(server.requests) == 3
     assert len(waits) == 2
 
 
-def test_tries_are_counted(
+def test_last_error_says_how_often_and_what_to_do(
     server: ScriptedServer,
     client: Client,
     waits: list[float],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """After `max_retries` further tries the error says how many there were and where to go on."""
+    """After `max_retries` retries, the error says how many attempts there were."""
     server.always("start", Reply(503))
     with pytest.raises(
         TransientApiError, match=r"answered 503, 3 times.*network.*last STATE"
-    ) as it:
+    ) as raised:
         client.start()
-    assert it.value.status == 503
+    assert raised.value.status == 503
     assert len(server.requests) == 3
     assert len(waits) == 2
-    assert [record.levelname for record in caplog.records if "Trying" in record.message] == [
+    assert [record.levelname for record in caplog.records if "Retrying" in record.message] == [
         "WARNING"
     ] * 2
 
 
 @pytest.mark.parametrize("retries", [0, 1, 4])
-def test_max_retries(server: ScriptedServer, waits: list[float], retries: int) -> None:
-    """`max_retries` is the number of tries after the first, also none."""
+def test_max_retries_counts_attempts_after_the_first(
+    server: ScriptedServer, waits: list[float], retries: int
+) -> None:
+    """Zero means a single attempt."""
     server.always("start", Reply(500))
     client = Client(KEY, api_url=server.url, max_retries=retries)
     with pytest.raises(TransientApiError):
@@ -383,7 +400,7 @@ def test_max_retries(server: ScriptedServer, waits: list[float], retries: int) -
 
 
 def test_waits_grow_with_full_jitter(server: ScriptedServer, waits: list[float]) -> None:
-    """The n-th wait is somewhere between nothing and 2ⁿ⁻¹ seconds, and never over a minute."""
+    """The n-th wait is between 0 and 2ⁿ⁻¹ seconds, and never over a minute."""
     server.always("start", Reply(500))
     client = Client(KEY, api_url=server.url, max_retries=40)
     with pytest.raises(TransientApiError):
@@ -402,7 +419,7 @@ def _http_date(seconds: float) -> str:
 
 
 @pytest.mark.parametrize(
-    ("said", "shortest", "longest"),
+    ("value", "shortest", "longest"),
     [
         pytest.param("7", 7, 7, id="seconds"),
         pytest.param("7.5", 7.5, 7.5, id="fraction"),
@@ -425,26 +442,26 @@ def _http_date(seconds: float) -> str:
         pytest.param("7 seconds", 0, 1, id="unit"),
     ],
 )
-def test_retry_after(
+def test_retry_after_is_honored(
     server: ScriptedServer,
     client: Client,
     waits: list[float],
-    said: str,
+    value: str,
     shortest: float,
     longest: float,
 ) -> None:
-    """A wait that is asked for is kept, up to ten minutes; what asks for none gets our own."""
-    server.script("start", Reply(429, headers={"Retry-After": said}))
+    """Up to ten minutes; a value that asks for no wait is ignored."""
+    server.script("start", Reply(429, headers={"Retry-After": value}))
     client.start()
     (wait,) = waits
     assert shortest <= wait <= longest
 
 
 @pytest.mark.parametrize("zone", ["GMT", "-0000", "+0200"])
-def test_retry_after_as_a_date(
+def test_retry_after_may_be_a_date(
     server: ScriptedServer, client: Client, waits: list[float], zone: str
 ) -> None:
-    """A date is waited for, in whatever zone it is said."""
+    """In any time zone."""
     then = datetime.datetime.now(tz=datetime.timezone.utc) + datetime.timedelta(seconds=100)
     if zone == "+0200":
         then += datetime.timedelta(hours=2)
@@ -455,28 +472,21 @@ def test_retry_after_as_a_date(
     assert 90 < wait <= 100
 
 
-@given(st.text(max_size=60) | st.from_regex(r"\w{3}, \d+ \w{3} \d+ \d+:\d+:\d+ [+-]?\w*"))
-def test_any_retry_after_is_a_wait_or_none(said: str) -> None:
-    """Whatever stands in `Retry-After` is a wait within bounds, or is passed over."""
-    seconds = client_module._retry_after(said)  # noqa: SLF001 - too many cases for a server
-    assert seconds is None or 0 < seconds <= MAX_RETRY_AFTER_SECONDS
-
-
-def test_a_wait_is_really_waited_and_logged(
+def test_wait_is_logged_and_kept(
     server: ScriptedServer, client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The log says what failed, how long the wait is and which try comes; then it is waited."""
+    """The log says what failed, how long the wait is, and which attempt follows."""
     server.script("start", Reply(429, headers={"Retry-After": "0.3"}))
     client.start()
-    assert "Start: Segment answered 429. Trying again in 0.3 s (try 2)." in caplog.text
+    assert "Start: Segment answered 429. Retrying in 0.3 s (attempt 2)." in caplog.text
     first, second = (request.at for request in server.requests)
     assert 0.3 <= second - first < 3
 
 
-def test_an_upload_is_sent_again_whole(
+def test_retried_upload_is_sent_completely(
     server: ScriptedServer, client: Client, tmp_path: Path, waits: list[float]
 ) -> None:
-    """Each try sends the file from its first byte, also after a try that got half through."""
+    """Each attempt sends the file from its first byte, also after an interrupted one."""
     part = tmp_path / "part"
     part.write_bytes(bytes(range(256)) * 20_000)
     server.script("upload", Reply(500), Reply(201, cut=Cut.BEFORE_BODY))
@@ -486,9 +496,9 @@ def test_an_upload_is_sent_again_whole(
     assert len(waits) == 2
 
 
-@pytest.mark.parametrize("call", PATIENT)
+@pytest.mark.parametrize("call", RETRIED)
 @pytest.mark.parametrize("cut", Cut)
-def test_a_reset_is_tried_again(
+def test_reset_connection_is_retried(
     server: ScriptedServer,
     client: Client,
     part: Path,
@@ -497,17 +507,17 @@ def test_a_reset_is_tried_again(
     call: str,
     cut: Cut,
 ) -> None:
-    """A connection that ends without a whole answer is tried again, whenever it ends."""
+    """Whenever the connection ends without a complete response."""
     status = EXPECTED[call]
     server.script(call, Reply(status, b'{"sync_id":"s"', cut=cut))
     CALLS[call](client, part)
     assert len(server.requests) == 2
     assert len(waits) == 1
-    assert "no answer from http://127.0.0.1" in caplog.text
+    assert "no response from http://127.0.0.1" in caplog.text
 
 
-def test_refused(waits: list[float]) -> None:
-    """A port that nobody listens on is tried again, and the error says that it was refused."""
+def test_refused_connection_is_retried(waits: list[float]) -> None:
+    """And the error says that it was refused."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
@@ -519,21 +529,21 @@ def test_refused(waits: list[float]) -> None:
     assert len(waits) == 1
 
 
-def test_an_unknown_host(waits: list[float]) -> None:
-    """A host that is not known is tried again, and named."""
+def test_unknown_host_is_named(waits: list[float]) -> None:
+    """An error of DNS is retried."""
     client = Client(KEY, api_url="https://no-such-host.invalid", max_retries=1)
-    with pytest.raises(TransientApiError, match=r"no answer from https://no-such-host.invalid"):
+    with pytest.raises(TransientApiError, match=r"no response from https://no-such-host.invalid"):
         client.start()
     client.close()
     assert len(waits) == 1
 
 
-def test_a_timeout(server: ScriptedServer, waits: list[float]) -> None:
-    """No answer in time is tried again, and the error says that nothing came."""
+def test_timeout_is_retried(server: ScriptedServer, waits: list[float]) -> None:
+    """And the error says that the call timed out."""
     release = threading.Event()
     server.always("start", Reply(201, until=release))
     client = Client(KEY, api_url=server.url, timeout_seconds=0.2, max_retries=1)
-    with pytest.raises(TransientApiError, match=r"nothing came in time"):
+    with pytest.raises(TransientApiError, match=r"timed out"):
         client.start()
     client.close()
     release.set()
@@ -541,8 +551,8 @@ def test_a_timeout(server: ScriptedServer, waits: list[float]) -> None:
     assert len(waits) == 1
 
 
-def test_a_body_that_is_not_taken_in_time(tmp_path: Path) -> None:
-    """A server that stops reading in the middle of an upload is no answer either."""
+def test_stalled_upload_times_out(tmp_path: Path) -> None:
+    """A server that stops reading in the middle of an upload gave no response."""
     part = tmp_path / "part"
     part.write_bytes(bytes(20_000_000))
     with socket.socket() as listening:
@@ -550,36 +560,36 @@ def test_a_body_that_is_not_taken_in_time(tmp_path: Path) -> None:
         listening.listen()
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         client = Client(KEY, api_url=url, timeout_seconds=0.2, max_retries=0)
-        with pytest.raises(TransientApiError, match=r"nothing came in time"):
+        with pytest.raises(TransientApiError, match=r"timed out"):
             client.upload("s1", part)
         client.close()
 
 
-def test_not_http(waits: list[float]) -> None:
-    """A server that speaks something else is no answer."""
+def test_response_that_is_not_http(waits: list[float]) -> None:
+    """A server of another protocol gave no response."""
     with socket.socket() as listening, ThreadPoolExecutor(1) as pool:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
 
-        def speak() -> None:
+        def greet_client() -> None:
             connection, _ = listening.accept()
             with connection:
                 connection.recv(65536)
                 connection.sendall(b"220 smtp ready\r\n")
 
-        pool.submit(speak)
+        pool.submit(greet_client)
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         client = Client(KEY, api_url=url, max_retries=0)
-        with pytest.raises(TransientApiError, match=r"no answer from"):
+        with pytest.raises(TransientApiError, match=r"no response from"):
             client.start()
         client.close()
     assert waits == []
 
 
-def test_tls_that_is_none(server: ScriptedServer) -> None:
-    """`https://` to a server that speaks plain HTTP is an error of ours, and the key stays here."""
+def test_https_to_a_plain_http_server(server: ScriptedServer) -> None:
+    """The error is ours, and the key is not sent."""
     client = Client(KEY, api_url=server.url.replace("http://", "https://"), max_retries=0)
-    with pytest.raises(ApiError, match=r"no answer from https://"):
+    with pytest.raises(ApiError, match=r"no response from https://"):
         client.start()
     client.close()
     assert server.requests == []
@@ -600,32 +610,32 @@ def test_a_host_name_that_cannot_be_encoded_is_final(url: str) -> None:
     client.close()
 
 
-def test_keep_alive_is_tried_once(server: ScriptedServer, client: Client) -> None:
-    """A Keep Alive that fails is not tried again: the next one comes soon."""
+def test_keep_alive_is_not_retried(server: ScriptedServer, client: Client) -> None:
+    """The next one follows soon."""
     server.script("keep-alive", Reply(503))
     with pytest.raises(TransientApiError, match=r"Keep Alive of session s1: Segment answered 503$"):
         client.keep_alive("s1")
     assert len(server.requests) == 1
 
 
-def test_finish_now_is_one_try(server: ScriptedServer, client: Client) -> None:
-    """The last words are said once, with the error."""
+def test_abort_is_not_retried(server: ScriptedServer, client: Client) -> None:
+    """Finish is sent once, with the error."""
     server.script("finish", Reply(503))
     with pytest.raises(TransientApiError):
         client.abort_session("s1", "stopped")
     assert [request.json for request in server.requests] == [{"error": "stopped"}]
 
 
-def test_finish_now_is_short(
+def test_abort_is_bounded_in_time(
     server: ScriptedServer, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The last words wait neither for an answer nor for a place longer than theirs."""
+    """It waits neither for a response nor for a slot longer than its timeout."""
     monkeypatch.setattr(client_module, "ABORT_TIMEOUT_SECONDS", 0.3)
     release = threading.Event()
     server.always("keep-alive", Reply(200, until=release))
     server.always("finish", Reply(202, until=release))
     began = time.monotonic()
-    with pytest.raises(TransientApiError, match=r"nothing came in time"):
+    with pytest.raises(TransientApiError, match=r"timed out"):
         client.abort_session("s1", "stopped")
     with ThreadPoolExecutor(20) as pool:
         hanging = [pool.submit(client.keep_alive, "s1") for _ in range(20)]
@@ -634,87 +644,36 @@ def test_finish_now_is_short(
             client.abort_session("s1", "stopped")
         assert time.monotonic() - began < 3
         release.set()
-        for each in hanging:
-            each.result()
+        for future in hanging:
+            future.result()
 
 
 # The file
 
 
-def test_a_file_that_is_gone(server: ScriptedServer, client: Client, tmp_path: Path) -> None:
-    """A file that is not there is named, with the cause, and nothing is sent or tried again."""
+def test_missing_file_is_named(server: ScriptedServer, client: Client, tmp_path: Path) -> None:
+    """With the cause; nothing is sent or retried."""
     with pytest.raises(SpoolError, match=r"Cannot read .*/gone\.gz: No such file"):
         client.upload("s1", tmp_path / "gone.gz")
     assert server.requests == []
 
 
-@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="no file that opens and fails")
-def test_a_file_that_cannot_be_read(server: ScriptedServer, client: Client) -> None:
-    """A disk that fails while a file is sent is not taken for the network."""
+@pytest.mark.skipif(
+    not Path("/proc/self/mem").exists(), reason="needs a file that opens and cannot be read"
+)
+def test_unreadable_file_is_not_a_network_failure(server: ScriptedServer, client: Client) -> None:
+    """A disk that fails during an upload is reported as such."""
     with pytest.raises(SpoolError, match=r"Cannot read /proc/self/mem: Input/output error"):
         client.upload("s1", Path("/proc/self/mem"))
     assert len(server.requests) <= 1
 
 
-# Every error of `requests`
-
-
-def _subclasses(kind: type[BaseException]) -> set[type[BaseException]]:
-    found = {kind}
-    for below in kind.__subclasses__():
-        found |= _subclasses(below)
-    return found
-
-
-OF_REQUESTS = sorted(
-    (kind for kind in _subclasses(requests.RequestException) if kind.__module__.startswith("req")),
-    key=lambda kind: kind.__name__,
-)
-FINAL_OF_REQUESTS = {
-    requests.exceptions.InvalidHeader,
-    requests.exceptions.InvalidJSONError,
-    requests.exceptions.InvalidProxyURL,
-    requests.exceptions.InvalidSchema,
-    requests.exceptions.InvalidURL,
-    requests.exceptions.JSONDecodeError,
-    requests.exceptions.MissingSchema,
-    requests.exceptions.URLRequired,
-}
-
-
-class _Raising(requests.adapters.HTTPAdapter):
-    """A transport that fails."""
-
-    def __init__(self, error: BaseException) -> None:
-        super().__init__()
-        self.error = error
-
-    def send(self, *_: object, **__: object) -> requests.Response:
-        raise self.error
-
-
-@pytest.mark.parametrize("kind", OF_REQUESTS)
-def test_every_error_of_requests_is_mapped(kind: type[BaseException]) -> None:
-    """No error of `requests` comes out as itself; those that a try cannot better are final."""
-    error = kind(f"about {KEY}", "", 0) if "Decode" in kind.__name__ else kind(f"about {KEY}")
-    client = Client(KEY, max_retries=0)
-    client._http.mount("https://", _Raising(error))  # noqa: SLF001 - as `requests` has it done
-    expected = PermanentApiError if kind in FINAL_OF_REQUESTS else TransientApiError
-    with pytest.raises(SegmentObjectsError) as raised:
-        client.start()
-    client.close()
-    if kind is requests.exceptions.ContentDecodingError:
-        assert isinstance(error, urllib3.exceptions.HTTPError)
-    assert type(raised.value) is expected
-    assert KEY not in str(raised.value)
-
-
-# Nothing private
+# Secrets
 
 
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("status", [301, 400, 401, 413, 500])
-def test_nothing_private_is_said(
+def test_secrets_appear_in_no_message(
     server: ScriptedServer,
     client: Client,
     part: Path,
@@ -723,7 +682,7 @@ def test_nothing_private_is_said(
     call: str,
     status: int,
 ) -> None:
-    """No message, log or repr has the key or a record, though the server quote both."""
+    """No message, log or repr holds the key or a record, even if the server quotes both."""
     caplog.set_level(logging.DEBUG)
     quoted = f"Basic {TOKEN} {KEY} refused".encode()
     if call in {"upload", "finish"}:
@@ -731,41 +690,41 @@ def test_nothing_private_is_said(
     bodies = [quoted, json.dumps({"error": quoted.decode()}).encode(), b"\xff" + quoted]
     if call in {"start", "keep-alive"}:
         bodies.append(json.dumps({"error": {"reason": quoted.decode()}}).encode())
-    said = [repr(client), str(client)]
+    texts = [repr(client), str(client)]
     for body in bodies:
         server.always(call, Reply(status, body))
         with pytest.raises(ApiError) as raised:
             CALLS[call](client, part)
-        said += [str(raised.value), repr(raised.value)]
-    said.append(caplog.text)
+        texts += [str(raised.value), repr(raised.value)]
+    texts.append(caplog.text)
     for private in (KEY, TOKEN, "Ada", "Lovelace"):
-        assert private not in "\n".join(said)
-    assert len(waits) == (2 * len(bodies) if status == 500 and call in PATIENT else 0)
+        assert private not in "\n".join(texts)
+    assert len(waits) == (2 * len(bodies) if status == 500 and call in RETRIED else 0)
 
 
-# Requests at once
+# Concurrency
 
 
-def test_never_more_than_twenty_at_once(server: ScriptedServer, part: Path) -> None:
-    """Thirty threads with all kinds of calls never have more than 20 requests under way."""
+def test_at_most_twenty_requests_are_under_way(server: ScriptedServer, part: Path) -> None:
+    """Also with thirty threads that make all kinds of calls."""
     for call, reply in (("start", b'{"sync_id":"s"}'), ("upload", b'{"part_id":"p"}')):
         server.always(call, Reply(201, reply, seconds=0.01))
     server.always("keep-alive", Reply(200, seconds=0.01))
     client = Client(KEY, api_url=server.url)
 
-    def work(number: int) -> None:
+    def make_calls(number: int) -> None:
         for step in range(8):
             CALLS[list(CALLS)[(number + step) % 4]](client, part)
 
     with ThreadPoolExecutor(30) as pool:
-        list(pool.map(work, range(30)))
+        list(pool.map(make_calls, range(30)))
     client.close()
     assert len(server.requests) == 30 * 8
-    assert 10 < server.most_at_once <= limits.MAX_CONCURRENT_REQUESTS
+    assert 10 < server.peak_concurrency <= limits.MAX_CONCURRENT_REQUESTS
 
 
-def test_keep_alive_gets_through(server: ScriptedServer, part: Path) -> None:
-    """While 19 uploads hang and more wait for a place, Keep Alive and last words are sent."""
+def test_keep_alive_uses_the_reserved_slot(server: ScriptedServer, part: Path) -> None:
+    """While 19 uploads hang and more wait for a slot, Keep Alive and abort are sent."""
     release = threading.Event()
     server.always("upload", Reply(201, b'{"part_id":"p"}', until=release))
     client = Client(KEY, api_url=server.url)
@@ -776,15 +735,15 @@ def test_keep_alive_gets_through(server: ScriptedServer, part: Path) -> None:
         client.abort_session("s2", "stopped")
         assert len(server.requests_to("upload")) == 19
         release.set()
-        for each in uploads:
-            each.result()
+        for future in uploads:
+            future.result()
     client.close()
     assert len(server.requests_to("upload")) == 25
-    assert server.most_at_once == limits.MAX_CONCURRENT_REQUESTS
+    assert server.peak_concurrency == limits.MAX_CONCURRENT_REQUESTS
 
 
-def test_places_come_back(server: ScriptedServer, part: Path) -> None:
-    """Calls that fail, in whatever way, leave their places to others."""
+def test_failed_calls_release_their_slots(server: ScriptedServer, part: Path) -> None:
+    """However a call fails."""
     client = Client(KEY, api_url=server.url, max_retries=0)
     for call, act in CALLS.items():
         for reply in (Reply(500), Reply(400), Reply(500, cut=Cut.AFTER_BODY)):

@@ -1,4 +1,4 @@
-"""One bulk session over real sockets: order of calls, table of states, Keep Alive, last words."""
+"""One bulk session over real sockets: order of calls, table of states, Keep Alive, abort."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ CALLS = ("start", "upload", "finish")
 
 @pytest.fixture
 def server() -> Iterator[ScriptedServer]:
-    """A server that answers as documented, until told otherwise."""
+    """A server that answers as documented unless scripted."""
     with ScriptedServer() as running:
         yield running
 
 
 @pytest.fixture
 def client(server: ScriptedServer) -> Iterator[Client]:
-    """A client that tries each call once."""
+    """A client without retries."""
     made = Client("key", api_url=server.url, timeout_seconds=10, max_retries=0)
     yield made
     made.close()
@@ -56,8 +56,8 @@ def part(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _no_thread_is_left() -> Iterator[None]:
-    """Whatever happened to a session, its Keep Alive has ended."""
+def _require_no_thread_left() -> Iterator[None]:
+    """Whatever happened to a session, its Keep Alive thread has ended."""
     yield
     deadline = time.monotonic() + 5
     while left := [t.name for t in threading.enumerate() if t.name.startswith("keep-alive")]:
@@ -66,7 +66,7 @@ def _no_thread_is_left() -> Iterator[None]:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait for something that is about to be so."""
+    """Wait until a condition holds, and fail when it does not in time."""
     deadline = time.monotonic() + 5
     while not condition():
         assert time.monotonic() < deadline
@@ -76,7 +76,9 @@ def wait_until(condition: Callable[[], bool]) -> None:
 # Order
 
 
-def test_calls_in_order(server: ScriptedServer, client: Client, part: Path) -> None:
+def test_session_sends_its_calls_in_order(
+    server: ScriptedServer, client: Client, part: Path
+) -> None:
     """A session is Start, each upload, and Finish with a blank error, all with its sync_id."""
     server.script("upload", Reply(201, b'{"part_id": "p1"}'), Reply(201, b'{"part_id": "p2"}'))
     with Session(client) as session:
@@ -89,21 +91,21 @@ def test_calls_in_order(server: ScriptedServer, client: Client, part: Path) -> N
     assert session.part_ids == ["p1", "p2"]
 
 
-def test_nothing_is_sent_before_it_is_opened(server: ScriptedServer, client: Client) -> None:
-    """To make a session sends nothing, starts no thread, and knows no sync_id."""
+def test_new_session_sends_nothing(server: ScriptedServer, client: Client) -> None:
+    """Creating a session sends nothing, starts no thread, and has no sync_id."""
     assert Session(client).sync_id == ""
     assert server.requests == []
 
 
-def test_a_session_may_be_empty(server: ScriptedServer, client: Client) -> None:
-    """A session without uploads is finished like any other."""
+def test_session_without_uploads_is_finished(server: ScriptedServer, client: Client) -> None:
+    """It is finished like any other."""
     with Session(client):
         pass
     assert server.calls() == ["start", "finish"]
 
 
-def test_start_that_fails(server: ScriptedServer, client: Client) -> None:
-    """A session that could not be started has nothing to finish, and raises what failed."""
+def test_failed_start_raises_and_finishes_nothing(server: ScriptedServer, client: Client) -> None:
+    """A session that was not started has nothing to finish."""
     server.script("start", Reply(500))
     with pytest.raises(TransientApiError, match=r"Start: Segment answered 500"), Session(client):
         pytest.fail("the block must not be entered")
@@ -116,26 +118,26 @@ STEPS: dict[str, Callable[[Session, Path], None]] = {
     "open": lambda session, _: session.open(),
     "upload": lambda session, part: session.upload(part),
     "finish": lambda session, _: session.finish(),
-    "abandon": lambda session, _: session.abort("why not"),
+    "abort": lambda session, _: session.abort("why not"),
 }
 NAMES = {"open": "open", "upload": "upload to", "finish": "finish"}
 PATHS = {"new": [], "open": ["open"], "ended": ["open", "finish"]}
 LEGAL = {
     ("new", "open"),
-    ("new", "abandon"),
+    ("new", "abort"),
     ("open", "upload"),
     ("open", "finish"),
-    ("open", "abandon"),
-    ("ended", "abandon"),
+    ("open", "abort"),
+    ("ended", "abort"),
 }
 
 
 @pytest.mark.parametrize("state", PATHS)
 @pytest.mark.parametrize("step", STEPS)
-def test_table_of_states(
+def test_steps_outside_the_table_of_states_are_refused(
     server: ScriptedServer, client: Client, part: Path, state: str, step: str
 ) -> None:
-    """Each step that the table does not have is refused by its name, and sends nothing."""
+    """A step that the table does not have is refused by name, and sends nothing."""
     session = Session(client)
     for before in PATHS[state]:
         STEPS[before](session, part)
@@ -143,18 +145,25 @@ def test_table_of_states(
     if (state, step) in LEGAL:
         STEPS[step](session, part)
     else:
-        with pytest.raises(SessionStateError, match=f"cannot {NAMES[step]} a session that is"):
+        with pytest.raises(SessionStateError, match=f"Cannot {NAMES[step]} a session that is"):
             STEPS[step](session, part)
         assert len(server.requests) == sent
     session.abort("the test is over")
 
 
-@pytest.mark.parametrize("end", [["abandon"], ["open", "abandon"], ["open", "finish"]])
+@pytest.mark.parametrize(
+    "end",
+    [
+        pytest.param(["abort"], id="aborted before open"),
+        pytest.param(["open", "abort"], id="aborted"),
+        pytest.param(["open", "finish"], id="finished"),
+    ],
+)
 @pytest.mark.parametrize("step", ["open", "upload", "finish"])
-def test_nothing_goes_on_after_the_end(
+def test_ended_session_accepts_no_step(
     client: Client, part: Path, end: list[str], step: str
 ) -> None:
-    """Ended, by whichever way, is ended."""
+    """However it ended."""
     session = Session(client)
     for each in end:
         STEPS[each](session, part)
@@ -162,8 +171,8 @@ def test_nothing_goes_on_after_the_end(
         STEPS[step](session, part)
 
 
-def test_a_finish_that_failed_is_the_end(server: ScriptedServer, client: Client) -> None:
-    """After a Finish that failed there is no other one, and a further abandon says nothing."""
+def test_failed_finish_ends_the_session(server: ScriptedServer, client: Client) -> None:
+    """It is finished with an error once; a later abort sends nothing."""
     server.script("finish", Reply(500))
     session = Session(client)
     session.open()
@@ -182,45 +191,53 @@ def test_a_finish_that_failed_is_the_end(server: ScriptedServer, client: Client)
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "sent"),
     [
-        (RuntimeError("disk full"), "disk full"),
-        (RuntimeError(), "RuntimeError"),
-        (RuntimeError("  "), "failed"),
-        (KeyboardInterrupt(), "KeyboardInterrupt"),
-        (RuntimeError("x" * 1000), "x" * 200),
+        pytest.param(RuntimeError("disk full"), "disk full", id="message"),
+        pytest.param(RuntimeError(), "RuntimeError", id="no message"),
+        pytest.param(RuntimeError("  "), "failed", id="blank message"),
+        pytest.param(KeyboardInterrupt(), "KeyboardInterrupt", id="not an Exception"),
+        pytest.param(RuntimeError("x" * 1000), "x" * 200, id="long message"),
     ],
 )
-def test_a_block_that_fails(
-    server: ScriptedServer, client: Client, error: BaseException, said: str
+def test_error_in_the_block_is_raised_and_sent_with_finish(
+    server: ScriptedServer, client: Client, error: BaseException, sent: str
 ) -> None:
-    """What fails in the block comes out, and Finish says it in short; never with a blank error."""
+    """Finish carries its beginning, and never a blank error."""
     with pytest.raises(type(error)) as raised, Session(client):
         raise error
     assert raised.value is error
-    assert [request.json for request in server.requests_to("finish")] == [{"error": said}]
+    assert [request.json for request in server.requests_to("finish")] == [{"error": sent}]
 
 
 @pytest.mark.parametrize(
-    "reply", [Reply(500), Reply(400), Reply(401), Reply(202, cut=Cut.IN_ANSWER)]
+    "reply",
+    [
+        pytest.param(Reply(500), id="500"),
+        pytest.param(Reply(400), id="400"),
+        pytest.param(Reply(401), id="401"),
+        pytest.param(Reply(202, cut=Cut.IN_RESPONSE), id="cut response"),
+    ],
 )
-def test_last_words_that_fail(
+def test_failed_abort_does_not_hide_the_first_error(
     server: ScriptedServer, client: Client, caplog: pytest.LogCaptureFixture, reply: Reply
 ) -> None:
-    """A Finish that fails after a failure hides nothing: the first is raised, the second logged."""
+    """The first error is raised, the failure of Finish is logged."""
     caplog.set_level(logging.DEBUG, session_module.__name__)
     server.script("finish", reply)
     with pytest.raises(RuntimeError, match=r"the first"), Session(client):
         raise RuntimeError("the first")
     assert len(server.requests_to("finish")) == 1
     (record,) = (record for record in caplog.records if record.name == session_module.__name__)
-    gone = reply.status == 400
-    assert record.levelno == (logging.DEBUG if gone else logging.WARNING)
+    is_expired = reply.status == 400
+    assert record.levelno == (logging.DEBUG if is_expired else logging.WARNING)
     assert SYNC_ID in record.message
 
 
-def test_an_upload_that_is_refused(server: ScriptedServer, client: Client, part: Path) -> None:
-    """A part that is too large ends the session with an error that says so."""
+def test_refused_upload_is_sent_with_finish(
+    server: ScriptedServer, client: Client, part: Path
+) -> None:
+    """A part that is too large ends the session with that error."""
     server.script("upload", Reply(413))
     with pytest.raises(PermanentApiError, match=r"413"), Session(client) as session:
         session.upload(part)
@@ -228,18 +245,20 @@ def test_an_upload_that_is_refused(server: ScriptedServer, client: Client, part:
     assert "413" in server.requests[-1].json["error"]
 
 
-def test_a_file_that_is_gone(server: ScriptedServer, client: Client, tmp_path: Path) -> None:
+def test_unreadable_file_is_sent_with_finish(
+    server: ScriptedServer, client: Client, tmp_path: Path
+) -> None:
     """A file that cannot be read ends the session with an error."""
     with pytest.raises(SpoolError), Session(client) as session:
         session.upload(tmp_path / "gone")
     assert "gone" in server.requests[-1].json["error"]
 
 
-# Lost, or wrong
+# Expired session, or bad request
 
 
-def test_an_upload_to_a_lost_session(server: ScriptedServer, client: Client, part: Path) -> None:
-    """400 while Keep Alive is not answered 200 either: the session is lost."""
+def test_upload_to_an_expired_session(server: ScriptedServer, client: Client, part: Path) -> None:
+    """400, and Keep Alive fails, too: the session has expired."""
     server.script("upload", Reply(400))
     server.always("keep-alive", Reply(500))
     server.always("finish", Reply(400))
@@ -249,10 +268,10 @@ def test_an_upload_to_a_lost_session(server: ScriptedServer, client: Client, par
 
 
 @pytest.mark.parametrize("status", [400, 404, 410])
-def test_an_upload_that_is_wrong(
+def test_bad_upload_is_permanent(
     server: ScriptedServer, client: Client, part: Path, status: int
 ) -> None:
-    """400 while Keep Alive is answered 200: the file is at fault, and no new session helps."""
+    """400, but Keep Alive succeeds: the file is at fault, and no new session would help."""
     server.script("upload", Reply(status, b'{"error": {"line": 3, "reason": "no id"}}'))
     with (
         pytest.raises(PermanentApiError, match=r"line 3: no id") as raised,
@@ -265,8 +284,8 @@ def test_an_upload_that_is_wrong(
     assert "line 3: no id" in server.requests[-1].json["error"]
 
 
-def test_a_finish_of_a_lost_session(server: ScriptedServer, client: Client) -> None:
-    """A Finish that the session is not known for is a lost session: it may be repeated."""
+def test_finish_of_an_expired_session(server: ScriptedServer, client: Client) -> None:
+    """400, and Keep Alive fails, too: the batch may be sent in a new session."""
     server.always("finish", Reply(400))
     server.always("keep-alive", Reply(404))
     with pytest.raises(SessionExpiredError), Session(client):
@@ -274,8 +293,8 @@ def test_a_finish_of_a_lost_session(server: ScriptedServer, client: Client) -> N
     assert server.calls()[:3] == ["start", "finish", "keep-alive"]
 
 
-def test_a_finish_that_is_wrong(server: ScriptedServer, client: Client) -> None:
-    """A Finish that is refused while the session lives is an error, and ends it with one."""
+def test_bad_finish_is_permanent(server: ScriptedServer, client: Client) -> None:
+    """400, but Keep Alive succeeds: the session is finished with an error."""
     server.script("finish", Reply(400))
     with pytest.raises(PermanentApiError) as raised, Session(client):
         pass
@@ -285,10 +304,18 @@ def test_a_finish_that_is_wrong(server: ScriptedServer, client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "reply", [Reply(200), Reply(500), Reply(401), Reply(202, cut=Cut.AFTER_BODY)]
+    "reply",
+    [
+        pytest.param(Reply(200), id="200"),
+        pytest.param(Reply(500), id="500"),
+        pytest.param(Reply(401), id="401"),
+        pytest.param(Reply(202, cut=Cut.AFTER_BODY), id="reset"),
+    ],
 )
-def test_only_202_is_believed(server: ScriptedServer, client: Client, reply: Reply) -> None:
-    """Whatever else Finish is answered, the session counts as failed, and is ended as such."""
+def test_only_202_is_a_successful_finish(
+    server: ScriptedServer, client: Client, reply: Reply
+) -> None:
+    """After any other response, the session is finished with an error."""
     server.script("finish", reply)
     session = Session(client)
     session.open()
@@ -303,16 +330,18 @@ def test_only_202_is_believed(server: ScriptedServer, client: Client, reply: Rep
 # Keep Alive
 
 
-def test_keep_alive_while_idle(server: ScriptedServer, client: Client) -> None:
-    """An open session that nothing is sent in is kept alive, again and again."""
+def test_idle_session_is_kept_alive(server: ScriptedServer, client: Client) -> None:
+    """Keep Alive is repeated as long as nothing is sent."""
     with Session(client, keep_alive_seconds=0.05):
         server.wait_for("keep-alive", 3)
     ats = [request.at for request in server.requests_to("keep-alive")]
     assert all(later - before >= 0.04 for before, later in itertools.pairwise(ats))
 
 
-def test_no_keep_alive_without_silence(server: ScriptedServer, client: Client, part: Path) -> None:
-    """While calls come often enough, none of them is a Keep Alive."""
+def test_busy_session_sends_no_keep_alive(
+    server: ScriptedServer, client: Client, part: Path
+) -> None:
+    """While uploads are frequent enough, Keep Alive is not needed."""
     with Session(client, keep_alive_seconds=1) as session:
         for _ in range(15):
             session.upload(part)
@@ -323,7 +352,7 @@ def test_no_keep_alive_without_silence(server: ScriptedServer, client: Client, p
 def test_keep_alive_during_a_slow_upload(
     server: ScriptedServer, client: Client, part: Path
 ) -> None:
-    """An upload that takes long does not let its session expire."""
+    """A long upload does not let its session expire."""
     release = threading.Event()
     server.script("upload", Reply(201, b'{"part_id": "p"}', until=release))
     with ThreadPoolExecutor(1) as pool, Session(client, keep_alive_seconds=0.05) as session:
@@ -335,8 +364,8 @@ def test_keep_alive_during_a_slow_upload(
     assert session.part_ids == ["p"]
 
 
-def test_keep_alive_between_tries(server: ScriptedServer, part: Path) -> None:
-    """While a further try of an upload is waited for, the session is kept alive."""
+def test_keep_alive_between_attempts(server: ScriptedServer, part: Path) -> None:
+    """The session is kept alive during the wait before a retry."""
     server.script("upload", Reply(429, headers={"Retry-After": "0.5"}))
     client = Client("key", api_url=server.url, max_retries=1)
     with Session(client, keep_alive_seconds=0.1) as session:
@@ -347,7 +376,7 @@ def test_keep_alive_between_tries(server: ScriptedServer, part: Path) -> None:
 
 
 def test_keep_alive_ends_before_finish(server: ScriptedServer, client: Client) -> None:
-    """Finish waits for a Keep Alive under way, and none comes after it, however long it takes."""
+    """Finish waits for a Keep Alive under way, and none follows it."""
     server.script("keep-alive", Reply(200, seconds=0.3))
     server.script("finish", Reply(202, seconds=0.3))
     with Session(client, keep_alive_seconds=0.05):
@@ -355,33 +384,39 @@ def test_keep_alive_ends_before_finish(server: ScriptedServer, client: Client) -
     time.sleep(0.2)
     assert server.calls() == ["start", "keep-alive", "finish"]
     assert server.requests[2].at - server.requests[1].at >= 0.29
-    assert server.most_at_once == 1
+    assert server.peak_concurrency == 1
 
 
 @pytest.mark.parametrize(
-    "reply", [Reply(500), Reply(404), Reply(401), Reply(200, cut=Cut.AFTER_BODY)]
+    "reply",
+    [
+        pytest.param(Reply(500), id="500"),
+        pytest.param(Reply(404), id="404"),
+        pytest.param(Reply(401), id="401"),
+        pytest.param(Reply(200, cut=Cut.AFTER_BODY), id="reset"),
+    ],
 )
-def test_a_keep_alive_that_fails(
+def test_failed_keep_alive_is_logged(
     server: ScriptedServer,
     client: Client,
     part: Path,
     caplog: pytest.LogCaptureFixture,
     reply: Reply,
 ) -> None:
-    """A Keep Alive that fails is logged; the session goes on, and so do the Keep Alives."""
+    """The session continues, and so does Keep Alive."""
     server.script("keep-alive", reply)
     with Session(client, keep_alive_seconds=0.05) as session:
         server.wait_for("keep-alive", 2)
         session.upload(part)
     assert server.calls(CALLS) == ["start", "upload", "finish"]
     assert f"Keep Alive of session {SYNC_ID}" in caplog.text
-    assert "The session goes on." in caplog.text
+    assert "The session continues." in caplog.text
 
 
-def test_a_keep_alive_that_fails_is_followed_soon(
+def test_failed_keep_alive_is_repeated_soon(
     server: ScriptedServer, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After a failure the next Keep Alive does not wait for the whole interval."""
+    """The next Keep Alive does not wait for the whole interval."""
     monkeypatch.setattr(session_module, "KEEP_ALIVE_RETRY_SECONDS", 0.1)
     server.script("keep-alive", Reply(500))
     with Session(client, keep_alive_seconds=1.5):
@@ -390,22 +425,22 @@ def test_a_keep_alive_that_fails_is_followed_soon(
     assert 0.09 <= second - first < 1
 
 
-# Abandoned by another thread
+# Abort by another thread
 
 
-def test_abandoned_during_an_upload(server: ScriptedServer, client: Client, part: Path) -> None:
-    """The session is finished with an error at once, and can end well no more."""
+def test_abort_during_an_upload(server: ScriptedServer, client: Client, part: Path) -> None:
+    """The session is finished with an error immediately, and can no longer succeed."""
     release = threading.Event()
     server.script("upload", Reply(201, b'{"part_id": "p"}', until=release))
 
-    def work() -> None:
+    def run_session() -> None:
         with Session(client) as session:
             sessions.append(session)
             session.upload(part)
 
     sessions: list[Session] = []
     with ThreadPoolExecutor(1) as pool:
-        worker = pool.submit(work)
+        worker = pool.submit(run_session)
         server.wait_for("upload")
         sessions[0].abort("stopped by the user", wait_seconds=1)
         assert server.requests[-1].json == {"error": "stopped by the user"}
@@ -415,8 +450,8 @@ def test_abandoned_during_an_upload(server: ScriptedServer, client: Client, part
     assert len(server.requests_to("finish")) == 1
 
 
-def test_abandoned_during_finish(server: ScriptedServer, client: Client) -> None:
-    """A Finish under way is waited for; what it was answered stands."""
+def test_abort_during_finish(server: ScriptedServer, client: Client) -> None:
+    """Abort waits for the Finish under way, whose result stands."""
     server.script("finish", Reply(202, seconds=0.3))
     session = Session(client)
     session.open()
@@ -428,8 +463,8 @@ def test_abandoned_during_finish(server: ScriptedServer, client: Client) -> None
     assert [request.json["error"] for request in server.requests_to("finish")] == [""]
 
 
-def test_abandon_does_not_wait_for_ever(server: ScriptedServer, client: Client) -> None:
-    """A Finish that takes longer than `wait_seconds` is left alone, and so is a Keep Alive."""
+def test_abort_wait_is_bounded(server: ScriptedServer, client: Client) -> None:
+    """A Finish that takes longer than `wait_seconds` is left alone."""
     release = threading.Event()
     server.script("finish", Reply(202, until=release))
     session = Session(client)
@@ -445,8 +480,8 @@ def test_abandon_does_not_wait_for_ever(server: ScriptedServer, client: Client) 
     assert len(server.requests_to("finish")) == 1
 
 
-def test_abandon_during_a_keep_alive_that_hangs(server: ScriptedServer, client: Client) -> None:
-    """The last words do not wait for a Keep Alive longer than `wait_seconds`."""
+def test_abort_during_a_hanging_keep_alive(server: ScriptedServer, client: Client) -> None:
+    """Abort waits for a Keep Alive no longer than `wait_seconds`."""
     release = threading.Event()
     server.script("keep-alive", Reply(200, until=release))
     session = Session(client, keep_alive_seconds=0.05)
@@ -459,8 +494,8 @@ def test_abandon_during_a_keep_alive_that_hangs(server: ScriptedServer, client: 
     release.set()
 
 
-def test_abandoned_while_it_is_opened(server: ScriptedServer, client: Client) -> None:
-    """A session that comes to be after it was given up is finished with an error."""
+def test_abort_while_the_session_is_opened(server: ScriptedServer, client: Client) -> None:
+    """A session that opens after it was aborted is finished with an error."""
     release = threading.Event()
     server.script("start", Reply(201, b'{"sync_id": "late"}', until=release))
     session = Session(client)
@@ -469,15 +504,15 @@ def test_abandoned_while_it_is_opened(server: ScriptedServer, client: Client) ->
         server.wait_for("start")
         session.abort("stopped")
         release.set()
-        with pytest.raises(SessionStateError, match=r"cannot open a session that is ended"):
+        with pytest.raises(SessionStateError, match=r"Cannot open a session that is ended"):
             opening.result()
     (finish,) = server.requests_to("finish")
     assert finish.path == "/v0/finish/late"
     assert finish.json["error"] != ""
 
 
-def test_abandoned_by_many(server: ScriptedServer, client: Client) -> None:
-    """However many give a session up at once, it is finished once."""
+def test_concurrent_aborts_finish_once(server: ScriptedServer, client: Client) -> None:
+    """However many threads abort a session, it is finished once."""
     session = Session(client)
     session.open()
     with ThreadPoolExecutor(8) as pool:
@@ -485,10 +520,10 @@ def test_abandoned_by_many(server: ScriptedServer, client: Client) -> None:
     assert len(server.requests_to("finish")) == 1
 
 
-def test_many_sessions_leave_nothing(server: ScriptedServer, client: Client, part: Path) -> None:
-    """Sessions one after the other, and side by side, leave no thread behind."""
+def test_many_sessions_leave_no_thread(server: ScriptedServer, client: Client, part: Path) -> None:
+    """Neither sessions in sequence nor in parallel do."""
 
-    def work(number: int) -> None:
+    def run_session(number: int) -> None:
         if number % 3:
             with Session(client, keep_alive_seconds=0.02) as session:
                 session.upload(part)
@@ -497,6 +532,6 @@ def test_many_sessions_leave_nothing(server: ScriptedServer, client: Client, par
             raise RuntimeError
 
     with ThreadPoolExecutor(6) as pool:
-        list(pool.map(work, range(30)))
+        list(pool.map(run_session, range(30)))
     wait_until(lambda: not any(t.name.startswith("keep-alive") for t in threading.enumerate()))
     assert len(server.requests_to("finish")) == 30

@@ -1,4 +1,4 @@
-"""A way to the sandbox on which anything can go wrong that a network and a service can do."""
+"""A proxy to the sandbox that injects the failures of a network and a service."""
 
 from __future__ import annotations
 
@@ -22,35 +22,35 @@ FAULTS = (
     "429 after 0",  # with Retry-After in seconds
     "429 after date",  # … and as a date
     "reset before",  # the connection breaks before the service has seen the request
-    "reset after",  # … after it has handled it: the answer is lost
-    "hang before",  # no answer in time, the request is not handled
-    "hang after",  # … it is
+    "reset after",  # … after it has handled it: the response is lost
+    "hang before",  # no response in time; the request is not handled
+    "hang after",  # … it is handled
     "expire",  # the service forgets its sessions before the request
 )
 
-HOLD_SECONDS = 30
+MAX_HOLD_SECONDS = 30
 
 
 class ManualClock:
-    """A clock for the sandbox's sessions that jumps when it is told to."""
+    """A clock for the sandbox's sessions that can be advanced."""
 
     def __init__(self) -> None:
-        """Begin at now."""
+        """Start at the current time."""
         self._ahead = 0.0
 
     def __call__(self) -> float:
         """Return the time in seconds."""
         return time.monotonic() + self._ahead
 
-    def jump(self, seconds: float) -> None:
-        """Let time pass."""
+    def advance(self, seconds: float) -> None:
+        """Move the clock forward."""
         self._ahead += seconds
 
 
 class FaultyProxy:
-    """Forwards requests to a sandbox, or does what its script says instead.
+    """Forwards requests to a sandbox, or injects the faults of a script.
 
-    Each request takes the next step of the script; when that has ended, all goes well. The step
+    Each request takes the next step of the script; after its end, all are forwarded. The step
     "hold" keeps a request until the test sets `released`.
     """
 
@@ -68,11 +68,11 @@ class FaultyProxy:
 
         Args:
             url: The sandbox's address.
-            script: A fault, or None for a request that goes well.
+            script: A fault, or None for a request that is forwarded.
             clock: The sandbox's clock, for "expire".
-            hang_seconds: How long "hang" gives no answer.
-            latency_seconds: What every request takes at least.
-            bytes_per_second: How fast bodies are taken.
+            hang_seconds: How long "hang" gives no response.
+            latency_seconds: Minimum duration of every request.
+            bytes_per_second: How fast bodies are read.
         """
         self.upstream = urlsplit(url).netloc
         self.script = deque(script)
@@ -80,11 +80,11 @@ class FaultyProxy:
         self.hang_seconds = hang_seconds
         self.latency_seconds = latency_seconds
         self.bytes_per_second = bytes_per_second
-        self.most_at_once = 0
+        self.peak_concurrency = 0
         self.requests: list[str] = []
         self.held = threading.Event()
         self.released = threading.Event()
-        self._at_once = 0
+        self._concurrency = 0
         self._lock = threading.Lock()
         self._server = _Server(self)
 
@@ -94,7 +94,7 @@ class FaultyProxy:
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def __enter__(self) -> Self:
-        """Start to listen."""
+        """Start to accept requests."""
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
         )
@@ -108,18 +108,18 @@ class FaultyProxy:
         self._server.server_close()
         self._thread.join()
 
-    def begin(self, path: str) -> str | None:
+    def begin_request(self, path: str) -> str | None:
         """Take the next step of the script."""
         with self._lock:
             self.requests.append(path.split("/")[2])
-            self._at_once += 1
-            self.most_at_once = max(self.most_at_once, self._at_once)
+            self._concurrency += 1
+            self.peak_concurrency = max(self.peak_concurrency, self._concurrency)
             return self.script.popleft() if self.script else None
 
-    def end(self) -> None:
-        """Count a request that is over."""
+    def end_request(self) -> None:
+        """Count a completed request."""
         with self._lock:
-            self._at_once -= 1
+            self._concurrency -= 1
 
 
 class _Server(http.server.ThreadingHTTPServer):
@@ -132,7 +132,7 @@ class _Server(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that went away is no news."""
+        """Ignore clients that disconnect."""
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -141,40 +141,40 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     timeout = 30
 
     def log_message(self, *_: object) -> None:
-        """Stay quiet."""
+        """Log nothing."""
 
     def do_POST(self) -> None:
-        """Do what the script says."""
+        """Handle a request as the script says."""
         proxy = self.server.proxy
-        step = proxy.begin(self.path)
+        step = proxy.begin_request(self.path)
         try:
-            self._do(proxy, step)
+            self._run_step(proxy, step)
         finally:
-            proxy.end()
+            proxy.end_request()
 
-    def _do(self, proxy: FaultyProxy, step: str | None) -> None:
-        body = self._body(proxy)
+    def _run_step(self, proxy: FaultyProxy, step: str | None) -> None:
+        body = self._read_body(proxy)
         time.sleep(proxy.latency_seconds)
         if step == "expire" and proxy.clock is not None:
-            proxy.clock.jump(601)
+            proxy.clock.advance(601)
         if step == "hold":
-            self._hold(proxy)
+            self._hold_request(proxy)
         if step in {None, "expire", "hold"}:
-            self._answer(*self._forwarded(body))
+            self._send_response(*self._forward(body))
         elif step is not None and step[:3].isdigit():
-            self._answer(int(step[:3]), {"Retry-After": _retry_after(step)}, b"")
+            self._send_response(int(step[:3]), {"Retry-After": _build_retry_after(step)}, b"")
         else:
             if step is not None and step.endswith("after"):
-                self._forwarded(body)
+                self._forward(body)
             if step is not None and step.startswith("hang"):
                 time.sleep(proxy.hang_seconds)
             self.close_connection = True
 
-    def _hold(self, proxy: FaultyProxy) -> None:
+    def _hold_request(self, proxy: FaultyProxy) -> None:
         proxy.held.set()
-        proxy.released.wait(HOLD_SECONDS)
+        proxy.released.wait(MAX_HOLD_SECONDS)
 
-    def _body(self, proxy: FaultyProxy) -> bytes:
+    def _read_body(self, proxy: FaultyProxy) -> bytes:
         length = int(self.headers.get("Content-Length", 0))
         if proxy.bytes_per_second is None:
             return self.rfile.read(length)
@@ -186,7 +186,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             time.sleep(len(chunk) / proxy.bytes_per_second)
         return b"".join(chunks)
 
-    def _forwarded(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
+    def _forward(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
         upstream = http.client.HTTPConnection(self.server.proxy.upstream, timeout=30)
         try:
             upstream.request("POST", self.path, body, dict(self.headers))
@@ -195,7 +195,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         finally:
             upstream.close()
 
-    def _answer(self, status: int, headers: Mapping[str, str | None], body: bytes) -> None:
+    def _send_response(self, status: int, headers: Mapping[str, str | None], body: bytes) -> None:
         self.send_response(status)
         for name, value in headers.items():
             if value is not None:
@@ -205,7 +205,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-def _retry_after(step: str) -> str | None:
+def _build_retry_after(step: str) -> str | None:
     if step.endswith("after 0"):
         return "0"
     return email.utils.formatdate(usegmt=True) if step.endswith("date") else None

@@ -1,6 +1,6 @@
-"""A server on loopback that answers as it is told, and remembers what it was asked.
+"""A loopback server that answers from a script, and records the requests.
 
-It has no rules of its own: what the API would refuse, or no server should do, can be had from it.
+It checks nothing: it can also do what the API would refuse, or what no server should do.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-LONGEST_SECONDS = 20.0
-"""For everything that waits here, so that a test that fails does not hang."""
+MAX_WAIT_SECONDS = 20.0
+"""Bound of every wait, so that a failing test does not hang."""
 
 
 class Cut(Enum):
@@ -33,20 +33,20 @@ class Cut(Enum):
 
     BEFORE_BODY = "before the request's body is read"
     AFTER_BODY = "after the request was handled"
-    IN_ANSWER = "in the middle of the answer"
+    IN_RESPONSE = "in the middle of the response"
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What is to become of one request.
+    """What to do with one request.
 
     Attributes:
-        status: The answer's status.
-        body: The answer's body.
-        headers: Headers of the answer besides its length.
-        seconds: How long the answer takes.
-        until: What the answer waits for, too.
-        cut: When the connection is reset instead.
+        status: The response's status.
+        body: The response's body.
+        headers: Headers of the response besides its length.
+        seconds: Delay of the response.
+        until: An event that the response waits for, too.
+        cut: When the connection is reset instead of answered.
     """
 
     status: int
@@ -59,7 +59,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What was asked; `call` is the step of the path that names it."""
+    """A request that arrived."""
 
     method: str
     path: str
@@ -69,12 +69,12 @@ class Request:
 
     @property
     def call(self) -> str:
-        """The call's name in the path."""
+        """The name of the call, from the path."""
         return self.path.split("/")[2]
 
     @property
     def json(self) -> Any:  # noqa: ANN401 - JSON is anything
-        """The body as JSON."""
+        """The decoded JSON body."""
         return json.loads(self.body)
 
 
@@ -87,13 +87,13 @@ DOCUMENTED = {
 
 
 class ScriptedServer:
-    """Answers from a script for each call, and as documented where that has nothing more."""
+    """Answers from a script for each call, then as documented."""
 
     def __init__(self) -> None:
-        """Listen; nothing is answered before the block is entered."""
+        """Listen; requests are answered once the block is entered."""
         self.requests: list[Request] = []
-        self.most_at_once = 0
-        self._at_once = 0
+        self.peak_concurrency = 0
+        self._concurrency = 0
         self._lock = threading.Lock()
         self._arrived = threading.Condition(self._lock)
         self._scripts: dict[str, deque[Reply]] = defaultdict(deque)
@@ -102,14 +102,14 @@ class ScriptedServer:
         outer = self
 
         class Handler(_Handler):
-            server_of = outer
+            scripted_server = outer
 
         self._server = _Server(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> Self:
-        """Begin to answer."""
+        """Start to answer."""
         self._thread.start()
         return self
 
@@ -119,25 +119,25 @@ class ScriptedServer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop, and end the connections that there are."""
+        """Stop, and reset the open connections."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
         with self._lock:
             connections = list(self._connections)
         for connection in connections:
-            reset(connection)
+            reset_connection(connection)
 
     def script(self, call: str, *replies: Reply) -> None:
-        """Answer the next requests of a call so."""
+        """Set the replies to the next requests of a call."""
         self._scripts[call].extend(replies)
 
     def always(self, call: str, reply: Reply) -> None:
-        """Answer a call so whenever its script has nothing more."""
+        """Set the reply to a call when its script is empty."""
         self._always[call] = reply
 
     def calls(self, names: Iterable[str] = DOCUMENTED) -> list[str]:
-        """Return the calls that came, of these names, in order."""
+        """Return the names of the calls that arrived, in order, limited to `names`."""
         wanted = set(names)
         with self._lock:
             return [request.call for request in self.requests if request.call in wanted]
@@ -148,27 +148,27 @@ class ScriptedServer:
             return [request for request in self.requests if request.call == call]
 
     def wait_for(self, call: str, count: int = 1) -> None:
-        """Wait until so many requests of a call have come."""
+        """Wait until `count` requests of a call have arrived."""
 
-        def come() -> bool:
+        def has_arrived() -> bool:
             return sum(request.call == call for request in self.requests) >= count
 
         with self._arrived:
-            assert self._arrived.wait_for(come, LONGEST_SECONDS), f"no {count} requests {call}"
+            assert self._arrived.wait_for(has_arrived, MAX_WAIT_SECONDS), f"no {count} {call}"
 
-    def _take(self, request: Request) -> Reply:
+    def _next_reply(self, request: Request) -> Reply:
         with self._arrived:
             self.requests.append(request)
             self._arrived.notify_all()
             script = self._scripts[request.call]
             return script.popleft() if script else self._always[request.call]
 
-    def _count(self, difference: int) -> None:
+    def _count_request(self, difference: int) -> None:
         with self._lock:
-            self._at_once += difference
-            self.most_at_once = max(self.most_at_once, self._at_once)
+            self._concurrency += difference
+            self.peak_concurrency = max(self.peak_concurrency, self._concurrency)
 
-    def _peek(self, call: str) -> Reply:
+    def _peek_reply(self, call: str) -> Reply:
         with self._lock:
             script = self._scripts[call]
             return script[0] if script else self._always[call]
@@ -179,72 +179,72 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 64
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing: connections are broken here on purpose."""
+        """Ignore it: connections are broken on purpose."""
 
     def shutdown_request(self, request: Any) -> None:  # noqa: ANN401 - as the base has it
-        """Close at once, so that what is to be a reset is none after a polite end."""
+        """Close without a shutdown, which would come before the reset."""
         self.close_request(request)
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    timeout = LONGEST_SECONDS
-    server_of: ScriptedServer
+    timeout = MAX_WAIT_SECONDS
+    scripted_server: ScriptedServer
 
     def setup(self) -> None:
         super().setup()
-        with self.server_of._lock:  # noqa: SLF001 - one class in two
-            self.server_of._connections.add(self.connection)  # noqa: SLF001
+        with self.scripted_server._lock:  # noqa: SLF001 - one class in two parts
+            self.scripted_server._connections.add(self.connection)  # noqa: SLF001
 
     def finish(self) -> None:
-        with self.server_of._lock:  # noqa: SLF001
-            self.server_of._connections.discard(self.connection)  # noqa: SLF001
+        with self.scripted_server._lock:  # noqa: SLF001
+            self.scripted_server._connections.discard(self.connection)  # noqa: SLF001
         super().finish()
 
     def do_POST(self) -> None:
-        self.server_of._count(1)  # noqa: SLF001
+        self.scripted_server._count_request(1)  # noqa: SLF001
         try:
             self._serve()
         finally:
-            self.server_of._count(-1)  # noqa: SLF001
+            self.scripted_server._count_request(-1)  # noqa: SLF001
 
     def _serve(self) -> None:
         at = time.monotonic()
-        early = self.server_of._peek(self.path.split("/")[2]).cut is Cut.BEFORE_BODY  # noqa: SLF001
+        early = self.scripted_server._peek_reply(self.path.split("/")[2]).cut is Cut.BEFORE_BODY  # noqa: SLF001
         body = b"" if early else self.rfile.read(int(self.headers.get("Content-Length") or 0))
         request = Request(self.command, self.path, self.headers, body, at)
-        reply = self.server_of._take(request)  # noqa: SLF001
+        reply = self.scripted_server._next_reply(request)  # noqa: SLF001
         time.sleep(reply.seconds)
         if reply.until is not None:
-            reply.until.wait(LONGEST_SECONDS)
+            reply.until.wait(MAX_WAIT_SECONDS)
         if reply.cut in {Cut.BEFORE_BODY, Cut.AFTER_BODY}:
-            self._end()
+            self._reset_connection()
             return
         self.send_response(reply.status)
-        cut = reply.cut is Cut.IN_ANSWER
+        cut = reply.cut is Cut.IN_RESPONSE
         self.send_header("Content-Length", str(len(reply.body) + cut))
         for name, value in reply.headers.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(reply.body)
         if cut:
-            self._end()
+            self._reset_connection()
 
-    def _end(self) -> None:
+    def _reset_connection(self) -> None:
         self.close_connection = True
         self.wfile.flush()
-        _end_with_reset(self.connection)
+        _set_reset_on_close(self.connection)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
-        """Say nothing."""
+        """Log nothing."""
 
 
-def reset(connection: socket.socket) -> None:
-    """End a connection with a reset, as a machine does that went away."""
+def reset_connection(connection: socket.socket) -> None:
+    """Reset a connection, as if the other machine had crashed."""
     with suppress(OSError):
-        _end_with_reset(connection)
-        connection.shutdown(socket.SHUT_RDWR)  # wakes who reads
+        _set_reset_on_close(connection)
+        connection.shutdown(socket.SHUT_RDWR)  # wakes the reader
 
 
-def _end_with_reset(connection: socket.socket) -> None:
+def _set_reset_on_close(connection: socket.socket) -> None:
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

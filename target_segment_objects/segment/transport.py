@@ -1,0 +1,191 @@
+"""One HTTP request and its response: authentication, redirects, proxies, errors.
+
+The only module that imports `requests`. Every error of `requests`, and of what lies below it, is
+raised as one of ours. The write key goes to the base address alone: no redirect is followed, and no
+proxy is used for plain `http://`.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import ssl
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+import requests
+import requests.adapters
+import requests.auth
+import urllib3.exceptions
+
+from target_segment_objects import limits
+from target_segment_objects.exceptions import PermanentApiError, SpoolError, TransientApiError
+from target_segment_objects.segment.responses import Call, Response, build_error
+from target_segment_objects.segment.urls import validate_api_url
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+CONNECT_TIMEOUT_SECONDS: Final = 30.0
+"""Longest wait for a connection; one that takes longer will not be established."""
+
+_MIN_SECRET_CHARACTERS: Final = 8  # a shorter key is no secret, and may be an ordinary word
+_MAX_RESPONSE_BYTES: Final = 64 * 1024  # a response holds an identifier, or a reason
+
+_UNSENDABLE: Final = (
+    requests.exceptions.InvalidHeader,
+    requests.exceptions.InvalidJSONError,
+    requests.exceptions.InvalidSchema,
+    requests.exceptions.InvalidURL,
+    requests.exceptions.MissingSchema,
+    requests.exceptions.URLRequired,
+    urllib3.exceptions.LocationValueError,  # `requests` lets it through
+)
+"""The request itself is at fault, so that another attempt would fail, too."""
+
+
+class _NoRedirectSession(requests.Session):
+    """Follows no redirect: the write key would go with it."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Find no redirect."""
+
+
+class _PartFile(io.FileIO):
+    """A file while it is sent, whose failures are not mistaken for the network's."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Read some of it.
+
+        Raises:
+            SpoolError: The disk fails.
+        """
+        try:
+            return super().read(-1 if size is None else size) or b""
+        except OSError as cause:
+            raise SpoolError("read", self.name, cause) from cause
+
+
+class HttpTransport:
+    """Sends calls to one base address with one write key. Threads may share it."""
+
+    def __init__(self, write_key: str, api_url: str, *, user_agent: str | None) -> None:
+        """Prepare to connect; nothing is sent yet.
+
+        Args:
+            write_key: The source's write key.
+            api_url: The API's base address.
+            user_agent: The User-Agent header; None for the HTTP library's.
+
+        Raises:
+            InvalidUrlError: `api_url` is malformed, or plain `http://` to another machine.
+        """
+        validate_api_url(api_url)
+        self._api_url = api_url.rstrip("/")
+        key = write_key.encode(errors="surrogatepass")
+        token = base64.b64encode(key + b":").decode()
+        self._secrets = tuple(
+            secret for secret in (write_key, token) if len(secret) >= _MIN_SECRET_CHARACTERS
+        )
+        self._http = _NoRedirectSession()
+        self._http.auth = requests.auth.HTTPBasicAuth(key, b"")
+        if self._api_url.lower().startswith("http://"):
+            # This is loopback. A proxy from the environment would get the key unencrypted, and
+            # could not reach this machine anyway.
+            self._http.trust_env = False
+        if user_agent is not None:
+            self._http.headers["User-Agent"] = user_agent
+        adapter = requests.adapters.HTTPAdapter(
+            pool_connections=1, pool_maxsize=limits.MAX_CONCURRENT_REQUESTS
+        )
+        self._http.mount("https://", adapter)
+        self._http.mount("http://", adapter)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def send_call(self, call: Call, timeout_seconds: float) -> Response:
+        """Send a call once, and return its successful response.
+
+        Raises:
+            ApiError: There was no response, or it was not the documented success.
+            SpoolError: The file cannot be read.
+        """
+        with _open_part(call.file) as data, _translate_errors(call, self._api_url):
+            response = self._http.post(
+                f"{self._api_url}{call.path}",
+                headers=dict(call.headers),
+                json=call.json,
+                data=data,
+                timeout=(min(timeout_seconds, CONNECT_TIMEOUT_SECONDS), timeout_seconds),
+                stream=True,
+            )
+            received = _read_response(response)
+        if received.status != call.success:
+            raise build_error(call, received, api_url=self._api_url, secrets=self._secrets)
+        return received
+
+
+@contextmanager
+def _open_part(file: Path | None) -> Iterator[_PartFile | None]:
+    """Open the file to send; without one, the body is empty."""
+    if file is None:
+        yield None
+        return
+    try:
+        part = _PartFile(file)
+    except OSError as cause:
+        raise SpoolError("read", file, cause) from cause
+    with part:
+        yield part
+
+
+def _read_response(response: requests.Response) -> Response:
+    """Read a response, and only the beginning of one that does not end."""
+    body = bytearray()
+    with response:
+        for chunk in response.iter_content(_MAX_RESPONSE_BYTES):
+            body += chunk
+            if len(body) >= _MAX_RESPONSE_BYTES:
+                break
+    return Response(response.status_code, response.headers.get("Retry-After"), bytes(body))
+
+
+@contextmanager
+def _translate_errors(call: Call, api_url: str) -> Iterator[None]:
+    """Turn the errors of `requests` into ours."""
+    try:
+        yield
+    except _UNSENDABLE as cause:
+        msg = f"{call}: cannot be sent to {api_url}. Check api_url, write_key and the proxy."
+        raise PermanentApiError(msg) from cause
+    except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as cause:
+        msg = f"{call}: no response from {api_url} ({_describe_cause(cause)})"
+        if isinstance(_find_root_cause(cause), ssl.SSLCertVerificationError):
+            msg = f"{msg}. Check api_url, and the certificates that this machine trusts."
+            raise PermanentApiError(msg) from cause
+        raise TransientApiError(msg) from cause
+
+
+def _describe_cause(cause: BaseException) -> str:
+    """Say in a few words why there was no response, without the private parts of an address."""
+    root = _find_root_cause(cause)
+    if isinstance(cause, requests.exceptions.ConnectTimeout):
+        return "connection timed out"
+    if isinstance(cause, requests.exceptions.Timeout) or isinstance(
+        root, (TimeoutError, urllib3.exceptions.TimeoutError)
+    ):
+        return "timed out"
+    if isinstance(root, OSError) and root.strerror:
+        return root.strerror
+    return type(root).__name__
+
+
+def _find_root_cause(cause: BaseException) -> BaseException:
+    """Follow what `requests` and `urllib3` wrap around each other."""
+    for inner in (getattr(cause, "reason", None), *cause.args, cause.__cause__):
+        if isinstance(inner, BaseException) and inner is not cause:
+            return _find_root_cause(inner)
+    return cause
