@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from target_segment_objects.cli.load import load
+from target_segment_objects.outlets import open_outlets
 from target_segment_objects.sinks import SegmentObjectsSink
 from target_segment_objects.target import TargetSegmentObjects
 from tests.support import record_line, state_line, wait_for
@@ -160,19 +160,20 @@ def run_until_signal(
         The exit code, the STATEs that were written, and the number of records that were read.
     """
     target = TargetSegmentObjects(config={"write_key": "k", "api_url": sandbox.url})
+    context = target.prepare_run(open_outlets(target.settings, user_agent=target.user_agent))
     messages = [USERS, *lines, batch_line("users", batch_file), state_line({"at": "end"})]
 
     def send_signal() -> None:
-        wait_for(lambda: target.stats.records_read >= records_before)
+        wait_for(lambda: context.stats.records_read >= records_before)
         wait_for(lambda: target.message_reader.is_waiting or not while_waiting)
         os.kill(os.getpid(), signal.SIGTERM)
 
     with ThreadPoolExecutor(1) as pool, redirect_stdout(io.StringIO()) as stdout:
         sent = pool.submit(send_signal)
-        code = load(target, io.BytesIO("".join(f"{line}\n" for line in messages).encode()))
+        outcome = target.run(io.BytesIO("".join(f"{line}\n" for line in messages).encode()))
         sent.result(timeout=30)
     states = [json.loads(line) for line in stdout.getvalue().splitlines()]
-    return code, states, target.stats.records_read
+    return outcome.exit_code, states, context.stats.records_read
 
 
 @posix_only
