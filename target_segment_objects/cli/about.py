@@ -1,6 +1,7 @@
-"""What `--about` shows: of each setting the title, meaning, range, default and variable.
+"""The formats of `--about`: text, JSON and Markdown.
 
-JSON is the SDK's own format, which other programs read: the settings' JSON schema has all of that.
+Each lists every setting with its title, description, allowed values, default and environment
+variable. JSON is the SDK's own format, which other programs read.
 """
 
 from __future__ import annotations
@@ -20,24 +21,24 @@ if TYPE_CHECKING:
     from singer_sdk.about import AboutInfo
 
 _WIDTH: Final = 80
-_BROKEN_TABLE: Final = str.maketrans({"|": r"\|", "\n": " "})
+_CELL_ESCAPES: Final = str.maketrans({"|": r"\|", "\n": " "})
 
 
 @dataclass(frozen=True, slots=True)
-class _Setting:
-    """A setting, or a part of one, in words."""
+class _SettingInfo:
+    """What the formats show of a setting, or of a part of one."""
 
     name: str
     title: str
     description: str
-    takes: str
+    allowed: str
     default: str | None
     is_required: bool
     variable: str | None
 
 
-def text(info: AboutInfo) -> str:
-    """Return what there is to know, for people at a terminal."""
+def format_text(info: AboutInfo) -> str:
+    """Return the description for a terminal."""
     versions = info.supported_python_versions or ()
     lines = [
         f"{info.name} {info.version} (Meltano Singer SDK {info.sdk_version})",
@@ -45,28 +46,23 @@ def text(info: AboutInfo) -> str:
         info.description or "",
         "",
         f"Python: {', '.join(versions)}",
-        f"Capabilities: {', '.join(one.value for one in info.capabilities)}",
+        f"Capabilities: {', '.join(capability.value for capability in info.capabilities)}",
         "",
         "Settings:",
     ]
-    for setting in _settings(info):
+    for setting in _list_settings("", info.settings, info.env_var_prefix):
         state = "required" if setting.is_required else f"default: {setting.default or 'not set'}"
         lines += ["", f"  {setting.name} ({state})"]
-        lines += _wrapped(f"{setting.title}. {setting.description}")
-        lines += _wrapped(f"Takes {setting.takes}.")
+        lines += _wrap_paragraph(f"{setting.title}. {setting.description}")
+        lines += _wrap_paragraph(f"Allowed: {setting.allowed}.")
         if setting.variable:
-            lines += _wrapped(f"Environment: {setting.variable}")
+            lines += _wrap_paragraph(f"Environment: {setting.variable}")
     return "\n".join(lines)
 
 
-def markdown(info: AboutInfo) -> str:
-    """Return what there is to know, for a document."""
+def format_markdown(info: AboutInfo) -> str:
+    """Return the description as a Markdown document."""
     versions = info.supported_python_versions or ()
-    rows = [
-        f"| `{one.name}` | {_default(one)} | {_cell(one.takes)} | "
-        f"{_cell(f'**{one.title}.** {one.description}')} |"
-        for one in _settings(info)
-    ]
     lines = [
         f"# `{info.name}`",
         "",
@@ -79,55 +75,57 @@ def markdown(info: AboutInfo) -> str:
         "",
         "## Capabilities",
         "",
-        *(f"- `{one.value}`" for one in info.capabilities),
+        *(f"- `{capability.value}`" for capability in info.capabilities),
         "",
         "## Settings",
         "",
         (
-            f"In the environment, a setting is `{info.env_var_prefix}` and its name in capitals. A "
-            "name with a dot is a part of the setting before the dot."
+            f"The environment variable of a setting is `{info.env_var_prefix}` and the setting's "
+            "name in upper case. A name with a dot is a part of the setting before the dot."
         ),
         "",
-        "| Setting | Default | Takes | Description |",
-        "|:--------|:--------|:------|:------------|",
-        *rows,
+        "| Setting | Default | Allowed | Description |",
+        "|:--------|:--------|:--------|:------------|",
     ]
+    lines += map(_format_row, _list_settings("", info.settings, info.env_var_prefix))
     return "\n".join(lines)
 
 
-def as_json(info: AboutInfo) -> str:
-    """Return what there is to know, for programs."""
+def format_json(info: AboutInfo) -> str:
+    """Return the description for programs, in the SDK's format."""
     return JSONFormatter().format_about(info)
 
 
-FORMATS: Final = {"text": text, "json": as_json, "markdown": markdown}
+FORMATS: Final = {"text": format_text, "json": format_json, "markdown": format_markdown}
 
 
-def _settings(info: AboutInfo) -> Iterator[_Setting]:
-    yield from _below("", info.settings, info.env_var_prefix)
-
-
-def _below(prefix: str, schema: Mapping[str, Any], variables: str) -> Iterator[_Setting]:
-    for name, declared in schema["properties"].items():
+def _list_settings(
+    name_prefix: str, schema: Mapping[str, Any], variable_prefix: str
+) -> Iterator[_SettingInfo]:
+    """Yield each setting, followed by its parts. Only a whole setting has a variable."""
+    for name, declared in schema.get("properties", {}).items():
         default = declared.get("default")
-        yield _Setting(
-            name=f"{prefix}{name}",
+        yield _SettingInfo(
+            name=f"{name_prefix}{name}",
             title=declared.get("title") or name,
-            description=_sentence(declared.get("description") or ""),
-            takes=describe_allowed(declared),
+            description=_end_sentence(declared.get("description") or ""),
+            allowed=describe_allowed(declared),
             default=None if default is None else json.dumps(default),
             is_required=name in schema.get("required", ()),
-            variable=None if prefix else f"{variables}{name.upper()}",
+            variable=None if name_prefix else f"{variable_prefix}{name.upper()}",
         )
-        yield from _below(f"{prefix}{name}.", {"properties": {}, **declared}, variables)
+        yield from _list_settings(f"{name_prefix}{name}.", declared, variable_prefix)
 
 
-def _sentence(description: str) -> str:
-    said = " ".join(description.split())
-    return said if not said or said[-1] in ".!?" or "://" in said.rsplit(" ", 1)[-1] else f"{said}."
+def _end_sentence(description: str) -> str:
+    """Put a period at the end, unless a URL is there."""
+    text = " ".join(description.split())
+    if not text or text[-1] in ".!?" or "://" in text.rsplit(" ", 1)[-1]:
+        return text
+    return f"{text}."
 
 
-def _wrapped(paragraph: str) -> list[str]:
+def _wrap_paragraph(paragraph: str) -> list[str]:
     indent = " " * 6
     return textwrap.wrap(
         paragraph.strip(),
@@ -139,11 +137,17 @@ def _wrapped(paragraph: str) -> list[str]:
     )
 
 
-def _default(setting: _Setting) -> str:
+def _format_row(setting: _SettingInfo) -> str:
+    description = _escape_cell(f"**{setting.title}.** {setting.description}")
+    default = _format_default(setting)
+    return f"| `{setting.name}` | {default} | {_escape_cell(setting.allowed)} | {description} |"
+
+
+def _format_default(setting: _SettingInfo) -> str:
     if setting.is_required:
         return "required"
-    return "not set" if setting.default is None else f"`{_cell(setting.default)}`"
+    return "not set" if setting.default is None else f"`{_escape_cell(setting.default)}`"
 
 
-def _cell(words: str) -> str:
-    return words.strip().translate(_BROKEN_TABLE)
+def _escape_cell(text: str) -> str:
+    return text.strip().translate(_CELL_ESCAPES)

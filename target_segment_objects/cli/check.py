@@ -1,7 +1,7 @@
-"""`--check`: whether a run would find its folders, Segment and an open door, told in plain words.
+"""`--check`: tests whether a run could use its folders and its write key.
 
-It does what a run does, on a small scale: it writes a batch file into the spool folder, and starts
-a bulk session that it finishes at once, empty. A few tries and some seconds are all that it gives.
+It writes a batch file to the spool folder, and starts a bulk session and finishes it empty. It
+makes fewer attempts than a run, and waits for seconds only.
 """
 
 from __future__ import annotations
@@ -27,41 +27,43 @@ if TYPE_CHECKING:
 
     from target_segment_objects.settings import Settings
 
-MOST_RETRIES: Final = 2
-"""Further tries of a call; a run has many more."""
-
-MOST_WAIT_SECONDS: Final = 3.0
-"""Between two tries, though Segment may ask for more."""
-
-MOST_TIMEOUT_SECONDS: Final = 15.0
-"""For one answer."""
+MAX_RETRIES: Final = 2
+MAX_WAIT_SECONDS: Final = 3.0
+"""Between two attempts, even if Segment asks for more."""
+MAX_TIMEOUT_SECONDS: Final = 15.0
+"""For one response."""
 
 
-def check(settings: Settings, say: Callable[[str], object], *, user_agent: str) -> bool:
-    """Check all that a run needs, and say of each whether it is there.
+def run_checks(settings: Settings, write_line: Callable[[str], object], *, user_agent: str) -> bool:
+    """Check what a run needs, and report each result.
 
     Args:
-        settings: The run's.
-        say: Takes each finding.
-        user_agent: How to present ourselves to Segment.
+        settings: The settings of the run.
+        write_line: Receives the results.
+        user_agent: The User-Agent header for Segment.
 
     Returns:
-        Whether all is there.
+        Whether every check passed.
     """
-    is_well = True
-    for step in (_check_spool, _check_dead_letters, lambda run: _check_api(run, user_agent)):
+    passed = True
+    for check in (
+        _check_spool_folder,
+        _check_dead_letter_file,
+        lambda settings: _check_write_key(settings, user_agent),
+    ):
         try:
-            found = step(settings)
-        except SegmentObjectsError as problem:
-            is_well = False
-            say(f"Not well: {problem}")
+            result = check(settings)
+        except SegmentObjectsError as error:
+            passed = False
+            write_line(f"FAILED: {error}")
         else:
-            if found:
-                say(f"Well: {found}")
-    return is_well
+            if result:
+                write_line(f"OK: {result}")
+    write_line("Check passed." if passed else "Check failed.")
+    return passed
 
 
-def _check_spool(settings: Settings) -> str:
+def _check_spool_folder(settings: Settings) -> str:
     folder = settings.spool_dir or tempfile.gettempdir()
     spool = Spool(settings.spool_dir)
     try:
@@ -70,59 +72,62 @@ def _check_spool(settings: Settings) -> str:
         batch.close()
     finally:
         spool.close()
-    free = shutil.disk_usage(folder).free / 1e9
-    return f"batch files can be written to {folder}, where {free:,.1f} GB are free."
+    free_gigabytes = shutil.disk_usage(folder).free / 1e9
+    return f"Batch files can be written to {folder} ({free_gigabytes:,.1f} GB free)."
 
 
-def _check_dead_letters(settings: Settings) -> str | None:
+def _check_dead_letter_file(settings: Settings) -> str | None:
     path = settings.dead_letter_file
     if path is None:
         return None
     try:
-        _require_writable(path)
+        _require_writable_file(path)
     except OSError as cause:
         raise SpoolError("write", path, cause, instead="dead_letter_path to another file") from None
-    return f"rejected records can be appended to {path}."
+    return f"Rejected records can be written to {path}."
 
 
-def _require_writable(path: Path) -> None:
-    """Find out whether a file can be appended to, without making or changing it."""
+def _require_writable_file(path: Path) -> None:
+    """Raise OSError if a file cannot be appended to. The file is not created or changed."""
     if not path.exists():
         with tempfile.TemporaryFile(dir=path.parent):
             return
     if path.is_file():
         with path.open("ab"):
             return
-    if not os.access(path, os.W_OK):  # a pipe, which would wait for its reader
+    if not os.access(path, os.W_OK):  # opening a pipe would wait for its reader
         raise PermissionError("Permission denied")
 
 
-def _check_api(settings: Settings, user_agent: str) -> str:
-    client = Client(
-        settings.write_key,
-        api_url=settings.api_url,
-        timeout_seconds=min(settings.request_timeout_seconds, MOST_TIMEOUT_SECONDS),
-        max_retries=min(settings.max_retries, MOST_RETRIES),
-        max_wait_seconds=MOST_WAIT_SECONDS,
-        user_agent=user_agent,
-    )
-    with client:
+def _check_write_key(settings: Settings, user_agent: str) -> str:
+    with _create_client(settings, user_agent) as client:
         session = Session(client)
         try:
             with session:
                 pass
-        except AuthenticationError as problem:
-            msg = f"{settings.api_url} answers, but: {problem}"
-            raise AuthenticationError(msg, status=problem.status) from problem
-        except ApiError as problem:
+        except AuthenticationError as error:
+            msg = f"{settings.api_url} is reachable. {error}"
+            raise AuthenticationError(msg, status=error.status) from error
+        except ApiError as error:
             if not session.sync_id:
                 raise
             msg = (
-                f"the write key is accepted, and session {session.sync_id} was started at "
-                f"{settings.api_url}, but not finished: {problem}"
+                f"{settings.api_url} accepts the write key and started session "
+                f"{session.sync_id}, but could not finish it: {error}"
             )
-            raise ApiError(msg, status=problem.status) from problem
+            raise ApiError(msg, status=error.status) from error
     return (
-        f"{settings.api_url} accepts the write key: session {session.sync_id} was started, and "
-        "finished at once, empty."
+        f"{settings.api_url} accepts the write key: session {session.sync_id} was started and "
+        "finished empty."
+    )
+
+
+def _create_client(settings: Settings, user_agent: str) -> Client:
+    return Client(
+        settings.write_key,
+        api_url=settings.api_url,
+        timeout_seconds=min(settings.request_timeout_seconds, MAX_TIMEOUT_SECONDS),
+        max_retries=min(settings.max_retries, MAX_RETRIES),
+        max_wait_seconds=MAX_WAIT_SECONDS,
+        user_agent=user_agent,
     )

@@ -1,7 +1,6 @@
-"""The command line: its options, its manual, and which of the target's ways a call takes.
+"""The command line: its options, its manual, and what each mode runs.
 
-What is there of the SDK's stays as it is; here is what is added. Each way returns the exit code of
-the process.
+It extends the SDK's command. Each mode returns the exit code of the process.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from singer_sdk.plugin_base import _ConfigInput  # what the SDK reads --config i
 
 from target_segment_objects import sandbox
 from target_segment_objects.cli.about import FORMATS
-from target_segment_objects.cli.check import check
+from target_segment_objects.cli.check import run_checks
 from target_segment_objects.cli.dry_run import add_placeholder_key, run_dry
 from target_segment_objects.cli.load import load
 from target_segment_objects.target import TargetSegmentObjects
@@ -24,19 +23,20 @@ from target_segment_objects.target import TargetSegmentObjects
 _SANDBOX_KEY: Final = "sandbox"
 
 EXIT_CODES: Final = {
-    0: "all was delivered; with --check, all is well",
-    1: "something was not, and the last lines say what",
-    2: "the command line is wrong",
-    130: "the run was stopped by SIGINT (Ctrl-C)",
-    143: "the run was stopped by SIGTERM",
+    0: "success: everything was delivered, or the check passed",
+    1: "failure: the last lines of the log say why",
+    2: "usage error: an option or a configuration file",
+    130: "stopped by SIGINT (Ctrl-C)",
+    143: "stopped by SIGTERM",
 }
 
 _HELP: Final = """\
-Load the Singer messages on standard input into Segment.
+Load Singer messages from standard input into Segment.
 
-Each stream becomes a collection of Segment's Objects Bulk API, each record an object with the id
-that its key properties make. Batches go as bulk sessions, in order. STATE goes to standard output,
-once what it vouches for has landed; everything else that is said goes to standard error.
+Each stream becomes a collection of Segment's Objects Bulk API. Each record becomes an object,
+whose id is made of its key properties. Batches are sent in order, each as a bulk session. STATE is
+written to standard output once Segment has accepted the records it covers. The log goes to
+standard error.
 """
 
 _MANUAL: Final = """\
@@ -44,15 +44,16 @@ Examples:
 
 \b
   tap-x | target-segment-objects --config config.json >> state.json
-      Load what a tap says. The last line of state.json is for its next run.
+      Load the output of a tap. Its next run starts from the last line of
+      state.json.
   target-segment-objects --check --config config.json
-      See whether the settings, the folders and the write key are good.
+      Check the settings, the folders and the write key.
   target-segment-objects --dry-run --input records.singer
-      See what would become of a file's records. Nothing is sent.
+      Show how the records of a file would be mapped. Send nothing.
   target-segment-objects --sandbox warehouse.duckdb --input records.singer
-      Load into a stand-in for Segment on this machine, see what landed.
+      Load into a local sandbox instead of Segment, and show the result.
   TARGET_SEGMENT_OBJECTS_WRITE_KEY=KEY target-segment-objects --config=ENV
-      Take the settings from the environment.
+      Read the settings from the environment.
 
 Exit codes:
 
@@ -63,34 +64,34 @@ Environment:
 
 \b
   TARGET_SEGMENT_OBJECTS_*
-      With --config=ENV, a setting each: its name in capitals, as in
-      TARGET_SEGMENT_OBJECTS_WRITE_KEY. A .env file in the current folder or
-      above it does, too. --about lists them.
+      With --config=ENV, one variable for each setting: its name in upper
+      case, for example TARGET_SEGMENT_OBJECTS_WRITE_KEY. They can also be in
+      a .env file in the current folder or above it. --about lists them.
   TARGET_SEGMENT_OBJECTS_LOGLEVEL, or LOGLEVEL
-      DEBUG, INFO (the default), WARNING or ERROR. WARNING is quiet: neither
-      progress nor summary nor METRIC.
+      DEBUG, INFO (the default), WARNING or ERROR. With WARNING there is no
+      progress, no summary and no METRIC line.
   SINGER_SDK_LOG_CONFIG
-      A YAML file of Python's logging.config, for structured logs.
+      A YAML file for Python's logging.config, for example for JSON logs.
   HTTPS_PROXY, NO_PROXY
-      The way to Segment.
+      The proxy for calls to Segment.
   NO_COLOR
-      No colours on a terminal.
+      Do not use colours on a terminal.
 
 Files:
 
 \b
   spool_dir
-      Where batch files wait, in a folder of the run's own that is gone at the
-      end: the system's temporary folder unless set.
+      The folder for batch files that wait to be sent. The default is the
+      system's temporary folder. Each run removes its files at the end.
   dead_letter_path
-      Records that cannot be sent, with invalid_records "dead_letter". The file
-      is input for this command, once the cause is mended.
+      Rejected records, with invalid_records "dead_letter". The file is Singer
+      input: fix the cause, then load it with --input.
 
 Signals:
 
 \b
-  SIGINT (Ctrl-C) or SIGTERM, once: reading stops, what was read is delivered.
-  A second time: what is open is ended, and the process with it.
+  The first SIGINT (Ctrl-C) or SIGTERM stops reading and delivers what was
+  read. The second aborts the open sessions and the run.
 """
 
 
@@ -122,52 +123,55 @@ def _list_options() -> list[click.Option]:
             callback=_read_config_files,
             metavar="FILE|ENV",
             shell_complete=_complete_config,
-            help="A JSON file of settings, or ENV for those of the environment. Of several, the "
-            "later ones win, and the environment over all.",
+            help="A JSON file with settings, or ENV for settings from the environment. Can be "
+            "repeated: later files override earlier ones, and the environment overrides files.",
         ),
         click.Option(
-            ["--about"], is_flag=True, help="Describe the target and all its settings, and exit."
+            ["--about"], is_flag=True, help="Describe the target and its settings, and exit."
         ),
         click.Option(
             ["--format", "about_format"],
             type=click.Choice(list(FORMATS), case_sensitive=False),
             default="text",
             show_default=True,
-            help="How --about does so.",
+            help="Output format of --about.",
         ),
         click.Option(
             ["--input", "file_input"],
             type=click.File("rb"),
-            help="Read messages from this file, gzipped or not, instead of standard input.",
+            help="Read messages from this file instead of standard input. It may be gzipped.",
         ),
         click.Option(
             ["--check", "is_check"],
             is_flag=True,
-            help="See whether a run would work, and exit: whether the spool folder and the "
-            "dead-letter file can be written, and whether Segment accepts the write key. For that, "
-            "a bulk session is started, and finished at once, empty. Reads no input.",
+            help="Check that the spool folder and the dead-letter file are writable and that "
+            "Segment accepts the write key, and exit. Starts a bulk session and finishes it "
+            "empty. Reads no input.",
         ),
         click.Option(
             ["--dry-run", "is_dry_run"],
             is_flag=True,
-            help="Read, map and count everything, say what each stream would become, and send "
-            "nothing: no STATE, no dead-letter file. Needs no write key.",
+            help="Read, map and validate the input, and report what each stream would become. "
+            "Sends nothing, writes no STATE and no dead-letter file. Needs no write key.",
         ),
         click.Option(
             ["--sandbox", "sandbox_warehouse"],
             type=click.Path(dir_okay=False, path_type=Path),
             envvar="TARGET_SEGMENT_OBJECTS_SANDBOX",
             show_envvar=True,
-            help="Load into a local stand-in for Segment, whose warehouse is this DuckDB file, "
-            "and show what landed. Needs no account.",
+            help="Load into a local sandbox instead of Segment, with this DuckDB file as its "
+            "warehouse, and show the result. Needs no Segment account.",
         ),
     ]
 
 
-def _complete_config(_: click.Context, __: click.Parameter, begun: str) -> list[CompletionItem]:
-    """Complete to a file, or to the word that is none."""
-    word = [CompletionItem("ENV")] if begun and "ENV".startswith(begun) else []
-    return word or [CompletionItem(begun, type="file")]
+def _complete_config(
+    _: click.Context, __: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Offer ENV, or else file names."""
+    if incomplete and "ENV".startswith(incomplete):
+        return [CompletionItem("ENV")]
+    return [CompletionItem(incomplete, type="file")]
 
 
 def _read_config_files(
@@ -204,7 +208,7 @@ def _invoke(
 ) -> int:
     """Check, dry-run or load; return the exit code."""
     if is_check and is_dry_run:
-        msg = "--check and --dry-run exclude each other: one calls Segment, the other does not."
+        msg = "--check and --dry-run cannot be used together."
         raise click.UsageError(msg)
     if is_dry_run:
         target = TargetSegmentObjects(config=add_placeholder_key(_merge_environment(config)))
@@ -222,15 +226,13 @@ def _merge_environment(config: _ConfigInput) -> dict[str, Any]:
 
 
 def _check(target: TargetSegmentObjects) -> int:
-    is_passed = check(target.settings, click.echo, user_agent=target.user_agent)
-    click.echo("All is well." if is_passed else "Something is not well.")
-    return 0 if is_passed else 1
+    return 0 if run_checks(target.settings, click.echo, user_agent=target.user_agent) else 1
 
 
 def _run_in_sandbox(
     config: _ConfigInput, lines: IO[bytes] | None, warehouse: Path, *, is_check: bool
 ) -> int:
-    """Run against a local stand-in for Segment, and show what landed."""
+    """Load into a local sandbox, and show the result."""
     try:
         sandbox_class = sandbox.load_sandbox()
         from rich.console import Console  # noqa: PLC0415 - not before it is needed

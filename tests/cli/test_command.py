@@ -1,4 +1,4 @@
-"""The command line as a person and a shell meet it: its manual, --about, completion."""
+"""The command line: --help, --about, exit codes and shell completion."""
 
 from __future__ import annotations
 
@@ -22,35 +22,37 @@ NAME = "target-segment-objects"
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 
-def declared() -> dict[str, Any]:
-    """Return all settings, the SDK's own included."""
+def list_declared_settings() -> dict[str, Any]:
+    """Return the schema of every setting, including the SDK's own."""
     schema = TargetSegmentObjects.config_jsonschema
     TargetSegmentObjects.append_builtin_config(schema)
     properties: dict[str, Any] = schema["properties"]
     return properties
 
 
-def words(text: str) -> str:
-    """Return a text without its breaks into lines."""
+def normalize_spaces(text: str) -> str:
+    """Return a text as one line."""
     return " ".join(text.split())
 
 
 # --about
 
 
-def test_about_describes_every_setting_in_words(run_target: RunTarget) -> None:
-    """Title, meaning, what it takes, default and variable, of the SDK's own settings, too."""
+def test_about_describes_every_setting(run_target: RunTarget) -> None:
+    """Title, description, allowed values, default and variable, also of the SDK's settings."""
     done = run_target("--about")
     assert (done.returncode, done.stderr) == (0, "")
     assert max(map(len, done.stdout.splitlines())) <= 100
-    told = dict(re.findall(r"^  (\S+) \(.*\)\n((?:      .*\n)+)", done.stdout, re.MULTILINE))
-    assert {name for name in told if "." not in name} == set(declared())
-    for name, schema in declared().items():
-        said = words(told[name])
-        assert said.startswith(f"{schema['title']}. {words(schema['description'])[:40]}")
-        assert "Takes " in said
-        assert said.endswith(f"Environment: TARGET_SEGMENT_OBJECTS_{name.upper()}")
-    for name, asked in {
+    shown = dict(re.findall(r"^  (\S+) \(.*\)\n((?:      .*\n)+)", done.stdout, re.MULTILINE))
+    assert {name for name in shown if "." not in name} == set(list_declared_settings())
+    for name, schema in list_declared_settings().items():
+        description = normalize_spaces(shown[name])
+        assert description.startswith(
+            f"{schema['title']}. {normalize_spaces(schema['description'])[:40]}"
+        )
+        assert "Allowed: " in description
+        assert description.endswith(f"Environment: TARGET_SEGMENT_OBJECTS_{name.upper()}")
+    for name, allowed in {
         "max_parallel_sessions": "an integer from 1 to 20",
         "batch_max_age_seconds": "a number above 0 and at most 1000000",
         "invalid_records": '"fail" or "dead_letter"',
@@ -59,20 +61,20 @@ def test_about_describes_every_setting_in_words(run_target: RunTarget) -> None:
         "faker_config.seed": "a number or a string or true or false",
         "stream_maps.__else__": '"__NULL__"',
     }.items():
-        assert f"Takes {asked}." in words(told[name])
+        assert f"Allowed: {allowed}." in normalize_spaces(shown[name])
     assert "write_key (required)" in done.stdout
     assert "batch_size_rows (default: 100000)" in done.stdout
     assert "spool_dir (default: not set)" in done.stdout
 
 
-def test_about_as_markdown_is_a_document(run_target: RunTarget) -> None:
-    """A table whose rows all have its four cells, whatever the descriptions hold."""
+def test_about_as_markdown_is_a_table(run_target: RunTarget) -> None:
+    """Every row has four cells, whatever characters the descriptions contain."""
     done = run_target("--about", "--format=markdown")
     assert done.stdout.startswith(f"# `{NAME}`\n\nLoads any tap's records")
     rows = [line for line in done.stdout.splitlines() if line.startswith("|")]
     assert {len(re.split(r"(?<!\\)\|", row)) for row in rows} == {6}
-    told = {row.split("|")[1].strip(" `") for row in rows[2:]}
-    assert {name for name in told if "." not in name} == set(declared())
+    shown = {row.split("|")[1].strip(" `") for row in rows[2:]}
+    assert {name for name in shown if "." not in name} == set(list_declared_settings())
     assert (
         "| `max_retries` | `10` | an integer of at least 0 | **Maximum retries.** Retries of"
         in (done.stdout)
@@ -80,11 +82,11 @@ def test_about_as_markdown_is_a_document(run_target: RunTarget) -> None:
     assert not re.search(r"\n{3}", done.stdout)
 
 
-def test_about_as_json_is_the_sdk_s_with_all_of_the_schema(run_target: RunTarget) -> None:
-    """Other programs read it: titles, descriptions, defaults and ranges as JSON schema has them."""
+def test_about_as_json_has_the_sdk_format(run_target: RunTarget) -> None:
+    """Programs read it: the settings are a JSON schema, with titles and descriptions."""
     about = json.loads(run_target("--about", "--format=json").stdout)
     assert about["name"] == NAME
-    assert about["settings"]["properties"] == declared()
+    assert about["settings"]["properties"] == list_declared_settings()
     assert about["settings"]["required"] == ["write_key"]
     for schema in about["settings"]["properties"].values():
         assert schema["title"]
@@ -92,16 +94,16 @@ def test_about_as_json_is_the_sdk_s_with_all_of_the_schema(run_target: RunTarget
     assert about["settings"]["properties"]["load_method"]["enum"] == ["upsert"]
 
 
-def test_about_as_text_can_be_asked_for(run_target: RunTarget) -> None:
-    """It is what comes without a format."""
+def test_text_is_the_default_format_of_about(run_target: RunTarget) -> None:
+    """`--format=text` changes nothing."""
     assert run_target("--about", "--format=text").stdout == run_target("--about").stdout
 
 
 # --help
 
 
-def test_help_is_a_manual(run_target: RunTarget) -> None:
-    """What it does, each option, examples, exit codes, environment, files, signals."""
+def test_help_has_every_section_and_option(run_target: RunTarget) -> None:
+    """Options, examples, exit codes, environment, files and signals."""
     done = run_target("--help")
     assert done.returncode == 0
     for section in ("Options", "Examples", "Exit codes", "Environment", "Files", "Signals"):
@@ -110,15 +112,15 @@ def test_help_is_a_manual(run_target: RunTarget) -> None:
     for option in command.params:
         assert f" {option.opts[0]}" in done.stdout
         assert getattr(option, "help", None), option.name
-    said = words(done.stdout)
+    text = normalize_spaces(done.stdout)
     for code, meaning in EXIT_CODES.items():
-        assert f"{code} {meaning}" in said
-    assert "a bulk session is started, and finished at once, empty" in said
+        assert f"{code} {meaning}" in text
+    assert "Starts a bulk session and finishes it empty" in text
     assert max(map(len, done.stdout.splitlines())) <= 88
 
 
-def test_the_examples_of_the_manual_are_command_lines() -> None:
-    """Each option that an example has is one."""
+def test_the_examples_of_the_help_use_existing_options() -> None:
+    """Every option in an example is one of the command."""
     command = build_command()
     known = {opt for param in command.params for opt in param.opts}
     examples = re.findall(rf"{NAME} (.*)", command.epilog or "")
@@ -127,47 +129,45 @@ def test_the_examples_of_the_manual_are_command_lines() -> None:
         assert set(re.findall(r"--[\w-]+", example)) <= known
 
 
-def test_the_readme_has_the_exit_codes(run_target: RunTarget) -> None:
-    """In the manual's words."""
+def test_the_readme_lists_the_exit_codes(run_target: RunTarget) -> None:
+    """The README has the texts of the help; a usage error exits with 2."""
     for code, meaning in EXIT_CODES.items():
         assert f"| {code} | {meaning} |" in README
     assert run_target("--no-such-option").returncode == 2
 
 
-def test_two_ways_at_once_are_refused(run_target: RunTarget) -> None:
-    """--check asks Segment, --dry-run does not: exit code 2."""
+def test_check_and_dry_run_exclude_each_other(run_target: RunTarget) -> None:
+    """Exit code 2, and the message names both options."""
     done = run_target("--check", "--dry-run")
     assert done.returncode == 2
-    assert "exclude each other" in done.stderr
+    assert "--check and --dry-run cannot be used together" in done.stderr
 
 
 # Shell completion
 
 
 @pytest.mark.parametrize(
-    ("begun", "offered"),
+    ("words", "expected"),
     [
-        (["--d"], "plain,--dry-run"),
-        (["--ch"], "plain,--check"),
-        (["--format", "m"], "plain,markdown"),
-        (["--config", "E"], "plain,ENV"),
-        (["--config", "conf"], "file,conf"),
-        (["--input", "rec"], "file,rec"),
-        (["--sandbox", "w"], "file,w"),
+        pytest.param(["--d"], "plain,--dry-run", id="option"),
+        pytest.param(["--ch"], "plain,--check", id="another option"),
+        pytest.param(["--format", "m"], "plain,markdown", id="choice"),
+        pytest.param(["--config", "E"], "plain,ENV", id="ENV"),
+        pytest.param(["--config", "conf"], "file,conf", id="configuration file"),
+        pytest.param(["--input", "rec"], "file,rec", id="input file"),
+        pytest.param(["--sandbox", "w"], "file,w", id="warehouse file"),
     ],
 )
-def test_a_shell_completes_options_and_files(
-    tmp_path: Path, begun: list[str], offered: str
-) -> None:
-    """As click has it for bash: words of ours, and files where a file is meant."""
+def test_shell_completion(tmp_path: Path, words: list[str], expected: str) -> None:
+    """Options and choices are completed, and file names where a file is expected."""
     command = Path(sys.executable).with_name(NAME)
     done = subprocess.run(
         [command],
         env=os.environ
         | {
             "_TARGET_SEGMENT_OBJECTS_COMPLETE": "bash_complete",
-            "COMP_WORDS": " ".join([NAME, *begun]),
-            "COMP_CWORD": str(len(begun)),
+            "COMP_WORDS": " ".join([NAME, *words]),
+            "COMP_CWORD": str(len(words)),
         },
         capture_output=True,
         text=True,
@@ -175,12 +175,12 @@ def test_a_shell_completes_options_and_files(
         timeout=60,
         check=False,
     )
-    assert done.stdout.splitlines() == [offered], done.stderr
+    assert done.stdout.splitlines() == [expected], done.stderr
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_readme_s_line_for_a_shell_prints_a_script(shell: str) -> None:
-    """What the README has the user put into the shell's start-up file gives something to run."""
+def test_the_completion_line_in_the_readme_prints_a_script(shell: str) -> None:
+    """The line for each shell's start-up file is in the README and works."""
     assert f"_TARGET_SEGMENT_OBJECTS_COMPLETE={shell}_source {NAME}" in README
     done = subprocess.run(
         [Path(sys.executable).with_name(NAME)],
@@ -194,8 +194,8 @@ def test_the_readme_s_line_for_a_shell_prints_a_script(shell: str) -> None:
     assert f"_TARGET_SEGMENT_OBJECTS_COMPLETE={shell}_complete" in done.stdout
 
 
-def test_what_was_imported_is_no_garbage_and_what_a_run_makes_may_be() -> None:
-    """The command looks for garbage again when it runs, but not among what was imported."""
+def test_garbage_collection_skips_what_was_imported() -> None:
+    """It is off during the imports, and on again for the run, without the imported objects."""
     code = (
         "import gc\n"
         "from target_segment_objects.__main__ import main\n"
