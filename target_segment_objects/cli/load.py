@@ -59,7 +59,7 @@ def load(
         outcome = target.run(file_input)
         seconds = time.monotonic() - began
         if not outcome.was_aborted:  # else a thread may hold delivery's lock for ever
-            _emit_metrics(target, outcome, seconds)
+            _log_totals(target, outcome, seconds)
     _report_end(target, outcome, seconds)
     return outcome.exit_code
 
@@ -78,15 +78,17 @@ def take_snapshot(context: RunContext, *, verb: str = "sent") -> ProgressSnapsho
     )
 
 
-def _emit_metrics(target: TargetSegmentObjects, outcome: RunOutcome, seconds: float) -> None:
+def _log_totals(target: TargetSegmentObjects, outcome: RunOutcome, seconds: float) -> None:
+    stats = target.context.stats
+    outstanding = target.context.delivery.get_status().outstanding
     summary.emit_metrics(
-        target.context.stats,
-        target.context.delivery.get_status().outstanding,
+        stats,
+        outstanding,
         seconds=seconds,
         is_complete=outcome.is_complete,
-        logger=target.logger,
-        meter=target.metrics_logger,
+        metrics_logger=target.metrics_logger,
     )
+    summary.log_totals(stats, outstanding, seconds=seconds, logger=target.logger)
 
 
 def _report_end(target: TargetSegmentObjects, outcome: RunOutcome, seconds: float) -> None:

@@ -1,12 +1,11 @@
-"""How far a run is, while it runs: one line on a terminal, or now and then a line in a log.
+"""The progress of a run: one line at the bottom of a terminal, or a log line each minute.
 
-On a terminal the line is rich's, and is kept at the bottom: log lines are printed above it, and so
-is what goes to standard output, inside `paused`. METRIC lines are for programs, so they are left
-out there, unless the user has set up logging. Anywhere else, a line is logged each minute, unless
-nothing has happened since. Both are INFO: a higher level silences them.
+On a terminal, log lines are printed above the progress line. Whoever writes to standard output does
+it inside `paused`. METRIC lines are for programs, so a terminal does not show them, unless the user
+has configured logging. In a log, a line is written only if something has changed since the last.
+Progress has the level INFO, so a higher log level turns it off.
 
-rich takes a tenth of a second to import, so it is imported for a terminal only. The thread starts
-and ends with the context manager, and holds no lock of the run's while it prints.
+The thread starts and ends with the context manager. It holds no lock of the run while it prints.
 """
 
 from __future__ import annotations
@@ -23,6 +22,8 @@ from typing import TYPE_CHECKING, Final, TextIO, cast
 
 from singer_sdk.metrics import METRICS_LOGGER_NAME
 
+from target_segment_objects.plurals import format_count
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
@@ -32,26 +33,28 @@ if TYPE_CHECKING:
     from rich.live import Live
     from typing_extensions import Self
 
-LINE_SECONDS: Final = 0.25
-"""Between two looks for the line on a terminal."""
+TERMINAL_INTERVAL_SECONDS: Final = 0.25
 
-LOG_SECONDS: Final = 60.0
-"""Between two lines in a log: as often as the SDK logs its own metrics."""
+LOG_INTERVAL_SECONDS: Final = 60.0
+"""As often as the SDK logs its own metrics."""
 
-_LOOKS: Final = 20  # that the rate is over
-_STOP_SECONDS: Final = 2.0  # for the thread to end; whoever holds what it waits for is stuck
+_RATE_SNAPSHOTS: Final = 20
+"""How many snapshots the rate covers."""
+
+_STOP_TIMEOUT_SECONDS: Final = 2.0
+"""For the thread to end. It may wait for a lock whose holder is stuck."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProgressSnapshot:
-    """How far a run is at a moment.
+    """How far a run is at one moment.
 
     Attributes:
-        read: Records that were read.
-        sent: Objects that Segment has accepted.
-        sessions: Sessions that are open.
+        read: Records read.
+        sent: Objects accepted by Segment.
+        sessions: Open sessions.
         oldest_seconds: Age of the oldest batch that is not delivered; None when all are.
-        verb: What becomes of the objects.
+        verb: What happens to the objects.
     """
 
     read: int
@@ -62,52 +65,53 @@ class ProgressSnapshot:
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Return whether a stream is a terminal on which a line can be written anew."""
+    """Return whether a stream is a terminal that can overwrite a line."""
     return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 class Progress:
-    """Shows how far a run is, as long as it is used as a context manager."""
+    """Shows the progress of a run while it is used as a context manager."""
 
     def __init__(
         self,
-        look: Callable[[], ProgressSnapshot],
+        get_snapshot: Callable[[], ProgressSnapshot],
         stream: TextIO | None,
         logger: logging.Logger,
         *,
-        line_seconds: float = LINE_SECONDS,
-        log_seconds: float = LOG_SECONDS,
+        terminal_interval_seconds: float = TERMINAL_INTERVAL_SECONDS,
+        log_interval_seconds: float = LOG_INTERVAL_SECONDS,
     ) -> None:
-        """Decide how to show it; nothing is shown yet.
+        """Prepare. Nothing is shown before the context manager is entered.
 
         Args:
-            look: Returns how far the run is; called by a thread of its own.
+            get_snapshot: Returns how far the run is. It is called by another thread.
             stream: Standard error.
-            logger: Takes the lines when the stream is no terminal.
-            line_seconds: Between two looks on a terminal.
-            log_seconds: Between two lines in a log.
+            logger: Logs the progress when the stream is not a terminal.
+            terminal_interval_seconds: Between two updates of the line.
+            log_interval_seconds: Between two log lines.
         """
-        self._look = look
+        self._get_snapshot = get_snapshot
         self._logger = logger
         self._stream = stream
-        self._line: _Line | None = None
-        self._told: ProgressSnapshot | None = None
-        self._seconds = (line_seconds, log_seconds)
-        self._over = threading.Event()
+        self._status_line: _StatusLine | None = None
+        self._last_logged: ProgressSnapshot | None = None
+        self._terminal_interval = terminal_interval_seconds
+        self._log_interval = log_interval_seconds
+        self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        """Begin to show."""
+        """Start the thread that shows the progress."""
         if not self._logger.isEnabledFor(logging.INFO):
             return self
-        show: Callable[[ProgressSnapshot, float], None]
-        seconds, show = self._seconds[1], self._log
+        show: Callable[[ProgressSnapshot, float], None] = self._log_snapshot
+        interval = self._log_interval
         if self._stream is not None and is_terminal(self._stream):
-            self._line = _Line(self._stream)
-            self._line.start()
-            seconds, show = self._seconds[0], self._line.show
+            self._status_line = _StatusLine(self._stream)
+            self._status_line.start()
+            interval, show = self._terminal_interval, self._status_line.update
         self._thread = threading.Thread(
-            target=self._run, args=(seconds, show), name="progress", daemon=True
+            target=self._show_snapshots, args=(interval, show), name="progress", daemon=True
         )
         self._thread.start()
         return self
@@ -118,59 +122,67 @@ class Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End, and leave nothing of the line."""
-        self._over.set()
+        """Stop the thread and remove the line."""
+        self._stopped.set()
         if self._thread is not None:
-            self._thread.join(_STOP_SECONDS)
-        if self._line is not None:
-            self._line.stop()
+            self._thread.join(_STOP_TIMEOUT_SECONDS)
+        if self._status_line is not None:
+            self._status_line.stop()
 
     def paused(self, stream: TextIO) -> AbstractContextManager[None]:
-        """Take the line away while something else is written to the same terminal."""
-        if self._line is None or not is_terminal(stream):
+        """Hide the line while something else is written to a stream, if both are a terminal."""
+        if self._status_line is None or not is_terminal(stream):
             return nullcontext()
-        return self._line.away()
+        return self._status_line.hidden()
 
-    def _run(self, seconds: float, show: Callable[[ProgressSnapshot, float], None]) -> None:
-        looks: deque[tuple[float, int]] = deque([(time.monotonic(), 0)], maxlen=_LOOKS)
-        while not self._over.wait(seconds):
-            look = self._look()
+    def _show_snapshots(
+        self, interval: float, show: Callable[[ProgressSnapshot, float], None]
+    ) -> None:
+        reads: deque[tuple[float, int]] = deque([(time.monotonic(), 0)], maxlen=_RATE_SNAPSHOTS)
+        while not self._stopped.wait(interval):
+            snapshot = self._get_snapshot()
             now = time.monotonic()
-            (before, read), rate = looks[0], 0.0
-            if now > before:
-                rate = (look.read - read) / (now - before)
-            looks.append((now, look.read))
-            if not self._over.is_set():
-                show(look, rate)
+            then, read_then = reads[0]
+            rate = (snapshot.read - read_then) / (now - then) if now > then else 0.0
+            reads.append((now, snapshot.read))
+            if not self._stopped.is_set():
+                show(snapshot, rate)
 
-    def _log(self, look: ProgressSnapshot, rate: float) -> None:
-        if self._is_news(look):
-            self._logger.info("So far: %s.", describe(look, rate))
+    def _log_snapshot(self, snapshot: ProgressSnapshot, rate: float) -> None:
+        if self._has_changed(snapshot):
+            self._logger.info("Progress: %s.", format_snapshot(snapshot, rate))
 
-    def _is_news(self, look: ProgressSnapshot) -> bool:
-        before, self._told = self._told, replace(look, oldest_seconds=None)
-        return self._told != before
+    def _has_changed(self, snapshot: ProgressSnapshot) -> bool:
+        """Return whether something besides time has changed since the last call."""
+        before, self._last_logged = self._last_logged, replace(snapshot, oldest_seconds=None)
+        return self._last_logged != before
 
 
-def describe(look: ProgressSnapshot, rate: float) -> str:
-    """Say how far a run is."""
+def format_snapshot(snapshot: ProgressSnapshot, rate: float) -> str:
+    """Return how far a run is, in words.
+
+    Args:
+        snapshot: How far the run is.
+        rate: Records per second.
+    """
     parts = [
-        f"{look.read:,} records read",
-        f"{look.sent:,} objects {look.verb}",
-        f"{look.sessions} session{'' if look.sessions == 1 else 's'} open",
+        f"{format_count(snapshot.read, 'record')} read",
+        f"{format_count(snapshot.sent, 'object')} {snapshot.verb}",
+        f"{format_count(snapshot.sessions, 'session')} open",
         f"{rate:,.0f} records/s",
     ]
-    if look.oldest_seconds is not None:
-        parts.append(f"oldest batch {look.oldest_seconds:,.0f} s")
+    if snapshot.oldest_seconds is not None:
+        parts.append(f"oldest batch {snapshot.oldest_seconds:,.0f} s")
     return ", ".join(parts)
 
 
-class _Line:
-    """The line at the bottom of a terminal, and what is printed above it."""
+class _StatusLine:
+    """The line at the bottom of a terminal. Log lines are printed above it."""
 
     def __init__(self, stream: TextIO) -> None:
-        from rich.console import Console  # noqa: PLC0415 - only on a terminal
-        from rich.live import Live  # noqa: PLC0415 - only on a terminal
+        # Importing rich takes a tenth of a second, so only runs on a terminal do it.
+        from rich.console import Console  # noqa: PLC0415
+        from rich.live import Live  # noqa: PLC0415
 
         self._stream = stream
         self._console: Console = Console(file=stream, highlight=False)
@@ -186,34 +198,38 @@ class _Line:
         self._is_shown = False
 
     def start(self) -> None:
-        """Have log lines printed above, and show the line from now on."""
-        above = cast("TextIO", _Above(self._console))
-        for handler in _handlers_of(self._stream):
-            handler.setStream(above)
+        """Show the line, and print log lines above it from now on."""
+        writer = cast("TextIO", _LogWriter(self._console))
+        for handler in _find_handlers(self._stream):
+            handler.setStream(writer)
             if "SINGER_SDK_LOG_CONFIG" not in os.environ:
-                handler.addFilter(_is_for_people)
+                handler.addFilter(_is_not_metric)
             self._handlers.append(handler)
         self._show()
 
     def stop(self) -> None:
-        """Take the line away, and let log lines go where they went before."""
+        """Remove the line, and let log lines go to the stream again."""
         with self._lock:
             self._hide()
             for handler in self._handlers:
                 handler.setStream(self._stream)
-                handler.removeFilter(_is_for_people)
+                handler.removeFilter(_is_not_metric)
             self._handlers.clear()
 
-    def show(self, look: ProgressSnapshot, rate: float) -> None:
+    def update(self, snapshot: ProgressSnapshot, rate: float) -> None:
+        """Show a snapshot, unless the line is hidden."""
         from rich.text import Text  # noqa: PLC0415 - only on a terminal
 
-        text = Text(describe(look, rate), style="cyan", no_wrap=True, overflow="ellipsis")
-        with self._lock, _maybe_gone():
+        text = Text(
+            format_snapshot(snapshot, rate), style="cyan", no_wrap=True, overflow="ellipsis"
+        )
+        with self._lock, _ignore_closed_terminal():
             if self._is_shown:
                 self._live.update(text, refresh=True)
 
     @contextmanager
-    def away(self) -> Iterator[None]:
+    def hidden(self) -> Iterator[None]:
+        """Hide the line for a while."""
         with self._lock:
             self._hide()
             try:
@@ -222,42 +238,42 @@ class _Line:
                 self._show()
 
     def _show(self) -> None:
-        with _maybe_gone():
+        with _ignore_closed_terminal():
             self._live.start()
-            self._console.show_cursor()  # or a process that is killed would leave none
+            self._console.show_cursor()  # otherwise a killed process leaves none
             self._is_shown = True
 
     def _hide(self) -> None:
         if self._is_shown:
             self._is_shown = False
-            with _maybe_gone():
+            with _ignore_closed_terminal():
                 self._live.stop()
 
 
-def _maybe_gone() -> AbstractContextManager[None]:
-    """Let a terminal be closed: it is no reason for a run to fail."""
+def _ignore_closed_terminal() -> AbstractContextManager[None]:
+    """A run goes on when its terminal is closed."""
     return suppress(OSError)
 
 
-class _Above(io.TextIOBase):
-    """What is written here is printed above the line, each line whole and as long as it is."""
+class _LogWriter(io.TextIOBase):
+    """A stream that prints complete lines above the status line, without wrapping them."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._rest = ""
+        self._incomplete = ""
 
     def write(self, text: str) -> int:
-        *lines, self._rest = (self._rest + text).split("\n")
+        *lines, self._incomplete = (self._incomplete + text).split("\n")
         for line in lines:
             self._console.out(line, highlight=False)
         return len(text)
 
 
-def _is_for_people(record: logging.LogRecord) -> bool:
+def _is_not_metric(record: logging.LogRecord) -> bool:
     return record.name != METRICS_LOGGER_NAME
 
 
-def _handlers_of(stream: TextIO) -> Iterator[logging.StreamHandler[TextIO]]:
+def _find_handlers(stream: TextIO) -> Iterator[logging.StreamHandler[TextIO]]:
     loggers = [logging.root, *logging.root.manager.loggerDict.values()]
     for logger in loggers:
         for handler in getattr(logger, "handlers", ()):

@@ -1,12 +1,11 @@
-"""What a run did: how much of each stream was read, what each collection got, and how it is shown.
+"""Counts what a run does, and reports it: sessions, METRIC lines and the summary at the end.
 
-A session is told of as soon as it is finished, in a line for people and as a METRIC for programs,
-both with the ids that Segment's support will ask for: so they are in the log whatever becomes of
-the run. The end of a run has a METRIC for each collection and one for the whole, and, for people, a
-table on a terminal or a line each in a log.
+A finished session is logged at once, with a METRIC for programs. Both have the ids that Segment's
+support asks for. At the end, there is a METRIC for each collection and one for the run, and a
+summary: a table on a terminal, a line for each collection in a log.
 
-The rule for others: whoever reads a record adds one to its stream's `read`, in whichever way it
-goes on. What is sent is counted where Segment has answered, so nothing else has to be told.
+Whoever reads a record increments `read` of its stream, on the fast path as on the slow one. Objects
+are counted as sent when Segment has accepted their session.
 """
 
 from __future__ import annotations
@@ -19,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from singer_sdk.metrics import Metric, Point, Status, Tag
 from singer_sdk.metrics import log as log_metric
+
+from target_segment_objects.plurals import format_count
 
 if TYPE_CHECKING:
     import logging
@@ -39,19 +40,18 @@ _HEADINGS: Final = (
     "seconds",
     "objects/s",
 )
-
-
-_GAP: Final = "  "
+_TOTAL: Final = "Total"
+_COLUMN_GAP: Final = "  "
 
 
 @dataclass(slots=True)
 class StreamStats:
-    """What is counted of a stream.
+    """The counts of a stream.
 
     Attributes:
-        read: Records of the tap.
+        read: Records read.
         rejected: Records that could not be sent.
-        warnings: What its mapping warned of.
+        warnings: Warnings about the stream.
     """
 
     read: int = 0
@@ -61,16 +61,16 @@ class StreamStats:
 
 @dataclass(slots=True)
 class CollectionStats:
-    """What became of one collection, or of all together.
+    """The counts of a collection, or of all collections.
 
     Attributes:
-        read: Records that were read for it: sent, rejected, or not delivered.
-        sent: Objects that Segment has accepted.
+        read: Records read for it: sent, rejected, or not delivered.
+        sent: Objects accepted by Segment.
         rejected: Records that could not be sent.
-        raw_bytes: Size of the JSON lines of what was sent.
-        gzip_bytes: Their size as they went over the network.
-        sessions: Sessions that were finished.
-        seconds: What these took, from Start until Finish was answered.
+        raw_bytes: Uncompressed size of the objects sent.
+        gzip_bytes: Compressed size of the objects sent.
+        sessions: Finished sessions.
+        seconds: Total duration of the sessions, from Start to the response to Finish.
     """
 
     read: int = 0
@@ -82,39 +82,39 @@ class CollectionStats:
     seconds: float = 0.0
 
     @property
-    def rate(self) -> float:
-        """Objects a second."""
+    def objects_per_second(self) -> float:
+        """Objects sent per second of its sessions."""
         return self.sent / self.seconds if self.seconds else 0.0
 
 
 class RunStats:
-    """What a run has done so far. Any thread may look, and tell of a session.
+    """The counts of a run. Any thread may read them and add a session.
 
     Attributes:
-        streams: The counts of each stream; to ask for one is to begin it.
+        streams: The counts of each stream. A stream is added when it is first asked for.
     """
 
     def __init__(self) -> None:
-        """Begin with nothing."""
+        """Start with zero."""
         self.streams: defaultdict[str, StreamStats] = defaultdict(StreamStats)
         self._collections: defaultdict[str, CollectionStats] = defaultdict(CollectionStats)
         self._lock = threading.Lock()
 
     @property
     def records_read(self) -> int:
-        """Records that were read."""
-        return sum(count.read for count in list(self.streams.values()))
-
-    @property
-    def objects_sent(self) -> int:
-        """Objects that Segment has accepted."""
-        with self._lock:
-            return sum(total.sent for total in self._collections.values())
+        """Records read."""
+        return sum(stream.read for stream in list(self.streams.values()))
 
     @property
     def records_rejected(self) -> int:
         """Records that could not be sent."""
-        return sum(count.rejected for count in list(self.streams.values()))
+        return sum(stream.rejected for stream in list(self.streams.values()))
+
+    @property
+    def objects_sent(self) -> int:
+        """Objects accepted by Segment."""
+        with self._lock:
+            return sum(collection.sent for collection in self._collections.values())
 
     def count_rejected(self, stream: str, collection: str) -> None:
         """Count a record that cannot be sent."""
@@ -125,38 +125,39 @@ class RunStats:
     def add_session(self, report: SessionReport) -> None:
         """Count what a session has delivered."""
         with self._lock:
-            total = self._collections[report.collection]
-            total.sent += report.objects
-            total.raw_bytes += report.raw_bytes
-            total.gzip_bytes += report.gzip_bytes
-            total.sessions += 1
-            total.seconds += report.seconds
+            stats = self._collections[report.collection]
+            stats.sent += report.objects
+            stats.raw_bytes += report.raw_bytes
+            stats.gzip_bytes += report.gzip_bytes
+            stats.sessions += 1
+            stats.seconds += report.seconds
 
     def get_collections(self, outstanding: Mapping[str, int]) -> dict[str, CollectionStats]:
-        """Return what became of each collection, in the order of their names.
+        """Return the counts of each collection, sorted by name.
 
         Args:
-            outstanding: Collection to objects that were read and are not delivered.
+            outstanding: For each collection, the objects that were read and are not delivered.
         """
         with self._lock:
             for collection in outstanding:
                 _ = self._collections[collection]
-            for collection, total in self._collections.items():
-                total.read = total.sent + total.rejected + outstanding.get(collection, 0)
+            for collection, stats in self._collections.items():
+                stats.read = stats.sent + stats.rejected + outstanding.get(collection, 0)
             return dict(sorted(self._collections.items()))
 
 
-def log_session(report: SessionReport, logger: logging.Logger, meter: logging.Logger) -> None:
-    """Tell people and programs of a finished session."""
+def log_session(
+    report: SessionReport, logger: logging.Logger, metrics_logger: logging.Logger
+) -> None:
+    """Log a finished session, in words and as a METRIC."""
     logger.info(
-        "Session %s is finished: collection %s, %d objects, %d bytes (%d gzipped), %d part(s), "
-        "%.2f s.",
+        "Session %s finished: collection %s, %s, %s (%s gzipped), %s, %.2f s.",
         report.sync_id,
         report.collection,
-        report.objects,
-        report.raw_bytes,
-        report.gzip_bytes,
-        len(report.part_ids),
+        format_count(report.objects, "object"),
+        format_count(report.raw_bytes, "byte"),
+        f"{report.gzip_bytes:,}",
+        format_count(len(report.part_ids), "part"),
         report.seconds,
     )
     tags = {
@@ -168,7 +169,7 @@ def log_session(report: SessionReport, logger: logging.Logger, meter: logging.Lo
         "gzip_bytes": report.gzip_bytes,
         Tag.STATUS: Status.SUCCEEDED,
     }
-    _measure(meter, "timer", Metric.BATCH_PROCESSING_TIME, report.seconds, tags)
+    _emit_metric(metrics_logger, "timer", Metric.BATCH_PROCESSING_TIME, report.seconds, tags)
 
 
 def emit_metrics(
@@ -177,119 +178,139 @@ def emit_metrics(
     *,
     seconds: float,
     is_complete: bool,
-    logger: logging.Logger,
-    meter: logging.Logger,
+    metrics_logger: logging.Logger,
 ) -> None:
-    """Tell programs what a run did, and people in a line.
+    """Emit a METRIC for each collection and one for the run.
 
     Args:
-        stats: What was counted.
-        outstanding: Collection to objects that were read and are not delivered.
-        seconds: What the run took.
-        is_complete: Whether all was delivered.
-        logger: Takes a line on the whole.
-        meter: Takes a METRIC for each collection and for the whole.
+        stats: The counts of the run.
+        outstanding: For each collection, the objects that were read and are not delivered.
+        seconds: Duration of the run.
+        is_complete: Whether everything was delivered.
+        metrics_logger: Logs the METRIC lines.
     """
-    totals = stats.get_collections(outstanding)
-    for collection, total in totals.items():
-        tags = {"collection": collection, **_figures(total)}
-        _measure(meter, "counter", Metric.BATCH_COUNT, total.sessions, tags)
-    whole = _sum(totals.values())
-    tags = _figures(whole) | {
+    collections = stats.get_collections(outstanding)
+    for name, collection in collections.items():
+        tags = {"collection": name, **_build_tags(collection)}
+        _emit_metric(metrics_logger, "counter", Metric.BATCH_COUNT, collection.sessions, tags)
+    tags = _build_tags(_add_up(collections.values())) | {
         "records": stats.records_read,
         Tag.STATUS: Status.SUCCEEDED if is_complete else Status.FAILED,
     }
-    _measure(meter, "timer", Metric.JOB_DURATION, seconds, tags)
+    _emit_metric(metrics_logger, "timer", Metric.JOB_DURATION, seconds, tags)
+
+
+def log_totals(
+    stats: RunStats, outstanding: Mapping[str, int], *, seconds: float, logger: logging.Logger
+) -> None:
+    """Log the counts of the whole run in one line.
+
+    Args:
+        stats: The counts of the run.
+        outstanding: For each collection, the objects that were read and are not delivered.
+        seconds: Duration of the run.
+        logger: Logs the line.
+    """
+    total = _add_up(stats.get_collections(outstanding).values())
     logger.info(
-        "%s records read, %s objects sent in %s session(s), %s rejected, %s not delivered: "
-        "%s bytes (%s gzipped) in %.1f s.",
-        *(
-            f"{one:,}"
-            for one in (stats.records_read, whole.sent, whole.sessions, stats.records_rejected)
-        ),
-        *(f"{one:,}" for one in (sum(outstanding.values()), whole.raw_bytes, whole.gzip_bytes)),
+        "%s read, %s sent in %s, %s rejected, %s not delivered: %s (%s gzipped) in %.1f s.",
+        format_count(stats.records_read, "record"),
+        format_count(total.sent, "object"),
+        format_count(total.sessions, "session"),
+        f"{stats.records_rejected:,}",
+        f"{sum(outstanding.values()):,}",
+        format_count(total.raw_bytes, "byte"),
+        f"{total.gzip_bytes:,}",
         seconds,
     )
 
 
-def log_collections(totals: Mapping[str, CollectionStats], logger: logging.Logger) -> None:
-    """Tell a log what became of each collection."""
-    for collection, total in totals.items():
+def log_collections(collections: Mapping[str, CollectionStats], logger: logging.Logger) -> None:
+    """Log the counts of each collection in a line."""
+    for name, stats in collections.items():
         logger.info(
-            "Collection %s: %s read, %s sent, %s rejected, %s bytes (%s gzipped), %s session(s), "
-            "%.2f s, %s objects/s.",
-            collection,
-            *(f"{one:,}" for one in (total.read, total.sent, total.rejected)),
-            *(f"{one:,}" for one in (total.raw_bytes, total.gzip_bytes, total.sessions)),
-            total.seconds,
-            f"{total.rate:,.0f}",
+            "Collection %s: %s read, %s sent, %s rejected, %s (%s gzipped), %s, %.2f s, "
+            "%s objects/s.",
+            name,
+            *(f"{count:,}" for count in (stats.read, stats.sent, stats.rejected)),
+            format_count(stats.raw_bytes, "byte"),
+            f"{stats.gzip_bytes:,}",
+            format_count(stats.sessions, "session"),
+            stats.seconds,
+            f"{stats.objects_per_second:,.0f}",
         )
 
 
 def print_summary(
-    totals: Mapping[str, CollectionStats], console: Console, *, seconds: float
+    collections: Mapping[str, CollectionStats], console: Console, *, seconds: float
 ) -> None:
-    """Show on a terminal what became of each collection.
+    """Print a table with a row for each collection, and their total.
 
-    Where a line would be too long, the name has a line of its own.
+    On a narrow terminal, each name has a line of its own.
 
     Args:
-        totals: Collection to its total.
+        collections: The counts of each collection.
         console: The terminal.
-        seconds: What the run took: less than its sessions, which run side by side.
+        seconds: Duration of the run, for the total. Sessions overlap, so it may be less than their
+            sum.
     """
-    if not totals:
+    if not collections:
         return
-    whole = _sum(totals.values())
-    whole.seconds = seconds
-    rows = [_HEADINGS, *(_row(*one) for one in totals.items())]
-    if len(totals) > 1:
-        rows.append(_row("together", whole))
+    total = _add_up(collections.values())
+    total.seconds = seconds
+    rows = [_HEADINGS, *(_build_row(name, stats) for name, stats in collections.items())]
+    if len(collections) > 1:
+        rows.append(_build_row(_TOTAL, total))
     name_width, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
-    is_wide = name_width + sum(widths) + len(_GAP) * len(widths) <= console.width
+    is_wide = name_width + sum(widths) + len(_COLUMN_GAP) * len(widths) <= console.width
     for row in rows:
         name, *figures = row
         cells = (f"{figure:>{width}}" for figure, width in zip(figures, widths, strict=True))
-        between = f"{'':{name_width - len(name)}}{_GAP}" if is_wide else "\n"
-        style = "bold" if name in {_HEADINGS[0], "together"} else None
-        console.print(f"{name}{between}{_GAP.join(cells)}", style=style, soft_wrap=True)
+        separator = f"{'':{name_width - len(name)}}{_COLUMN_GAP}" if is_wide else "\n"
+        style = "bold" if name in {_HEADINGS[0], _TOTAL} else None
+        console.print(f"{name}{separator}{_COLUMN_GAP.join(cells)}", style=style, soft_wrap=True)
 
 
-def _row(name: str, total: CollectionStats) -> tuple[str, ...]:
-    from rich.filesize import decimal  # noqa: PLC0415 - only on a terminal
+def _build_row(name: str, stats: CollectionStats) -> tuple[str, ...]:
+    from rich.filesize import decimal  # noqa: PLC0415 - slow to import, for a terminal only
 
     return (
         name,
-        *(f"{one:,}" for one in (total.read, total.sent, total.rejected)),
-        decimal(total.raw_bytes),
-        decimal(total.gzip_bytes),
-        f"{total.sessions:,}",
-        f"{total.seconds:,.2f}",
-        f"{total.rate:,.0f}",
+        *(f"{count:,}" for count in (stats.read, stats.sent, stats.rejected)),
+        decimal(stats.raw_bytes),
+        decimal(stats.gzip_bytes),
+        f"{stats.sessions:,}",
+        f"{stats.seconds:,.2f}",
+        f"{stats.objects_per_second:,.0f}",
     )
 
 
-def _sum(totals: Iterable[CollectionStats]) -> CollectionStats:
-    whole = CollectionStats()
-    for total in totals:
+def _add_up(collections: Iterable[CollectionStats]) -> CollectionStats:
+    total = CollectionStats()
+    for stats in collections:
         for name in CollectionStats.__dataclass_fields__:
-            setattr(whole, name, getattr(whole, name) + getattr(total, name))
-    return whole
+            setattr(total, name, getattr(total, name) + getattr(stats, name))
+    return total
 
 
-def _figures(total: CollectionStats) -> dict[str, Any]:
+def _build_tags(stats: CollectionStats) -> dict[str, Any]:
     return {
-        "objects_read": total.read,
-        "objects_sent": total.sent,
-        "objects_rejected": total.rejected,
-        "raw_bytes": total.raw_bytes,
-        "gzip_bytes": total.gzip_bytes,
-        "sessions": total.sessions,
-        "session_seconds": round(total.seconds, 3),
+        "objects_read": stats.read,
+        "objects_sent": stats.sent,
+        "objects_rejected": stats.rejected,
+        "raw_bytes": stats.raw_bytes,
+        "gzip_bytes": stats.gzip_bytes,
+        "sessions": stats.sessions,
+        "session_seconds": round(stats.seconds, 3),
     }
 
 
-def _measure(
-    meter: logging.Logger, kind: str, metric: Metric, value: float, tags: dict[str, Any]
+def _emit_metric(
+    metrics_logger: logging.Logger,
+    kind: str,
+    metric: Metric,
+    value: float,
+    tags: dict[str, Any],
 ) -> None:
-    log_metric(meter, Point(kind, metric, round(value, 3), {**tags, Tag.PID: os.getpid()}))
+    point = Point(kind, metric, round(value, 3), {**tags, Tag.PID: os.getpid()})
+    log_metric(metrics_logger, point)

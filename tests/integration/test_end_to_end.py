@@ -141,7 +141,7 @@ def test_each_session_is_logged_for_support(sandbox: Sandbox, run_target: RunTar
     )
     (session,) = sandbox.warehouse.sessions()
     assert re.search(
-        rf"Session {session.sync_id} is finished: collection users, 2 objects, \d+ bytes "
+        rf"Session {session.sync_id} finished: collection users, 2 objects, \d+ bytes "
         r"\(\d+ gzipped\), 1 part\(s\), \d+\.\d+ s\.",
         done.stderr,
     )

@@ -1,4 +1,4 @@
-"""What a run says that it did: for programs as METRIC lines, for people in plain lines."""
+"""The report of a run: METRIC lines for programs, a summary for people."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ LINES = [
 ]
 
 
-def metrics_of(printed: str) -> list[dict[str, Any]]:
-    """Return what the METRIC lines of a log say."""
-    return [json.loads(found) for found in re.findall(r"METRIC: (\{.*\})$", printed, re.MULTILINE)]
+def parse_metrics(log: str) -> list[dict[str, Any]]:
+    """Return the metrics in a log."""
+    return [json.loads(metric) for metric in re.findall(r"METRIC: (\{.*\})$", log, re.MULTILINE)]
 
 
-def test_each_session_has_a_metric_with_what_support_asks_for(
+def test_each_session_has_a_metric_with_its_ids(
     sandbox: Sandbox, run_target: RunTarget, tmp_path: Path
 ) -> None:
-    """Its sync_id, its part_ids, how much it held, and how long it took."""
+    """The METRIC has the sync_id, the part_ids, the size and the duration of the session."""
     done = run_target(
         lines=LINES,
         config={
@@ -51,27 +51,27 @@ def test_each_session_has_a_metric_with_what_support_asks_for(
         },
     )
     assert done.returncode == 0, done.stderr
-    told = {
-        one["tags"]["sync_id"]: one
-        for one in metrics_of(done.stderr)
-        if one["metric"] == "batch_processing_time"
+    metrics = {
+        metric["tags"]["sync_id"]: metric
+        for metric in parse_metrics(done.stderr)
+        if metric["metric"] == "batch_processing_time"
     }
     rows = {row.sync_id: row for row in sandbox.warehouse.sessions()}
-    assert told.keys() == rows.keys()
+    assert metrics.keys() == rows.keys()
     assert len(rows) == 3
     for sync_id, row in rows.items():
-        tags = told[sync_id]["tags"]
+        tags = metrics[sync_id]["tags"]
         assert (tags["objects"], tags["raw_bytes"]) == (row.objects, row.raw_bytes)
         assert (tags["gzip_bytes"], len(tags["part_ids"])) == (row.gzip_bytes, row.parts)
         assert [tags["collection"]] == list(row.collections)
         assert tags["status"] == "succeeded"
-        assert told[sync_id]["value"] > 0
+        assert metrics[sync_id]["value"] > 0
 
 
-def test_the_end_of_a_run_has_figures_of_each_collection_and_of_the_whole(
+def test_the_end_of_a_run_reports_each_collection_and_the_total(
     sandbox: Sandbox, run_target: RunTarget, tmp_path: Path
 ) -> None:
-    """What was read, sent and rejected, as METRIC lines and as plain ones, and equal in both."""
+    """METRIC lines and log lines have the same counts of what was read, sent and rejected."""
     done = run_target(
         lines=LINES,
         config={
@@ -81,15 +81,17 @@ def test_the_end_of_a_run_has_figures_of_each_collection_and_of_the_whole(
             "dead_letter_path": str(tmp_path / "rejects.singer"),
         },
     )
-    metrics = metrics_of(done.stderr)
+    metrics = parse_metrics(done.stderr)
     figures = {
-        one["tags"]["collection"]: one["tags"] for one in metrics if one["metric"] == "batch_count"
+        metric["tags"]["collection"]: metric["tags"]
+        for metric in metrics
+        if metric["metric"] == "batch_count"
     }
     assert figures.keys() == {"users", "orders"}
     names = ("objects_read", "objects_sent", "objects_rejected", "sessions")
     assert [figures["users"][name] for name in names] == [5, 5, 0, 1]
     assert [figures["orders"][name] for name in names] == [2, 1, 1, 1]
-    (job,) = (one for one in metrics if one["metric"] == "job_duration")
+    (job,) = (metric for metric in metrics if metric["metric"] == "job_duration")
     assert [job["tags"][name] for name in names] == [7, 6, 1, 2]
     assert (job["tags"]["records"], job["tags"]["status"]) == (7, "succeeded")
     sizes = [(row.raw_bytes, row.gzip_bytes) for row in sandbox.warehouse.sessions()]
@@ -97,39 +99,40 @@ def test_the_end_of_a_run_has_figures_of_each_collection_and_of_the_whole(
     assert (job["tags"]["raw_bytes"], job["tags"]["gzip_bytes"]) == (raw, packed)
     assert "Collection orders: 2 read, 1 sent, 1 rejected, " in done.stderr
     assert (
-        f"7 records read, 6 objects sent in 2 session(s), 1 rejected, 0 not delivered: {raw} bytes "
+        f"7 records read, 6 objects sent in 2 sessions, 1 rejected, 0 not delivered: {raw} bytes "
         f"({packed} gzipped) in " in done.stderr
     )
 
 
-def test_what_was_not_delivered_is_told_before_the_problem(
+def test_undelivered_objects_are_reported_before_the_error(
     tmp_path: Path, run_target: RunTarget
 ) -> None:
-    """A run that fails says how much did not land; the last line is why."""
+    """A failed run logs how much was not delivered; the last line says why."""
     with Sandbox(tmp_path / "w.duckdb", write_key="right") as sandbox:
         done = run_target(
             lines=LINES[:6], config={"write_key": "wrong-key", "api_url": sandbox.url}
         )
     assert done.returncode == 1
-    assert "5 records read, 0 objects sent in 0 session(s), 0 rejected, 5 not delivered" in (
+    assert "5 records read, 0 objects sent in 0 sessions, 0 rejected, 5 not delivered" in (
         done.stderr
     )
     assert "Check write_key" in done.stderr.splitlines()[-1]
-    (job,) = (one for one in metrics_of(done.stderr) if one["metric"] == "job_duration")
+    metrics = parse_metrics(done.stderr)
+    (job,) = (metric for metric in metrics if metric["metric"] == "job_duration")
     assert job["tags"]["status"] == "failed"
 
 
-def test_a_run_of_nothing_says_so(sandbox: Sandbox, run_target: RunTarget) -> None:
-    """Zero of all, and exit code 0."""
+def test_an_empty_run_is_reported(sandbox: Sandbox, run_target: RunTarget) -> None:
+    """All counts are 0, and so is the exit code."""
     done = run_target(config={"write_key": "k", "api_url": sandbox.url})
     assert done.returncode == 0
-    assert "0 records read, 0 objects sent in 0 session(s)" in done.stderr
+    assert "0 records read, 0 objects sent in 0 sessions" in done.stderr
 
 
-def test_the_log_level_silences_it(
+def test_the_log_level_turns_the_report_off(
     sandbox: Sandbox, run_target: RunTarget, environment: dict[str, str]
 ) -> None:
-    """WARNING is quiet, by the target's own variable or by the SDK's general one."""
+    """Nothing is logged at WARNING, set by the target's variable or by the SDK's."""
     for name in ("TARGET_SEGMENT_OBJECTS_LOGLEVEL", "LOGLEVEL"):
         done = run_target(
             lines=LINES[:3],
@@ -139,10 +142,10 @@ def test_the_log_level_silences_it(
         assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_the_sdk_s_structured_log_has_the_metrics_as_objects(
+def test_structured_logs_have_metrics_as_objects(
     sandbox: Sandbox, run_target: RunTarget, tmp_path: Path, environment: dict[str, str]
 ) -> None:
-    """With SINGER_SDK_LOG_CONFIG each line is JSON, and a METRIC's figures need no parsing."""
+    """With SINGER_SDK_LOG_CONFIG, each line can be JSON, and a METRIC is an object in it."""
     config = {
         "version": 1,
         "disable_existing_loggers": False,
@@ -163,17 +166,17 @@ def test_the_sdk_s_structured_log_has_the_metrics_as_objects(
         config={"write_key": "k", "api_url": sandbox.url},
         environment={**environment, "SINGER_SDK_LOG_CONFIG": str(file)},
     )
-    said = [json.loads(line) for line in done.stderr.splitlines()]
+    entries = [json.loads(line) for line in done.stderr.splitlines()]
     (job,) = (
-        one["metric_info"]
-        for one in said
-        if one.get("metric_info", {}).get("metric") == "job_duration"
+        entry["metric_info"]
+        for entry in entries
+        if entry.get("metric_info", {}).get("metric") == "job_duration"
     )
     assert job["tags"]["objects_sent"] == 2
 
 
-def shown(width: int) -> list[str]:
-    """Return the table of two collections on a terminal of this width."""
+def print_table(width: int) -> list[str]:
+    """Return the lines of a table of two collections on a terminal of this width."""
     stats = RunStats()
     stats.add_session(
         SessionReport("public_playlist_track", "s", ("p",), 1500, 2_000_000, 3000, 0.5)
@@ -185,33 +188,33 @@ def shown(width: int) -> list[str]:
     return console.file.getvalue().splitlines()
 
 
-def test_the_table_has_a_row_for_each_collection_and_one_for_all() -> None:
-    """Figures stand below their headings; the whole has the seconds of the run."""
-    lines = shown(100)
+def test_the_table_has_a_row_for_each_collection_and_a_total() -> None:
+    """Figures are aligned with their headings; the total has the seconds of the run."""
+    lines = print_table(100)
     assert {len(line) for line in lines} == {len(lines[0])}
     assert [" ".join(line.split()) for line in lines[1:]] == [
         "public_playlist_track 1,500 1,500 0 2.0 MB 3.0 kB 1 0.50 3,000",
         "users 1 1 0 100 bytes 10 bytes 1 0.50 2",
-        "together 1,501 1,501 0 2.0 MB 3.0 kB 2 0.50 3,002",
+        "Total 1,501 1,501 0 2.0 MB 3.0 kB 2 0.50 3,002",
     ]
 
 
 def test_the_table_stays_readable_on_a_terminal_of_80_columns() -> None:
-    """Each name has a line of its own then, and no figure is cut or broken."""
-    lines = shown(80)
-    assert lines[::2] == ["collection", "public_playlist_track", "users", "together"]
-    assert [line.split() for line in lines[1::2]] == [line.split()[1:] for line in shown(100)]
+    """Each name has a line of its own, and no figure is cut or broken."""
+    lines = print_table(80)
+    assert lines[::2] == ["collection", "public_playlist_track", "users", "Total"]
+    assert [line.split() for line in lines[1::2]] == [line.split()[1:] for line in print_table(100)]
     assert max(map(len, lines)) <= 80
 
 
-def test_what_is_outstanding_was_read() -> None:
-    """Read is what was sent, rejected, or is not delivered; a collection may have one alone."""
+def test_undelivered_objects_count_as_read() -> None:
+    """Read records were sent, rejected, or are not delivered."""
     stats = RunStats()
     stats.add_session(SessionReport("a", "s", ("p",), 3, 300, 30, 0.5))
     stats.add_session(SessionReport("a", "t", ("q",), 1, 100, 10, 0.5))
     stats.count_rejected("B", "b")
     totals = stats.get_collections({"a": 2, "c": 4})
-    assert {name: total.read for name, total in totals.items()} == {"a": 6, "b": 1, "c": 4}
-    assert (totals["a"].sent, totals["a"].sessions, totals["a"].rate) == (4, 2, 4)
-    assert (totals["c"].sent, totals["c"].rate) == (0, 0)
+    assert {name: stats.read for name, stats in totals.items()} == {"a": 6, "b": 1, "c": 4}
+    assert (totals["a"].sent, totals["a"].sessions, totals["a"].objects_per_second) == (4, 2, 4)
+    assert (totals["c"].sent, totals["c"].objects_per_second) == (0, 0)
     assert (stats.objects_sent, stats.records_rejected, stats.records_read) == (4, 1, 0)

@@ -1,4 +1,4 @@
-"""The real command line on a terminal (POSIX), and what a person would see there."""
+"""Runs the command line on a pseudo-terminal (POSIX), and records what it shows."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 pty = pytest.importorskip("pty", reason="Windows has no pseudo-terminals")
 
-COLUMNS = 400  # so that no log line is wrapped
+COLUMNS = 400  # no log line is wrapped
 LINES = 200
-END_SECONDS = 30
+END_TIMEOUT_SECONDS = 30
 
 
 class Terminal:
-    """A process whose standard error is a terminal, and its standard output, too, if wanted.
+    """A process whose standard error is a terminal, and optionally its standard output.
 
     Attributes:
-        seen: All lines that were ever to be seen.
-        raw: All that was written.
+        seen: Every line that was ever visible.
+        raw: All bytes written.
     """
 
     def __init__(
@@ -46,8 +46,8 @@ class Terminal:
         Args:
             arguments: The command line.
             folder: Where it runs.
-            environment: Further variables.
-            output: Where standard output goes: to a file, to the same terminal, or nowhere.
+            environment: Additional variables.
+            output: Where standard output goes: a file, the terminal (True), or nowhere (False).
         """
         self.seen: set[str] = set()
         self.raw = b""
@@ -57,7 +57,7 @@ class Terminal:
         self._stream = pyte.ByteStream(self._screen)
         self._master, slave = pty.openpty()
         stdout = (slave if output else subprocess.DEVNULL) if isinstance(output, bool) else output
-        kept = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+        environ = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
         self.process = subprocess.Popen(
             arguments,
             stdin=subprocess.PIPE,
@@ -65,14 +65,14 @@ class Terminal:
             stderr=slave,
             cwd=folder,
             start_new_session=True,  # or closing the terminal would end the process
-            env={**kept, "TERM": "xterm", "COLUMNS": str(COLUMNS), **(environment or {})},
+            env={**environ, "TERM": "xterm", "COLUMNS": str(COLUMNS), **(environment or {})},
         )
         os.close(slave)
-        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader = threading.Thread(target=self._read_screen, daemon=True)
         self._reader.start()
 
     def __enter__(self) -> Self:
-        """Use it."""
+        """Return the running process."""
         return self
 
     def __exit__(
@@ -81,53 +81,53 @@ class Terminal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End the process if it runs still."""
+        """End the process if it is still running."""
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
         if self.process.stdin is not None:
             self.process.stdin.close()
-        self.hang_up()
+        self.close()
 
-    def hang_up(self) -> None:
-        """Close the terminal, whoever writes to it."""
+    def close(self) -> None:
+        """Close the terminal, even if the process still writes to it."""
         self._is_closing.set()
-        self._reader.join(END_SECONDS)
+        self._reader.join(END_TIMEOUT_SECONDS)
         if not self._is_closed:
             self._is_closed = True
             os.close(self._master)
 
-    def say(self, *lines: str) -> None:
-        """Write lines as the tap."""
+    def write_lines(self, *lines: str) -> None:
+        """Write lines to standard input, as a tap does."""
         assert self.process.stdin is not None
         self.process.stdin.write("".join(f"{line}\n" for line in lines).encode())
         self.process.stdin.flush()
 
-    def end(self) -> int:
-        """End the input, and wait for the process and for all that it wrote."""
+    def close_input(self) -> int:
+        """Close standard input, and wait for the process and its output. Return the exit code."""
         assert self.process.stdin is not None
         self.process.stdin.close()
-        code = self.process.wait(END_SECONDS)
-        self._reader.join(END_SECONDS)
+        code = self.process.wait(END_TIMEOUT_SECONDS)
+        self._reader.join(END_TIMEOUT_SECONDS)
         return code
 
     @property
     def lines(self) -> list[str]:
-        """What stands on the screen."""
+        """The visible lines."""
         return [line.rstrip() for line in self._screen.display if line.strip()]
 
     @property
     def has_cursor(self) -> bool:
-        """Whether the cursor is to be seen."""
+        """Whether the cursor is visible."""
         return not self._screen.cursor.hidden
 
-    def _read(self) -> None:
+    def _read_screen(self) -> None:
         while not self._is_closing.is_set():
             if not select.select([self._master], [], [], 0.05)[0]:
                 continue
             try:
                 written = os.read(self._master, 65536)
-            except OSError:  # so Linux says that nobody writes any more
+            except OSError:  # on Linux: nobody writes to it any more
                 return
             if not written:
                 return
