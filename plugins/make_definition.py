@@ -2,22 +2,24 @@
 # requires-python = ">=3.10"
 # dependencies = ["pyyaml", "target-segment-objects"]
 # ///
-"""Make what Meltano and its Hub know of the target, from the settings that the code declares.
+"""Generate what Meltano, its Hub and the README list of the settings.
 
-How to run, from the repository's root, where the target and its extra `dev` are installed:
+Run it from the repository's root, with the target and its extra `dev` installed:
 
     python plugins/make_definition.py
     python plugins/make_definition.py --check
 
-The first writes what is stale; the second only says what is, and fails. Made are
+The first writes the files that are stale. The second lists them, and fails if there are any. The
+generated files are
 
-- `plugins/hub/loaders/target-segment-objects/original.yml`, the listing to propose to the Hub,
-  where it belongs in `_data/meltano/`;
-- `plugins/loaders/target-segment-objects--original.lock`, that listing as Meltano locks it;
+- `plugins/hub/loaders/target-segment-objects/original.yml`, the listing to propose to the Hub for
+  its folder `_data/meltano/`;
+- `plugins/loaders/target-segment-objects--original.lock`, the same listing in the form in which
+  Meltano locks it;
 - in `meltano.yml`, the loader's capabilities and settings;
-- in `README.md`, the table of the settings that are not the SDK's own.
+- in `README.md`, the table of the target's own settings.
 
-Descriptions, defaults and kinds are the code's. What is no setting is written here, once.
+Titles, descriptions, defaults and types come from the code. Everything else is written here.
 """
 
 from __future__ import annotations
@@ -45,9 +47,9 @@ ROOT: Final = Path(__file__).parents[1]
 NAME: Final = TargetSegmentObjects.name
 
 VARIANT: Final = "original"
-"""Meltano's own word for the variant that was there first. On the Hub, a variant is called after
-the owner of its repository: who proposes the listing writes that name here, adds `repo` to the
-definition, and makes all anew.
+"""Meltano's name for the first variant of a plugin. The Hub names a variant after the owner of its
+repository: before you propose the listing, write that name here, add `repo` to the listing, and
+generate everything again.
 """
 
 HUB: Final = ROOT / "plugins" / "hub" / "loaders" / NAME / f"{VARIANT}.yml"
@@ -55,9 +57,9 @@ LOCK: Final = ROOT / "plugins" / "loaders" / f"{NAME}--{VARIANT}.lock"
 PROJECT: Final = ROOT / "meltano.yml"
 README: Final = ROOT / "README.md"
 
-HUB_ADDRESS: Final = "https://hub.meltano.com"
+HUB_URL: Final = "https://hub.meltano.com"
 
-HUB_ALONE: Final = frozenset(
+HUB_ONLY_KEYS: Final = frozenset(
     {
         "domain_url",
         "keywords",
@@ -68,7 +70,7 @@ HUB_ALONE: Final = frozenset(
         "usage",
     }
 )
-"""What the Hub's pages show, and its API does not give to Meltano."""
+"""Shown on the Hub's pages, but not part of what its API returns to Meltano."""
 
 LOCK_ORDER: Final = (
     "name",
@@ -90,62 +92,61 @@ LOCK_ORDER: Final = (
 SETTING_ORDER: Final = ("name", "kind", "value", "label", "description", "options", "sensitive")
 """The order in which Meltano writes a setting, into a lock file as into `meltano.yml`."""
 
-MADE_IN_PROJECT: Final = re.compile(
+GENERATED_PROJECT_LINES: Final = re.compile(
     r"(?<=\n)    capabilities:\n(?:(?!    commands:).*\n)+?(?=    commands:\n)"
 )
-"""The lines of a loader that are made, where Meltano has them when it writes the file itself."""
+"""The generated lines of a loader, in the place where Meltano itself writes them."""
 
-SETTINGS_TABLE: Final = re.compile(
+GENERATED_README_LINES: Final = re.compile(
     r"(?<=<!-- settings: begin -->\n).*?(?=<!-- settings: end -->)", re.DOTALL
 )
-"""The lines of the README that are made."""
+"""The generated lines of the README."""
 
 SETTINGS_PREAMBLE: Final = """\
-Only `write_key` has to be set: the write key of the Segment source that receives the objects.
+Only `write_key` is required: the write key of the Segment source that receives the objects.
 
-Streams and properties become collections and properties by Segment's own rules of naming, and the
-key becomes the object's id. Stream maps go first, so names, keys and what is sent are yours to
-change.
+Streams become collections, and properties get names by Segment's naming rules. The key properties
+become the object's id. Stream maps are applied first: use them to change names, keys and values.
 
-Meltano takes a dot in a name of yours for a nested setting. In `collection_map` and `stream_maps`,
-the stream `public.orders` is therefore `public\\.orders`.
+Meltano reads a dot in a name as a nested setting. In `collection_map` and `stream_maps`, write the
+stream `public.orders` as `public\\.orders`.
 """
 
 NEXT_STEPS: Final = """\
-Without an account, records can go to a sandbox: a local stand-in for Segment, with a DuckDB file
-for the warehouse. Install the loader with `pip_url: target-segment-objects[sandbox]`, and name the
-file:
+You can try the loader without a Segment account. The sandbox is a local copy of the API, with a
+DuckDB file as the warehouse. Install the loader with `pip_url: target-segment-objects[sandbox]`,
+and set the file:
 
 ```bash
 export TARGET_SEGMENT_OBJECTS_SANDBOX=warehouse.duckdb
 meltano run tap-x target-segment-objects
 ```
 
-The log then shows what has landed, and what a warehouse would have lost.
+The log shows what was loaded, and what a warehouse would have lost.
 """
 
 USAGE: Final = """\
-### What to know before the first run
+### Before the first run
 
 - `meltano config test target-segment-objects` sends one object, to the collection
   `meltano_test_stream`. Segment's API has no delete.
-- STATE is kept as soon as Segment has accepted what is before it. Whatever ends a run, the next
-  one completes it; rows that are sent twice merge by their id.
-- Segment allows 20 requests at once for a write key, over all machines. Where several jobs run at
-  the same time, their `max_parallel_sessions` should add up to less.
+- STATE is saved once Segment has accepted the records it covers. If a run fails, the next one
+  completes it. Rows that are sent twice are merged by id.
+- Segment allows 20 concurrent requests per write key, over all machines. If several jobs run at the
+  same time, their `max_parallel_sessions` should add up to less.
 - A record that cannot be sent ends the run, unless `invalid_records` is `dead_letter`.
 
-### When something is wrong
+### Troubleshooting
 
-Each session's line in the log has a `sync_id`; Segment's support will ask for it. More is in the
-log with `meltano --log-level=debug run …`.
+For more detail, use `meltano --log-level=debug run …`. If you ask Segment's support, send the
+`sync_id` of the session: it is in the log.
 """
 
 
-def definition() -> Definition:
+def build_listing() -> Definition:
     """Return the listing for the Hub."""
     return {
-        "capabilities": capabilities(),
+        "capabilities": list_capabilities(),
         "description": "Loads any tap's records into Segment's Objects Bulk API",
         "domain_url": (
             "https://segment.com/docs/connections/sources/catalog/libraries/server/object-bulk-api/"
@@ -161,43 +162,43 @@ def definition() -> Definition:
         "next_steps": NEXT_STEPS,
         "pip_url": NAME,
         "quality": "unknown",
-        "settings": sorted(settings(), key=lambda setting: str(setting["name"])),
-        "settings_group_validation": required(),
+        "settings": sorted(list_settings(), key=lambda setting: str(setting["name"])),
+        "settings_group_validation": list_required_settings(),
         "settings_preamble": SETTINGS_PREAMBLE,
-        "supported_python_versions": python_versions(),
+        "supported_python_versions": list_python_versions(),
         "usage": USAGE,
         "variant": VARIANT,
     }
 
 
-def capabilities() -> list[str]:
-    """Return what the target can do, in the Hub's words and order."""
+def list_capabilities() -> list[str]:
+    """Return the target's capabilities in the Hub's order."""
     return sorted(capability.value for capability in TargetSegmentObjects.capabilities)
 
 
-def python_versions() -> list[str]:
+def list_python_versions() -> list[str]:
     """Return the versions of Python that the package declares."""
     declared = metadata.metadata(NAME).get_all("Classifier") or []
-    mark = "Programming Language :: Python :: 3."
-    return [f"3.{text.removeprefix(mark)}" for text in declared if text.startswith(mark)]
+    prefix = "Programming Language :: Python :: 3."
+    return [f"3.{name.removeprefix(prefix)}" for name in declared if name.startswith(prefix)]
 
 
-def required() -> list[list[str]]:
-    """Return the one combination of settings that has to be there."""
-    return [sorted(_schema()["required"])]
+def list_required_settings() -> list[list[str]]:
+    """Return the only combination of settings that is required."""
+    return [sorted(_get_schema()["required"])]
 
 
-def settings() -> list[Definition]:
-    """Return every setting, the SDK's own included, in the code's order."""
+def list_settings() -> list[Definition]:
+    """Return every setting, with the SDK's own, in the order of the code."""
     found = []
-    for name, declared in _leaves("", _schema()["properties"]):
+    for name, declared in _list_leaves("", _get_schema()["properties"]):
         options = [
             {"label": str(value).replace("_", " ").capitalize(), "value": value}
             for value in declared.get("enum", ())
         ]
         setting = {
             "description": declared.get("description"),
-            "kind": _kind(declared),
+            "kind": _get_kind(declared),
             "label": declared.get("title"),
             "name": name,
             "options": options or None,
@@ -208,75 +209,75 @@ def settings() -> list[Definition]:
     return found
 
 
-def _schema() -> dict[str, Any]:
+def _get_schema() -> dict[str, Any]:
     schema = TargetSegmentObjects.config_jsonschema
     TargetSegmentObjects.append_builtin_config(schema)
     return schema
 
 
-def _leaves(
+def _list_leaves(
     prefix: str, properties: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield a setting that has parts with names of its own as those parts: so the Hub lists it."""
+    """Yield the settings, and instead of one with fixed parts its parts, as the Hub lists them."""
     for name, declared in properties.items():
-        names_are_the_user_s = isinstance(declared.get("additionalProperties"), dict)
-        if declared.get("properties") and not names_are_the_user_s:
-            yield from _leaves(f"{prefix}{name}.", declared["properties"])
+        is_user_defined = isinstance(declared.get("additionalProperties"), dict)
+        if declared.get("properties") and not is_user_defined:
+            yield from _list_leaves(f"{prefix}{name}.", declared["properties"])
         else:
             yield f"{prefix}{name}", declared
 
 
-def _kind(declared: Mapping[str, Any]) -> str:
+def _get_kind(declared: Mapping[str, Any]) -> str:
     if "enum" in declared:
         return "options"
     types = {
-        name for choice in (declared, *declared.get("oneOf", ())) for name in _types_of(choice)
+        name for choice in (declared, *declared.get("oneOf", ())) for name in _list_types(choice)
     }
     for kind in ("array", "object", "string", "boolean"):
         if kind in types:
             return kind
-    # Meltano has `decimal` for a number, but fails over one that it takes from the environment:
-    # "Object of type Decimal is not JSON serializable" (4.4.1). Ours are seconds: whole ones do.
+    # Meltano's `decimal` fails for a number from the environment: "Object of type Decimal is not
+    # JSON serializable" (4.4.1). The numbers here are seconds, so integers are enough.
     return "integer"
 
 
-def _types_of(choice: Mapping[str, Any]) -> list[str]:
-    given = choice.get("type", [])
-    return [given] if isinstance(given, str) else list(given)
+def _list_types(choice: Mapping[str, Any]) -> list[str]:
+    types = choice.get("type", [])
+    return [types] if isinstance(types, str) else list(types)
 
 
-def hub_text() -> str:
-    """Return the listing as a file of the Hub's."""
-    return _yaml(definition())
+def render_hub_file() -> str:
+    """Return the listing in the Hub's format."""
+    return _render_yaml(build_listing())
 
 
-def lock_text() -> str:
-    """Return the listing as Meltano locks it."""
-    listing = {name: value for name, value in definition().items() if name not in HUB_ALONE}
-    listing["logo_url"] = HUB_ADDRESS + listing["logo_url"]
-    listing["settings"] = [_as_meltano_writes(setting) for setting in listing["settings"]]
+def render_lock_file() -> str:
+    """Return the listing in the format of a lock file."""
+    listing = {name: value for name, value in build_listing().items() if name not in HUB_ONLY_KEYS}
+    listing["logo_url"] = HUB_URL + listing["logo_url"]
+    listing["settings"] = [_order_keys(setting) for setting in listing["settings"]]
     locked = {"plugin_type": "loaders"} | {name: listing.pop(name) for name in LOCK_ORDER}
     if listing:
-        sys.exit(f"Where do these belong in a lock file? {', '.join(listing)}")
+        sys.exit(f"LOCK_ORDER lacks: {', '.join(listing)}")
     return json.dumps(locked, indent=2) + "\n"
 
 
-def project_text() -> str:
-    """Return `meltano.yml` with what is made for its loader."""
-    made = {
-        "capabilities": capabilities(),
-        "settings_group_validation": required(),
-        "settings": [_as_meltano_writes(setting) for setting in settings()],
+def render_project_file() -> str:
+    """Return `meltano.yml` with the generated lines of its loader."""
+    generated = {
+        "capabilities": list_capabilities(),
+        "settings_group_validation": list_required_settings(),
+        "settings": [_order_keys(setting) for setting in list_settings()],
     }
-    lines = [f"    {line}" for line in _yaml(made).splitlines(keepends=True)]
-    before, mark, loaders = PROJECT.read_text(encoding="utf-8").partition("\n  loaders:\n")
-    text, count = MADE_IN_PROJECT.subn(lambda _: "".join(lines), loaders)
+    lines = [f"    {line}" for line in _render_yaml(generated).splitlines(keepends=True)]
+    before, heading, loaders = PROJECT.read_text(encoding="utf-8").partition("\n  loaders:\n")
+    text, count = GENERATED_PROJECT_LINES.subn(lambda _: "".join(lines), loaders)
     if count != 1:
         sys.exit(f"{PROJECT.name}: the loader has no `capabilities:`, or no `commands:` after them")
-    return before + mark + text
+    return before + heading + text
 
 
-def readme_text() -> str:
+def render_readme() -> str:
     """Return the README with the table of the target's own settings."""
     rows = ["| setting | default | meaning |", "|---|---|---|"]
     for name, declared in SETTINGS["properties"].items():
@@ -287,21 +288,21 @@ def readme_text() -> str:
             default = f"`{json.dumps(declared['default'])}`"
         rows.append(f"| `{name}` | {default} | {declared['description']} |")
     table = "\n".join(["", *rows, "", ""])
-    text, count = SETTINGS_TABLE.subn(lambda _: table, README.read_text(encoding="utf-8"))
+    text, count = GENERATED_README_LINES.subn(lambda _: table, README.read_text(encoding="utf-8"))
     if count != 1:
         sys.exit(f"{README.name}: the comments that enclose the settings are missing")
     return text
 
 
-def _as_meltano_writes(setting: Definition) -> Definition:
+def _order_keys(setting: Definition) -> Definition:
     return {name: setting[name] for name in SETTING_ORDER if name in setting}
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes as Meltano does, and writes text of several lines as such."""
+    """Quotes strings as Meltano does, and writes multi-line strings as blocks."""
 
 
-def _represent(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+def _represent_string(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     style = None
     if "\n" in text:
         style = "|"
@@ -310,10 +311,10 @@ def _represent(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
-_Dumper.add_representer(str, _represent)
+_Dumper.add_representer(str, _represent_string)
 
 
-def _yaml(value: object) -> str:
+def _render_yaml(value: object) -> str:
     text: str = yaml.dump(
         value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=math.inf
     )
@@ -321,12 +322,17 @@ def _yaml(value: object) -> str:
 
 
 def main() -> None:
-    """Write the files that are stale, or say which are."""
+    """Write the stale files, or list them."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--check", action="store_true", help="write nothing; fail on a stale file")
     only_check = parser.parse_args().check
     stale = False
-    texts = {HUB: hub_text(), LOCK: lock_text(), PROJECT: project_text(), README: readme_text()}
+    texts = {
+        HUB: render_hub_file(),
+        LOCK: render_lock_file(),
+        PROJECT: render_project_file(),
+        README: render_readme(),
+    }
     for path, text in texts.items():
         if path.is_file() and path.read_text(encoding="utf-8") == text:
             continue
@@ -334,7 +340,9 @@ def main() -> None:
         if not only_check:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8", newline="\n")
-        sys.stdout.write(f"{path.relative_to(ROOT)} {'is stale' if only_check else 'is written'}\n")
+        sys.stdout.write(
+            f"{path.relative_to(ROOT)} {'is stale' if only_check else 'was written'}\n"
+        )
     sys.exit(1 if stale and only_check else 0)
 
 

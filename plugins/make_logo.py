@@ -1,13 +1,13 @@
 # /// script
 # requires-python = ">=3.10"
 # ///
-"""Make the picture that the Hub shows beside the listing: objects on their way into a collection.
+"""Draw the logo for the Hub's listing: objects that move into a collection.
 
-How to run, from the repository's root:
+Run it from the repository's root:
 
     python plugins/make_logo.py
 
-It is a drawing of our own, as Segment's logo is not ours to hand on.
+It is a new drawing, because Segment's logo may not be redistributed.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ OUTPUT: Final = Path(__file__).parent / "hub" / "assets" / "logos" / "loaders"
 SIDE: Final = 256
 GREEN: Final = (56, 142, 110, 255)
 DARK: Final = (32, 64, 74, 255)
-NOTHING: Final = (0, 0, 0, 0)
+TRANSPARENT: Final = (0, 0, 0, 0)
 
 OBJECTS: Final = ((28, 40), (28, 104), (28, 168))
-"""Left and top of each object, a square."""
+"""Left and top of each object, which is a square."""
 
 OBJECT_SIDE: Final = 48
 ARROW: Final = (92, 124, 148)
-"""Where an arrow's shaft begins, where its head does, and where it ends."""
+"""Where the shaft of an arrow begins, where its head begins, and where it ends."""
 
 SHAFT: Final = 5
 HEAD: Final = 16
 """Half the height of each."""
 
 COLLECTION: Final = (164, 40, 228, 216)
-"""Left, top, right and bottom of what they go into."""
+"""Left, top, right and bottom."""
 
 
-def colour(x: int, y: int) -> tuple[int, int, int, int]:
-    """Return a pixel's red, green, blue and opacity."""
+def get_colour(x: int, y: int) -> tuple[int, int, int, int]:
+    """Return the red, green, blue and alpha of a pixel."""
     begin, neck, tip = ARROW
     for left, top in OBJECTS:
         if left <= x < left + OBJECT_SIDE and top <= y < top + OBJECT_SIDE:
@@ -48,12 +48,14 @@ def colour(x: int, y: int) -> tuple[int, int, int, int]:
         if begin <= x < tip and abs(y - middle) < (SHAFT if x < neck else min(HEAD, tip - x)):
             return GREEN
     left, top, right, bottom = COLLECTION
-    return DARK if left <= x < right and top <= y < bottom else NOTHING
+    return DARK if left <= x < right and top <= y < bottom else TRANSPARENT
 
 
-def png() -> bytes:
+def render_png() -> bytes:
     """Return the picture as a PNG file."""
-    rows = (b"\0" + bytes(v for x in range(SIDE) for v in colour(x, y)) for y in range(SIDE))
+    rows = (
+        b"\0" + bytes(value for x in range(SIDE) for value in get_colour(x, y)) for y in range(SIDE)
+    )
     header = struct.pack(">IIBBBBB", SIDE, SIDE, 8, 6, 0, 0, 0)
     pixels = zlib.compress(b"".join(rows), 9)
     chunks = ((b"IHDR", header), (b"IDAT", pixels), (b"IEND", b""))
@@ -65,4 +67,4 @@ def png() -> bytes:
 
 if __name__ == "__main__":
     OUTPUT.mkdir(parents=True, exist_ok=True)
-    (OUTPUT / "segment-objects.png").write_bytes(png())
+    (OUTPUT / "segment-objects.png").write_bytes(render_png())
