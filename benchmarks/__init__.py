@@ -1,8 +1,8 @@
-"""How fast the target is: against others, against the floor, and end to end.
+"""Benchmarks of the target: against other targets, against a lower bound, and end to end.
 
-Run from the repository's root, with the extra `bench` installed: `python -m benchmarks`. What the
-figures mean is in docs/benchmarks.md, which shows those of one run.
+Install the extra `bench`, then run `python -m benchmarks` from the root of the repository.
+docs/benchmarks.md explains the figures and shows those of one run.
 
-The rule for all modules here: nothing of the target is changed but the client, so that what is
-measured is what users run.
+Rule for all modules here: of the target, only the client is replaced. What is measured is what
+users run.
 """

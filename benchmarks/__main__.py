@@ -1,7 +1,7 @@
-"""Compare the target with others and with the floor, and measure memory and long runs.
+"""Compare the target with other targets and with a lower bound, and measure memory and long runs.
 
-`python -m benchmarks` prints the tables, and with `--page` puts them and their plot into the docs.
-At full scale this takes about a quarter of an hour; `--scale 0.1` gives an idea in two minutes.
+`python -m benchmarks` prints the tables; `--page` also writes them and their plot to the docs. At
+full scale this takes about 15 minutes, with `--scale 0.1` about 2 minutes.
 """
 
 from __future__ import annotations
@@ -11,140 +11,150 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from benchmarks import inputs, outputs, page, peers, plot
-from benchmarks.runs import FLOOR, OURS, PAGE, PLAIN, bench_options
+from benchmarks import docs_page, inputs, other_targets, outputs, plot
+from benchmarks.runs import LOWER_BOUND, OURS, PAGE, PLAIN, bench_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from benchmarks.runs import Bench, Contestant, Input, Run
+    from benchmarks.runs import Bench, Candidate, Input, Run
 
     Rounds = list[list[Run]]
-    """For each round, the run of each contestant."""
+    """For each round, the run of each candidate, in the candidates' order."""
 
-_GATE_RECORDS: Final = 2_000
-_FEW: Final = 100_000
-_MANY: Final = 1_000_000
+_CHECK_RECORDS: Final = 2_000
+_SMALL_RECORDS: Final = 100_000
+_LARGE_RECORDS: Final = 1_000_000
 _STREAMS: Final = 100
 _MEGABYTE: Final = 1_000_000
-_TIMES: Final = "{:.1f}\N{MULTIPLICATION SIGN}"
+_RATIO: Final = "{:.1f}\N{MULTIPLICATION SIGN}"
 
 
 @click.command(help=__doc__)
 @bench_options
-@click.option("--peers/--no-peers", "with_peers", default=True, help="Whether to install others.")
-def main(bench: Bench, *, with_peers: bool) -> None:
-    """Check, measure, print, and put the results into the docs if that is wanted."""
-    others = [PLAIN, *(peers.installed(bench.folder / "peers") if with_peers else ())]
-    check(bench, others)
-    contestants = [OURS, *others, FLOOR]
-    sources = [bench.input(shape) for shape in bench.shapes]
+@click.option(
+    "--other-targets/--no-other-targets",
+    "with_other_targets",
+    default=True,
+    help="Whether to install and run other targets.",
+)
+def main(bench: Bench, *, with_other_targets: bool) -> None:
+    """Check the outputs, measure, and publish the results."""
+    others = [PLAIN]
+    if with_other_targets:
+        others += other_targets.install_targets(bench.folder / "other-targets")
+    check_outputs(bench, others)
+    candidates = [OURS, *others, LOWER_BOUND]
+    sources = [bench.prepare_input(shape) for shape in bench.shapes]
     if bench.has_chinook:
-        sources.append(bench.chinook())
-    results = {source: list(bench.rounds_of(contestants, source)) for source in sources}
-    bench.publish(
-        "speed", f"{page.machine()}; {bench.rounds} rounds.\n\n{speed_table(contestants, results)}"
-    )
-    picture = plot.bars(
-        [contestant.name for contestant in contestants],
+        sources.append(bench.prepare_chinook())
+    results = {source: list(bench.run_rounds(candidates, source)) for source in sources}
+    table = build_speed_table(candidates, results)
+    about = f"{docs_page.describe_machine()}; {bench.rounds} rounds."
+    bench.publish_result("speed", f"{about}\n\n{table}")
+    picture = plot.draw_bars(
+        [candidate.name for candidate in candidates],
         {
             f"{shape.letter}: {shape.title}": [
-                source.records / statistics.median(seconds) for seconds in _seconds(results[source])
+                source.records / statistics.median(seconds)
+                for seconds in _times_by_candidate(results[source])
             ]
-            # Chinook has none: it is so small that to start is most of it.
+            # Chinook has no panel: it is so small that most of its time is the start of Python.
             for shape, source in zip(bench.shapes, sources, strict=False)
         },
     )
     if bench.writes_page:
         PAGE.with_suffix(".svg").write_text(picture, encoding="utf-8")
-    bench.publish("memory", memory_table(bench))
+    bench.publish_result("memory", build_memory_table(bench))
 
 
-def check(bench: Bench, others: Sequence[Contestant]) -> None:
-    """Check on small inputs that outputs are equal where they should be.
+def check_outputs(bench: Bench, others: Sequence[Candidate]) -> None:
+    """Check on small inputs that the candidates' outputs are equal where they should be.
 
     Raises:
-        OutputsDifferError: They are not.
+        OutputsDifferError: They differ.
     """
     small = [
-        bench.input_of(shape, min(_GATE_RECORDS, bench.scaled(shape.records)))
+        bench.prepare_sized_input(shape, min(_CHECK_RECORDS, bench.scale_count(shape.records)))
         for shape in bench.shapes
     ]
-    for source in (*small, *([bench.chinook()] if bench.has_chinook else ())):
-        ours, plain = bench.run(OURS, source).output, bench.run(PLAIN, source).output
+    for source in (*small, *([bench.prepare_chinook()] if bench.has_chinook else ())):
+        ours, plain = (bench.run_candidate(candidate, source).output for candidate in (OURS, PLAIN))
         outputs.check_objects(ours, plain)
-        outputs.check_warehouses(ours, plain, bench.empty_folder("gate"))
+        outputs.check_warehouses(ours, plain, bench.empty_folder("check"))
     for source in small:
-        for contestant in (FLOOR, *others):
-            if contestant.name in {FLOOR.name, peers.JSONL}:
-                outputs.check_records(bench.run(contestant, source).output, source.path)
+        for candidate in (LOWER_BOUND, *others):
+            if candidate.name in {LOWER_BOUND.name, other_targets.JSONL}:
+                outputs.check_records(bench.run_candidate(candidate, source).output, source.path)
     click.echo("The outputs are equal where they should be.", err=True)
 
 
-def speed_table(contestants: Sequence[Contestant], results: dict[Input, Rounds]) -> str:
-    """Return times as Markdown, those of others as multiples of ours."""
+def build_speed_table(candidates: Sequence[Candidate], results: dict[Input, Rounds]) -> str:
+    """Return the times as a Markdown table; those of other targets as multiples of ours."""
     header = ["", *(f"{source.name} ({source.records:,} records)" for source in results)]
     rows = [["**target-segment-objects**, seconds"], ["records a second"]]
     for source, rounds in results.items():
-        ours = _seconds(rounds)[0]
-        rows[0].append(_spread(ours, "{:.2f}"))
+        ours = _times_by_candidate(rounds)[0]
+        rows[0].append(_format_spread(ours, "{:.2f}"))
         rows[1].append(f"{source.records / statistics.median(ours):,.0f}")
-    for number, contestant in enumerate(contestants[1:-1], start=1):
-        row = [f"{contestant.name} takes"]
+    for number, candidate in enumerate(candidates[1:-1], start=1):
+        row = [f"{candidate.name} takes"]
         for rounds in results.values():
             ratios = [runs[number].seconds / runs[0].seconds for runs in rounds]
-            row.append(_spread(ratios, _TIMES))
+            row.append(_format_spread(ratios, _RATIO))
         rows.append(row)
-    rows.append(["time against the floor"])
+    rows.append(["time against the lower bound"])
     for rounds in results.values():
-        rows[-1].append(_spread([runs[0].seconds / runs[-1].seconds for runs in rounds], _TIMES))
-    return page.table(header, rows)
+        rows[-1].append(
+            _format_spread([runs[0].seconds / runs[-1].seconds for runs in rounds], _RATIO)
+        )
+    return docs_page.format_table(header, rows)
 
 
-def memory_table(bench: Bench) -> str:
-    """Measure memory and long runs, and return them as Markdown."""
-    few = bench.input(inputs.A, _FEW)
-    many = bench.input(inputs.A, _MANY)
-    streams = bench.input(inputs.A, _MANY, streams=_STREAMS)
+def build_memory_table(bench: Bench) -> str:
+    """Measure memory and long runs, and return a Markdown table."""
+    few = bench.prepare_input(inputs.A, _SMALL_RECORDS)
+    many = bench.prepare_input(inputs.A, _LARGE_RECORDS)
+    streams = bench.prepare_input(inputs.A, _LARGE_RECORDS, streams=_STREAMS)
     peaks: dict[Input, list[int]] = {few: [], many: [], streams: []}
     ratios = []
     rates = []
     for _ in range(bench.rounds):
-        runs = {source: bench.run(OURS, source) for source in peaks}
+        runs = {source: bench.run_candidate(OURS, source) for source in peaks}
         for source, run in runs.items():
             peaks[source].append(run.peak_bytes)
         rates.append(many.records / runs[many].seconds)
         ratios.append(rates[-1] / (few.records / runs[few].seconds))
-    plain = bench.run(PLAIN, streams)
+    plain = bench.run_candidate(PLAIN, streams)
     rows = [
-        ["peak memory, one stream", _spread(_megabytes(peaks[many]), "{:.0f} MB")],
+        ["peak memory, one stream", _format_spread(_to_megabytes(peaks[many]), "{:.0f} MB")],
         [
-            f"peak memory, {_STREAMS} streams that take turns",
-            _spread(_megabytes(peaks[streams]), "{:.0f} MB"),
+            f"peak memory, {_STREAMS} streams in turn",
+            _format_spread(_to_megabytes(peaks[streams]), "{:.0f} MB"),
         ],
         ["… of the plain SDK target", f"{plain.peak_bytes / _MEGABYTE:.0f} MB"],
-        ["records a second", _spread(rates, "{:,.0f}")],
-        [f"… against those with {few.records:,} records", _spread(ratios, "{:.2f}")],
+        ["records a second", _format_spread(rates, "{:,.0f}")],
+        [f"… against a run of {few.records:,} records", _format_spread(ratios, "{:.2f}")],
     ]
-    return page.table([f"A, {many.records:,} records", ""], rows)
+    return docs_page.format_table([f"A, {many.records:,} records", ""], rows)
 
 
-def _megabytes(sizes: Sequence[int]) -> list[float]:
+def _to_megabytes(sizes: Sequence[int]) -> list[float]:
     return [size / _MEGABYTE for size in sizes]
 
 
-def _seconds(rounds: Rounds) -> list[list[float]]:
-    """Return each contestant's times."""
+def _times_by_candidate(rounds: Rounds) -> list[list[float]]:
+    """Return the times of each candidate."""
     return [[run.seconds for run in runs] for runs in zip(*rounds, strict=True)]
 
 
-def _spread(values: Sequence[float], form: str) -> str:
-    """Return the median, and from where to where values go."""
-    middle = form.format(statistics.median(values))
+def _format_spread(values: Sequence[float], form: str) -> str:
+    """Return the median with the lowest and the highest value."""
+    median = form.format(statistics.median(values))
     if len(values) == 1:
-        return middle
-    low, high = (form.format(one) for one in (min(values), max(values)))
-    return f"{middle} ({low}…{high})"
+        return median
+    low, high = (form.format(value) for value in (min(values), max(values)))
+    return f"{median} ({low}…{high})"
 
 
 if __name__ == "__main__":

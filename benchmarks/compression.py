@@ -1,9 +1,9 @@
-"""Which compression is the best default: bytes to send against time, on the objects of A, B and C.
+"""Compare compressors by size and time on the objects of the inputs A, B and C.
 
-`python -m benchmarks.compression` prints the table, and with `--page` puts it into the docs.
+`python -m benchmarks.compression` prints the table; `--page` also writes it to the docs.
 
-Each compressor gets the lines as the target's batch files do, 64 KB at a time. Its time is the
-best of the rounds, which take turns: what disturbs a run only ever makes it longer.
+Each compressor gets the lines as in a batch file, 64 KB at a time. Its time is the best of all
+rounds, because a disturbance can only make a run longer.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from benchmarks import page
-from benchmarks.outputs import object_lines
+from benchmarks import docs_page
+from benchmarks.outputs import read_object_lines
 from benchmarks.runs import OURS, bench_options
 
 if TYPE_CHECKING:
@@ -35,50 +35,50 @@ _MODULES: Final = (  # name, module, levels
 )
 _REFERENCE: Final = "zlib 6"
 _MEGABIT: Final = 1_000_000 / 8
-_LINES: Final = (10, 50, 100, 500)  # megabits a second
+_NETWORK_MEGABITS: Final = (10, 50, 100, 500)  # per second
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """What one compressor did with one input.
+class Measurement:
+    """The result of one compressor with one input.
 
     Attributes:
         seconds: For each round.
-        gzip_bytes: What came out.
+        gzip_bytes: Compressed size.
     """
 
     seconds: list[float]
     gzip_bytes: int
 
 
-def compressors() -> Iterator[tuple[str, Callable[[], Any]]]:
-    """Yield each compressor that is installed here: its name and what makes it."""
+def installed_compressors() -> Iterator[tuple[str, Callable[[], Any]]]:
+    """Yield the name and the factory of each installed compressor."""
     for name, module, levels in _MODULES:
         try:
             library = importlib.import_module(module)
         except ImportError:
             continue
         for level in levels:
-            yield f"{name} {level}", _maker(library, level)
+            yield f"{name} {level}", _compressor_factory(library, level)
 
 
-def _maker(library: Any, level: int) -> Callable[[], Any]:  # noqa: ANN401 - a module like zlib
+def _compressor_factory(library: Any, level: int) -> Callable[[], Any]:  # noqa: ANN401 - a module like zlib
     return lambda: library.compressobj(level, wbits=_GZIP_WINDOW)
 
 
-def measure(lines: bytes, rounds: int) -> dict[str, Measured]:
-    """Compress an input with each compressor, in turn, as often as asked."""
-    measured: dict[str, Measured] = {}
+def measure_compressors(lines: bytes, rounds: int) -> dict[str, Measurement]:
+    """Compress an input with each compressor in each round."""
+    measured: dict[str, Measurement] = {}
     for _ in range(rounds):
-        for name, make in compressors():
+        for name, make in installed_compressors():
             began = time.perf_counter()
-            size = _compressed_bytes(make(), lines)
+            size = _count_compressed_bytes(make(), lines)
             seconds = time.perf_counter() - began
-            measured.setdefault(name, Measured([], size)).seconds.append(seconds)
+            measured.setdefault(name, Measurement([], size)).seconds.append(seconds)
     return measured
 
 
-def _compressed_bytes(compressor: Any, lines: bytes) -> int:  # noqa: ANN401 - as zlib's
+def _count_compressed_bytes(compressor: Any, lines: bytes) -> int:  # noqa: ANN401 - as zlib's
     source = io.BytesIO(lines)
     size = 0
     while piece := source.read(_PIECE_BYTES):
@@ -86,60 +86,69 @@ def _compressed_bytes(compressor: Any, lines: bytes) -> int:  # noqa: ANN401 - a
     return size + len(compressor.flush())
 
 
-def table(raw: dict[str, int], results: dict[str, dict[str, Measured]]) -> str:
-    """Return the figures as Markdown.
+def build_table(raw: dict[str, int], results: dict[str, dict[str, Measurement]]) -> str:
+    """Return the figures as a Markdown table.
 
     Args:
-        raw: Input to bytes before compression.
-        results: Input to compressor to what it did.
+        raw: Bytes before compression by input.
+        results: Measurements by input and compressor.
     """
     names = list(next(iter(results.values())))
-    header = ["", *(f"{letter}: MB/s" for letter in results), *(f"{one}: size" for one in results)]
-    header += [f"{mbit} Mbit/s" for mbit in _LINES]
+    header = [
+        "",
+        *(f"{letter}: MB/s" for letter in results),
+        *(f"{letter}: size" for letter in results),
+    ]
+    header += [f"{mbit} Mbit/s" for mbit in _NETWORK_MEGABITS]
     rows = []
     for name in names:
         speeds = [
-            f"{raw[letter] / min(one[name].seconds) / 1e6:,.0f}" for letter, one in results.items()
+            f"{raw[letter] / min(measured[name].seconds) / 1e6:,.0f}"
+            for letter, measured in results.items()
         ]
         sizes = [
-            f"{one[name].gzip_bytes / one[_REFERENCE].gzip_bytes:.0%}" for one in results.values()
+            f"{measured[name].gzip_bytes / measured[_REFERENCE].gzip_bytes:.0%}"
+            for measured in results.values()
         ]
         times = [
-            f"{_end_to_end(name, raw, results, mbit):.2f}\N{MULTIPLICATION SIGN}" for mbit in _LINES
+            f"{_relative_time(name, raw, results, mbit):.2f}\N{MULTIPLICATION SIGN}"
+            for mbit in _NETWORK_MEGABITS
         ]
         rows.append([name, *speeds, *sizes, *times])
-    return page.table(header, rows)
+    return docs_page.format_table(header, rows)
 
 
-def _end_to_end(
-    name: str, raw: dict[str, int], results: dict[str, dict[str, Measured]], mbit: int
+def _relative_time(
+    name: str, raw: dict[str, int], results: dict[str, dict[str, Measurement]], mbit: int
 ) -> float:
-    """Return the time to compress and send, against zlib 6; the inputs count alike.
+    """Return the time to compress and send relative to zlib 6, as the mean of all inputs.
 
-    Compressing and sending overlap, so the slower of the two is what a long run takes.
+    Compressing and sending overlap, so a long run takes as long as the slower of the two.
     """
     ratios = []
     for letter in raw:
-        taken = {
-            one: max(min(measured.seconds), measured.gzip_bytes / (mbit * _MEGABIT))
-            for one, measured in results[letter].items()
+        times = {
+            compressor: max(min(measured.seconds), measured.gzip_bytes / (mbit * _MEGABIT))
+            for compressor, measured in results[letter].items()
         }
-        ratios.append(taken[name] / taken[_REFERENCE])
+        ratios.append(times[name] / times[_REFERENCE])
     return sum(ratios) / len(ratios)
 
 
 @click.command(help=__doc__)
 @bench_options
 def main(bench: Bench) -> None:
-    """Measure, print, and put the table into the docs if that is wanted."""
+    """Measure the compressors and publish the table."""
     raw: dict[str, int] = {}
-    results: dict[str, dict[str, Measured]] = {}
+    results: dict[str, dict[str, Measurement]] = {}
     for shape in bench.shapes:
-        made = bench.run(OURS, bench.input(shape))
-        lines = b"".join(object_lines(made.output))
+        run = bench.run_candidate(OURS, bench.prepare_input(shape))
+        lines = b"".join(read_object_lines(run.output))
         raw[shape.letter] = len(lines)
-        results[shape.letter] = measure(lines, bench.rounds)
-    bench.publish("compression", f"{page.machine()}.\n\n{table(raw, results)}")
+        results[shape.letter] = measure_compressors(lines, bench.rounds)
+    bench.publish_result(
+        "compression", f"{docs_page.describe_machine()}.\n\n{build_table(raw, results)}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Runs a command and says what it took: a small process between the benchmark and what it measures.
+"""Run a command and measure its time and memory.
 
-`python -IS benchmarks/measure.py RESULT COMMAND...` leaves a JSON object in the file RESULT. Linux
-counts to a process's peak memory what its parent had when it was started, so the parent must be
-small: this one imports next to nothing.
+`python -IS benchmarks/measure.py RESULT COMMAND...` writes a JSON object to the file RESULT. On
+Linux the peak memory of a process includes that of its parent at the start, so the parent must be
+small: this script imports as little as possible.
 """
 
 import json
@@ -22,5 +22,5 @@ measured = {
     "peak_bytes": usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
     "exit_code": os.waitstatus_to_exitcode(status),
 }
-with open(RESULT, "w", encoding="utf-8") as file:  # noqa: PTH123 - pathlib would be imported
+with open(RESULT, "w", encoding="utf-8") as file:  # noqa: PTH123 - importing pathlib takes memory
     json.dump(measured, file)

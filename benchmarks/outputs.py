@@ -1,10 +1,11 @@
-"""The gate before any figure: are the outputs equal where they should be?
+"""Check before measuring that the candidates' outputs are equal where they should be.
 
-- Ours and the plain target's hold the same objects: the same ids, in the same order within a
-  collection, with the same properties of the same JSON types. A time is the same when the instant
-  is (the SDK writes it anew, we send it as the tap wrote it), a number when the float is.
-- Loaded into a sandbox, where objects of one id are merged, both make the same tables.
-- What neither maps nor uploads (the floor, target-jsonl) holds the input's records.
+- Our output and the plain SDK target's have the same objects: the same ids, in the same order
+  within a collection, with the same properties of the same JSON types. Two times are equal if they
+  are the same instant (the SDK reformats it, we send the tap's text), two numbers if they are the
+  same float.
+- Loaded into a sandbox, which merges objects by id, both result in the same tables.
+- Candidates that do not map (the lower bound, target-jsonl) output the input's records.
 """
 
 from __future__ import annotations
@@ -27,17 +28,17 @@ _SHOWN_CHARACTERS: Final = 300
 
 
 class OutputsDifferError(Exception):
-    """Two outputs that should be equal are not: no figure would mean anything."""
+    """Two outputs that should be equal differ, so no figure would be comparable."""
 
 
-def object_lines(folder: Path) -> Iterator[bytes]:
-    """Yield the lines of the files in a folder, gzipped or not, in the order of their names."""
+def read_object_lines(folder: Path) -> Iterator[bytes]:
+    """Yield the lines of all files in a folder, gzipped or not, in the order of their names."""
     for path in sorted(folder.iterdir()):
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             yield from file
 
 
-def records(path: Path) -> Iterator[Any]:
+def read_records(path: Path) -> Iterator[Any]:
     """Yield the records of a Singer file."""
     with path.open("rb") as file:
         for line in file:
@@ -47,56 +48,58 @@ def records(path: Path) -> Iterator[Any]:
 
 
 def check_objects(ours: Path, theirs: Path) -> None:
-    """Check that two folders hold the same objects.
+    """Check that two folders have the same objects.
 
     Raises:
-        OutputsDifferError: They do not.
+        OutputsDifferError: They differ.
     """
-    first, second = _by_collection(ours), _by_collection(theirs)
+    first, second = _group_by_collection(ours), _group_by_collection(theirs)
     _check_equal(sorted(first), sorted(second), "collections")
     for collection, objects in first.items():
-        for one, other in itertools.zip_longest(objects, second[collection]):
-            if not _is_same(one, other):
-                raise _difference(one, other, f"objects of {collection}")
+        for left, right in itertools.zip_longest(objects, second[collection]):
+            if not _is_equal_value(left, right):
+                raise _difference_error(left, right, f"objects of {collection}")
 
 
 def check_warehouses(ours: Path, theirs: Path, scratch: Path) -> None:
-    """Check that two folders of files make the same warehouse.
+    """Check that two folders of files result in the same warehouse.
 
     Args:
         ours: One folder.
         theirs: The other.
-        scratch: An empty folder, for the warehouses.
+        scratch: An empty folder for the warehouses.
 
     Raises:
-        OutputsDifferError: They do not.
+        OutputsDifferError: They differ.
     """
-    _check_equal(_tables(ours, scratch / "1.duckdb"), _tables(theirs, scratch / "2.duckdb"), "rows")
+    _check_equal(
+        _load_tables(ours, scratch / "1.duckdb"), _load_tables(theirs, scratch / "2.duckdb"), "rows"
+    )
 
 
 def check_records(output: Path, source: Path) -> None:
-    """Check that a folder holds the records of a Singer file of one stream, and nothing else.
+    """Check that a folder has exactly the records of a Singer file of one stream.
 
     Raises:
-        OutputsDifferError: It does not.
+        OutputsDifferError: They differ.
     """
-    copied = map(json.loads, object_lines(output))
-    for one, other in itertools.zip_longest(copied, records(source)):
-        _check_equal(one, other, "records")
+    copied = map(json.loads, read_object_lines(output))
+    for left, right in itertools.zip_longest(copied, read_records(source)):
+        _check_equal(left, right, "records")
 
 
-def upload(files: Iterable[Path], client: Client) -> None:
-    """Deliver files as they are, each in a session of its own, one after the other."""
+def upload_files(files: Iterable[Path], client: Client) -> None:
+    """Upload files one after the right, each in a session of its own."""
     for file in files:
         sync_id = client.start()
         client.upload(sync_id, file)
         client.finish(sync_id)
 
 
-def _tables(folder: Path, warehouse: Path) -> dict[str, Any]:
+def _load_tables(folder: Path, warehouse: Path) -> dict[str, Any]:
     with Sandbox(warehouse) as sandbox:
         client = Client("benchmark", api_url=sandbox.url)
-        upload(sorted(folder.iterdir()), client)
+        upload_files(sorted(folder.iterdir()), client)
         client.close()
         return {
             name: (
@@ -107,34 +110,40 @@ def _tables(folder: Path, warehouse: Path) -> dict[str, Any]:
         }
 
 
-def _by_collection(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    found = defaultdict(list)
-    for line in object_lines(folder):
-        one = json.loads(line)
-        found[one["collection"]].append(one)
-    return found
+def _group_by_collection(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    groups = defaultdict(list)
+    for line in read_object_lines(folder):
+        item = json.loads(line)
+        groups[item["collection"]].append(item)
+    return groups
 
 
-def _is_same(one: object, other: object) -> bool:
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(_is_same(one[key], other[key]) for key in one)
-    if type(one) is type(other) and one == other:
+def _is_equal_value(left: object, right: object) -> bool:
+    if isinstance(left, dict) and isinstance(right, dict):
+        return left.keys() == right.keys() and all(
+            _is_equal_value(left[key], right[key]) for key in left
+        )
+    if type(left) is type(right) and left == right:
         return True
-    return isinstance(one, str) and isinstance(other, str) and _instant(one) == _instant(other)
+    return (
+        isinstance(left, str)
+        and isinstance(right, str)
+        and _parse_instant(left) == _parse_instant(right)
+    )
 
 
-def _instant(text: str) -> datetime | str:
+def _parse_instant(text: str) -> datetime | str:
     try:
         return datetime.fromisoformat(text)
     except ValueError:
         return text
 
 
-def _check_equal(one: object, other: object, what: str) -> None:
-    if one != other:
-        raise _difference(one, other, what)
+def _check_equal(left: object, right: object, what: str) -> None:
+    if left != right:
+        raise _difference_error(left, right, what)
 
 
-def _difference(one: object, other: object, what: str) -> OutputsDifferError:
-    shown = " and ".join(repr(value)[:_SHOWN_CHARACTERS] for value in (one, other))
-    return OutputsDifferError(f"Not the same {what}: {shown}")
+def _difference_error(left: object, right: object, what: str) -> OutputsDifferError:
+    shown = " and ".join(repr(value)[:_SHOWN_CHARACTERS] for value in (left, right))
+    return OutputsDifferError(f"The {what} differ: {shown}")

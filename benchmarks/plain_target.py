@@ -1,10 +1,10 @@
-"""A target as somebody who knows the SDK would write it: the measure that ours is held against.
+"""The plain SDK target: the same work, written with the means of the SDK. Ours is compared to it.
 
-It does by the SDK's own means what ours does with these inputs: records are validated, names are in
-snake case, nested objects are flattened, arrays are JSON text, and each batch is a gzip file of
-objects, ready to be uploaded. It is meant to be fair: names are cached, lines are joined before
-they are compressed, and it does without the things that ours does besides (names that meet, limits,
-invalid records put aside, numbers of more digits than a float has).
+With these inputs it does what ours does: it validates records, converts names to snake case,
+flattens nested objects, encodes arrays as JSON, and writes each batch as a gzip file of objects.
+The comparison is fair to it: names are cached, lines are joined before compression, and it leaves
+out what ours does in addition (name collisions, limits, dead letters, numbers with more digits than
+a float keeps).
 
 `python -m benchmarks.plain_target --config config.json < input`
 """
@@ -39,28 +39,28 @@ def to_json(value: object) -> str:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=float)
 
 
-def flattened(
+def flatten_record(
     record: dict[str, Any], properties: dict[str, Any], prefix: str = ""
 ) -> Iterator[tuple[str, Any]]:
-    """Yield what is sent of a record, by name."""
+    """Yield the names and values to send of a record."""
     for key, value in record.items():
         name = prefix + snake_case(key)
         declared = properties.get(key, {})
-        below = declared.get("properties")
-        if below:
-            inner = dict.fromkeys(below) if value is None else value
-            yield from flattened(inner, below, f"{name}_")
+        children = declared.get("properties")
+        if children:
+            inner = dict.fromkeys(children) if value is None else value
+            yield from flatten_record(inner, children, f"{name}_")
         else:
-            yield name, sendable(value, declared.get("type", ()))
+            yield name, to_sendable(value, declared.get("type", ()))
 
 
-def sendable(value: Any, types: Any) -> Any:  # noqa: ANN401 - JSON is anything
-    """Return a value as it is sent."""
+def to_sendable(value: Any, types: Any) -> Any:  # noqa: ANN401 - JSON is anything
+    """Convert a value to what is sent."""
     if value is None:
         return None
     if "number" in types or isinstance(value, Decimal):
         return float(value)
-    if isinstance(value, date):  # the SDK has parsed it; a datetime is a date, too
+    if isinstance(value, date):  # parsed by the SDK; a datetime is a date, too
         return value.isoformat()
     if isinstance(value, (dict, list)):
         return to_json(value)
@@ -73,7 +73,7 @@ class PlainSink(BatchSink):
     batches = 0
 
     def process_batch(self, context: dict[str, Any]) -> None:
-        """Write a batch as it would be uploaded."""
+        """Write a batch as a file to upload."""
         lines = "".join(f"{to_json(self.to_object(record))}\n" for record in context["records"])
         self.batches += 1
         folder = Path(self.config["output_path"])
@@ -81,11 +81,11 @@ class PlainSink(BatchSink):
         path.write_bytes(gzip.compress(lines.encode(), compresslevel=6))
 
     def to_object(self, record: dict[str, Any]) -> dict[str, Any]:
-        """Return a record as an object."""
+        """Convert a record to an object."""
         return {
             "id": "_".join(str(record[key]) for key in self.key_properties),
             "collection": snake_case(self.stream_name),
-            "properties": dict(flattened(record, self.schema["properties"])),
+            "properties": dict(flatten_record(record, self.schema["properties"])),
         }
 
 

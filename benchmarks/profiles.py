@@ -1,6 +1,6 @@
-"""Show where the target's time goes: the functions in which its main thread is found most often.
+"""Profile the target: the functions in which its main thread spends the most time.
 
-`python -m benchmarks.profiles` prints it for A, B and C, from samples a millisecond apart.
+`python -m benchmarks.profiles` prints them for A, B and C, from one sample per millisecond.
 """
 
 from __future__ import annotations
@@ -28,26 +28,28 @@ _SAMPLER: Final = (
 @click.command(help=__doc__)
 @bench_options
 def main(bench: Bench) -> None:
-    """Run the target under a sampler, once for each input, and print what it saw."""
+    """Run the target under a sampling profiler, once for each input, and print the profile."""
     sampled = dataclasses.replace(
         OURS, name="profiled", command=(sys.executable, *_SAMPLER, *OURS.command[1:])
     )
     for shape in bench.shapes:
-        run = bench.run(sampled, bench.input(shape))
-        click.echo(f"{shape.letter}: {shape.title}\n{table(run.output / 'profile.pstats')}\n")
+        run = bench.run_candidate(sampled, bench.prepare_input(shape))
+        click.echo(
+            f"{shape.letter}: {shape.title}\n{format_profile(run.output / 'profile.pstats')}\n"
+        )
 
 
-def table(profile: Path) -> str:
-    """Return the functions that took most, with and without what they call."""
-    seen = vars(pstats.Stats(str(profile)))["stats"]
-    own = {function: times[2] for function, times in seen.items()}
+def format_profile(profile: Path) -> str:
+    """Return the functions with the most time of their own, and their time including calls."""
+    stats = vars(pstats.Stats(str(profile)))["stats"]
+    own = {function: times[2] for function, times in stats.items()}
     total = sum(own.values())
-    lines = [" itself  in all"]
+    lines = ["   self    total"]
     for function in sorted(own, key=own.__getitem__, reverse=True)[:_LINES]:
         path, line, name = function
         where = f"{Path(path).name}:{line} {name}" if line else name
-        in_all = min(seen[function][3], total)  # more where a function calls itself
-        lines.append(f"{own[function] / total:7.1%} {in_all / total:7.1%}  {where}")
+        cumulative = min(stats[function][3], total)  # larger if a function calls itself
+        lines.append(f"{own[function] / total:7.1%} {cumulative / total:7.1%}  {where}")
     return "\n".join(lines)
 
 

@@ -1,7 +1,7 @@
-"""Runs: contestants as whole processes, one at a time, in rounds that take turns.
+"""Run candidates as whole processes, one at a time, in rounds.
 
-The rule for others: a contestant is given its input on standard input, from a file, and leaves its
-output in a folder of its own; what it says goes to files beside that.
+A candidate reads its input from standard input, which is a file, and writes its output to a folder
+of its own. Its standard output and standard error go to files beside that folder.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from benchmarks import inputs, ours, page
+from benchmarks import docs_page, inputs, ours
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -31,19 +31,19 @@ CHINOOK: Final = "Chinook"
 PAGE: Final = ROOT / "docs" / "benchmarks.md"
 _CHINOOK_FILE: Final = ROOT / "tests" / "data" / "chinook.singer.gz"
 _FOLDER: Final = ROOT / "build" / "benchmarks"
-_SAID_CHARACTERS: Final = 2000
+_MAX_SHOWN_CHARACTERS: Final = 2000
 _DIGEST_CHARACTERS: Final = 12
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Contestant:
-    """Something that reads a Singer file.
+class Candidate:
+    """A program that reads a Singer file.
 
     Attributes:
-        name: What tables call it.
-        command: What to run; `{config}` and `{output}` stand for its configuration file and for the
-            folder where its output goes.
-        config: Its configuration; a value may be `{output}`.
+        name: Its name in tables.
+        command: The command; `{config}` is its configuration file, and `{output}` the folder for
+            its output.
+        config: Its configuration; a value may contain `{output}` or `{spool}`.
     """
 
     name: str
@@ -56,10 +56,10 @@ class Input:
     """A Singer file.
 
     Attributes:
-        name: What tables call it.
-        path: Where it is.
-        records: How many it has.
-        streams: How many streams take turns in it.
+        name: Its name in tables.
+        path: Its path.
+        records: Number of its records.
+        streams: Number of its streams, whose records alternate.
     """
 
     name: str
@@ -70,13 +70,13 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a run took, as a whole process.
+    """The measurements of one run, as a whole process.
 
     Attributes:
-        seconds: From its start to its end.
-        cpu_seconds: Of all its threads together.
-        peak_bytes: The most memory that it had.
-        output: The folder of its output, until the contestant's next run.
+        seconds: Time from its start to its end.
+        cpu_seconds: CPU time of all its threads.
+        peak_bytes: Peak memory.
+        output: The folder of its output, until the candidate's next run.
     """
 
     seconds: float
@@ -86,89 +86,99 @@ class Run:
 
 
 class RunFailedError(Exception):
-    """A contestant ended with an error."""
+    """A candidate exited with an error."""
 
 
-OURS: Final = Contestant(
+OURS: Final = Candidate(
     "target-segment-objects",
     (sys.executable, "-m", "benchmarks.run_ours", "--config", "{config}"),
-    # Nobody listens at this address: should the client not be replaced, nothing is sent.
+    # Nothing listens at this address: without the replaced client, nothing would be sent.
     {"write_key": "none", "api_url": "http://127.0.0.1:9", "spool_dir": "{spool}"},
 )
-PLAIN: Final = Contestant(
+PLAIN: Final = Candidate(
     "plain SDK target",
     (sys.executable, "-m", "benchmarks.plain_target", "--config", "{config}"),
     {"output_path": "{output}"},
 )
-FLOOR: Final = Contestant("floor", (sys.executable, "-m", "benchmarks.floor", "{output}"), {})
+LOWER_BOUND: Final = Candidate(
+    "lower bound", (sys.executable, "-m", "benchmarks.lower_bound", "{output}"), {}
+)
 
 
 class Bench:
-    """A folder to work in, and how much is to be done."""
+    """The working folder and the scale of a benchmark."""
 
     def __init__(
-        self, folder: Path, *, scale: float, rounds: int, only: Sequence[str], write_page: bool
+        self,
+        folder: Path,
+        *,
+        scale: float,
+        rounds: int,
+        input_names: Sequence[str],
+        write_page: bool,
     ) -> None:
-        """Remember it; nothing is made yet.
+        """Keep the options. No file is created yet.
 
         Args:
-            folder: For inputs, outputs and the environments of others.
-            scale: Share of the records that inputs have at full scale.
-            rounds: How often each contestant has its turn.
-            only: The names of the inputs to use; none for all.
-            write_page: Whether results go into the docs.
+            folder: Folder of the inputs, the outputs and the environments of other targets.
+            scale: Share of the records at full scale.
+            rounds: Number of runs of each candidate.
+            input_names: Names of the inputs to use; empty for all.
+            write_page: Whether results are written to the docs.
         """
         self.folder = folder
         self.rounds = rounds
-        self.shapes = [shape for shape in inputs.SHAPES if not only or shape.letter in only]
-        self.has_all = not only
-        self.has_chinook = not only or CHINOOK in only
+        self.shapes = [
+            shape for shape in inputs.SHAPES if not input_names or shape.letter in input_names
+        ]
+        self.has_all = not input_names
+        self.has_chinook = not input_names or CHINOOK in input_names
         self.writes_page = write_page
         self._scale = scale
 
-    def scaled(self, records: int) -> int:
-        """Return how many records of those at full scale are to be read."""
+    def scale_count(self, records: int) -> int:
+        """Return the number of records for a number at full scale."""
         return max(1, round(records * self._scale))
 
-    def input(self, shape: Shape, records: int | None = None, *, streams: int = 1) -> Input:
-        """Return an input, which is made unless it is there.
+    def prepare_input(self, shape: Shape, records: int | None = None, *, streams: int = 1) -> Input:
+        """Return an input. It is generated unless it exists.
 
         Args:
-            shape: What its records are like.
-            records: How many at full scale; None for as many as the shape has.
-            streams: How many streams take turns.
+            shape: The kind of its records.
+            records: Number of records at full scale; `None` for the shape's own number.
+            streams: Number of streams, whose records alternate.
         """
-        count = self.scaled(shape.records if records is None else records)
-        return self.input_of(shape, count, streams=streams)
+        count = self.scale_count(shape.records if records is None else records)
+        return self.prepare_sized_input(shape, count, streams=streams)
 
-    def input_of(self, shape: Shape, records: int, *, streams: int = 1) -> Input:
-        """Return an input of so many records at any scale."""
-        path = self._inputs() / f"{shape.letter}-{records}-{streams}.jsonl"
+    def prepare_sized_input(self, shape: Shape, records: int, *, streams: int = 1) -> Input:
+        """Return an input of exactly this number of records."""
+        path = self._inputs_folder() / f"{shape.letter}-{records}-{streams}.jsonl"
         if not path.exists():
-            click.echo(f"Making {path.name}", err=True)
+            click.echo(f"Generating {path.name}", err=True)
             partial = path.with_suffix(".partial")
-            inputs.write(partial, shape, records, streams=streams)
+            inputs.write_input(partial, shape, records, streams=streams)
             partial.rename(path)
         return Input(shape.letter, path, records, streams)
 
-    def chinook(self) -> Input:
-        """Return the sample database, small and of eleven streams."""
-        path = self._inputs() / "chinook.jsonl"
-        return Input(CHINOOK, path, inputs.unzip(_CHINOOK_FILE, path))
+    def prepare_chinook(self) -> Input:
+        """Return the sample database: small, eleven streams."""
+        path = self._inputs_folder() / "chinook.jsonl"
+        return Input(CHINOOK, path, inputs.unzip_input(_CHINOOK_FILE, path))
 
-    def run(self, contestant: Contestant, source: Input) -> Run:
-        """Run a contestant once.
+    def run_candidate(self, candidate: Candidate, source: Input) -> Run:
+        """Run a candidate once.
 
         Raises:
-            RunFailedError: It ended with an error.
+            RunFailedError: It exited with an error.
         """
-        folder = self.empty_folder("runs", contestant.name.replace(" ", "-"))
+        folder = self.empty_folder("runs", candidate.name.replace(" ", "-"))
         output, result, config = folder / "output", folder / "result.json", folder / "config.json"
-        places = {"output": output, "config": config, "spool": folder}
+        paths = {"output": output, "config": config, "spool": folder}
         output.mkdir()
-        config.write_text(json.dumps(_filled(contestant.config, places)), encoding="utf-8")
-        command = [part.format_map(places) for part in contestant.command]
-        os.sync()  # or the machine writes back what the one before left, in this one's time
+        config.write_text(json.dumps(_fill_placeholders(candidate.config, paths)), encoding="utf-8")
+        command = [part.format_map(paths) for part in candidate.command]
+        os.sync()  # otherwise this run would pay for writing back the files of the previous one
         with (
             source.path.open("rb") as lines,
             (folder / "stdout").open("wb") as stdout,
@@ -185,99 +195,107 @@ class Bench:
             )
         measured = json.loads(result.read_text(encoding="utf-8"))
         if measured.pop("exit_code"):
-            said = (folder / "stderr").read_text(encoding="utf-8", errors="replace")
-            msg = f"{contestant.name} failed with {source.name}: {said[-_SAID_CHARACTERS:]}"
+            log = (folder / "stderr").read_text(encoding="utf-8", errors="replace")
+            msg = f"{candidate.name} failed with {source.name}: {log[-_MAX_SHOWN_CHARACTERS:]}"
             raise RunFailedError(msg)
         return Run(output=output, **measured)
 
-    def rounds_of(self, contestants: Sequence[Contestant], source: Input) -> Iterable[list[Run]]:
-        """Yield each round's runs, in the order of the contestants.
+    def run_rounds(self, candidates: Sequence[Candidate], source: Input) -> Iterable[list[Run]]:
+        """Yield the runs of each round, in the order of the candidates.
 
-        Who begins changes from round to round, so that nobody always runs after the same one.
+        Each round starts with another candidate, so that none always runs after the same one.
         """
         for number in range(self.rounds):
-            first = number % len(contestants)
+            first = number % len(candidates)
             runs = {}
-            for contestant in (*contestants[first:], *contestants[:first]):
-                run = runs[contestant] = self.run(contestant, source)
-                said = f"{source.name}, round {number + 1}: {contestant.name} {run.seconds:.2f} s"
-                click.echo(said, err=True)
-            yield [runs[contestant] for contestant in contestants]
+            for candidate in (*candidates[first:], *candidates[:first]):
+                run = runs[candidate] = self.run_candidate(candidate, source)
+                progress = (
+                    f"{source.name}, round {number + 1}: {candidate.name} {run.seconds:.2f} s"
+                )
+                click.echo(progress, err=True)
+            yield [runs[candidate] for candidate in candidates]
 
     def empty_folder(self, *names: str) -> Path:
-        """Return a folder with nothing in it."""
+        """Return an empty folder."""
         folder = self.folder.joinpath(*names)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         return folder
 
-    def publish(self, section: str, text: str) -> None:
-        """Print a result, and put it into the docs if that is wanted."""
+    def publish_result(self, section: str, text: str) -> None:
+        """Print a result, and write it to the docs with `--page`."""
         click.echo(text)
         if self.writes_page:
-            page.replace(PAGE, section, text)
+            docs_page.replace_section(PAGE, section, text)
 
-    def _inputs(self) -> Path:
-        """Return the folder of the inputs: another one when the code that makes them is another."""
+    def _inputs_folder(self) -> Path:
+        """Return the folder of the inputs, which depends on the code that generates them."""
         code = Path(inputs.__file__).read_bytes()
         folder = self.folder / "inputs" / hashlib.sha256(code).hexdigest()[:_DIGEST_CHARACTERS]
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
 
-def _filled(config: Mapping[str, Any], places: Mapping[str, Path]) -> dict[str, Any]:
+def _fill_placeholders(config: Mapping[str, Any], paths: Mapping[str, Path]) -> dict[str, Any]:
     return {
-        key: value.format_map(places) if isinstance(value, str) else value
+        key: value.format_map(paths) if isinstance(value, str) else value
         for key, value in config.items()
     }
 
 
 def bench_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that all have, and hand it a `Bench` made of them."""
+    """Add the common options to a command, and pass them to it as a `Bench`."""
 
     @click.option(
         "--scale",
         type=click.FloatRange(min=0, min_open=True),
         default=1.0,
         show_default=True,
-        help="Share of the records that inputs have at full scale.",
+        help="Share of the records at full scale.",
     )
     @click.option(
         "--rounds",
         type=click.IntRange(min=1),
         default=5,
         show_default=True,
-        help="How often each contestant has its turn.",
+        help="Number of runs of each candidate.",
     )
     @click.option(
         "--folder",
         type=click.Path(file_okay=False, path_type=Path),
         default=_FOLDER,
         show_default="build/benchmarks",
-        help="Where inputs, outputs and the environments of others are kept.",
+        help="Folder of inputs, outputs and environments of other targets.",
     )
     @click.option(
         "--input",
-        "only",
+        "input_names",
         multiple=True,
         type=click.Choice([*(shape.letter for shape in inputs.SHAPES), CHINOOK]),
-        help="Use this input only; may be given more than once.",
+        help="Use only this input. Can be repeated.",
     )
-    @click.option("--page", "write_page", is_flag=True, help="Put the result into the docs.")
+    @click.option("--page", "write_page", is_flag=True, help="Write the result to the docs.")
     @functools.wraps(command)
     def with_bench(
         *,
         folder: Path,
         scale: float,
         rounds: int,
-        only: Sequence[str],
+        input_names: Sequence[str],
         write_page: bool,
         **options: object,
     ) -> None:
-        if write_page and only:
-            raise click.UsageError("The page shows all inputs: --page goes without --input.")
+        if write_page and input_names:
+            raise click.UsageError(
+                "The page shows all inputs: --page cannot be combined with --input."
+            )
         bench = Bench(
-            folder.resolve(), scale=scale, rounds=rounds, only=only, write_page=write_page
+            folder.resolve(),
+            scale=scale,
+            rounds=rounds,
+            input_names=input_names,
+            write_page=write_page,
         )
         command(bench, **options)
 

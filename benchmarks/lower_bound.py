@@ -1,10 +1,10 @@
-"""The floor: decode each line, encode its record, compress what comes of it, and nothing else.
+"""The lower bound: decode each line, encode its record, compress it, and nothing else.
 
-As much as that has to be done by any target in Python that sends gzip of JSON lines. The decoder
-and the encoder are msgspec's, numbers with a fraction are kept exactly; the compressor is isal at
-level 2, the fastest here that still makes small files.
+Every Python target that sends gzip of JSON lines has to do this much. Decoder and encoder are
+msgspec's, and numbers with a fraction are kept exactly. The compressor is isal at level 2, the
+target's default.
 
-`python -m benchmarks.floor FOLDER < input`
+`python -m benchmarks.lower_bound FOLDER < input`
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
 _BUFFER_BYTES: Final = 64 * 1024
 
 
-def copy(source: BinaryIO, path: Path) -> None:
+def copy_records(source: BinaryIO, path: Path) -> None:
     """Write the records of a Singer file into a gzip file of JSON lines."""
     decode = msgspec.json.Decoder(float_hook=Decimal).decode
     encode = msgspec.json.Encoder(decimal_format="number").encode
@@ -44,4 +44,4 @@ def copy(source: BinaryIO, path: Path) -> None:
 
 if __name__ == "__main__":
     with open(0, "rb", buffering=_BUFFER_BYTES, closefd=False) as standard_input:
-        copy(standard_input, Path(sys.argv[1]) / "records.jsonl.gz")
+        copy_records(standard_input, Path(sys.argv[1]) / "records.jsonl.gz")

@@ -1,4 +1,4 @@
-"""The page in the docs: words written by hand, and between markers what the commands put there."""
+"""The benchmark page in the docs: text written by hand, and generated sections between markers."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 _PACKAGES: Final = ("singer-sdk", "msgspec", "jsonschema-rs", "isal")
 
 
-def replace(page: Path, section: str, text: str) -> None:
-    """Put a text between a section's markers.
+def replace_section(page: Path, section: str, text: str) -> None:
+    """Replace the text between the markers of a section.
 
     Raises:
         ValueError: The page has no such section.
@@ -31,33 +31,33 @@ def replace(page: Path, section: str, text: str) -> None:
     page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}", encoding="utf-8")
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table in Markdown."""
+def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table."""
     ruler = ["---", *("---:" for _ in header[1:])]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ruler, *rows))
 
 
-def machine() -> str:
-    """Return in a sentence where and when figures were made."""
-    packages = [f"{name} {version}" for name in _PACKAGES if (version := _version(name))]
+def describe_machine() -> str:
+    """Return the date, the machine and the versions of a run."""
+    packages = [f"{name} {version}" for name in _PACKAGES if (version := _find_version(name))]
     return (
-        f"{datetime.now(tz=timezone.utc):%Y-%m-%d}, {os.cpu_count()} cores of {_processor()}, "
+        f"{datetime.now(tz=timezone.utc):%Y-%m-%d}, {os.cpu_count()} cores of {_processor_name()}, "
         f"{platform.system()}, Python {platform.python_version()}, {', '.join(packages)}"
     )
 
 
-def _version(package: str) -> str | None:
+def _find_version(package: str) -> str | None:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
 
 
-def _processor() -> str:
-    """Return the processor's name, which Python knows on some systems only."""
+def _processor_name() -> str:
+    """Return the name of the processor; `platform` does not know it on every system."""
     try:
-        described = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
-        described = ""
-    found = re.search(r"^model name\s*: (.+)$", described, re.MULTILINE)
-    return found[1] if found else platform.processor() or platform.machine()
+        cpuinfo = ""
+    model = re.search(r"^model name\s*: (.+)$", cpuinfo, re.MULTILINE)
+    return model[1] if model else platform.processor() or platform.machine()
