@@ -61,7 +61,7 @@ class ApiOptions:
     clock: Callable[[], float]
 
 
-class BulkApi:
+class SandboxApi:
     """The calls and their sessions."""
 
     def __init__(self, warehouse: Warehouse, folder: Path, options: ApiOptions) -> None:

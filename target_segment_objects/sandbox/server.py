@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import uvicorn
 
 from target_segment_objects.limits import MAX_FILE_BYTES, SESSION_TIMEOUT_SECONDS
-from target_segment_objects.sandbox.api import ApiOptions, BulkApi
+from target_segment_objects.sandbox.api import ApiOptions, SandboxApi
 from target_segment_objects.sandbox.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Sandbox:
         self._wrap = wrap
         self._resources = ExitStack()
         self._warehouse: Warehouse | None = None
-        self._api: BulkApi | None = None
+        self._api: SandboxApi | None = None
 
     @property
     def url(self) -> str:
@@ -115,7 +115,7 @@ class Sandbox:
         with ExitStack() as resources:
             self._warehouse = resources.enter_context(Warehouse.open(self._path))
             folder = resources.enter_context(tempfile.TemporaryDirectory(prefix="segment-sandbox-"))
-            self._api = BulkApi(self._warehouse, Path(folder), self._options)
+            self._api = SandboxApi(self._warehouse, Path(folder), self._options)
             resources.callback(self._api.record_open_sessions)
             listener = resources.enter_context(_open_listener(self._host, self._port))
             self._port = listener.getsockname()[1]
@@ -155,7 +155,7 @@ def _open_listener(host: str, port: int) -> socket.socket:
 
 
 def _start_server(
-    api: BulkApi,
+    api: SandboxApi,
     wrap: Callable[[ASGIApp], ASGIApp] | None,
     listener: socket.socket,
     resources: ExitStack,

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import __main__ as comparison
-from benchmarks import compression, docs_page, end_to_end, inputs, outputs, plot, profiles
+from benchmarks import compression, docs_page, end_to_end, inputs, outputs, overlap, plot, profiles
 from benchmarks.outputs import OutputsDifferError
 from benchmarks.runs import CHINOOK, OURS, PLAIN, Bench, Candidate, RunFailedError
 from target_segment_objects.mapping.schema import read_property_types
@@ -76,7 +76,9 @@ def build_object(**properties: object) -> dict[str, Any]:
 # Inputs
 
 
-@pytest.mark.parametrize(("shape", "fields"), [(inputs.A, 12), (inputs.B, 40), (inputs.C, 6)])
+@pytest.mark.parametrize(
+    ("shape", "fields"), [(inputs.A, 12), (inputs.B, 40), (inputs.C, 6)], ids="ABC"
+)
 def test_input_has_the_documented_fields(shape: inputs.Shape, fields: int) -> None:
     """Each record has the properties of its schema, and as many leaves as documented."""
     lines = [json.loads(line) for line in inputs.generate_lines(shape, 100)]
@@ -126,14 +128,20 @@ def test_our_and_the_plain_target_write_the_same_objects(tmp_path: Path, name: s
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        (build_object(a=1), build_object(a=2)),
-        (build_object(a=1), build_object(a=1.0)),
-        (build_object(a=1), build_object(a=True)),
-        (build_object(a=1), build_object(a="1")),
-        (build_object(a=1), build_object(a=1, b=None)),
-        (build_object(a="2024-01-01T00:00:00Z"), build_object(a="2024-01-01T00:00:00+01:00")),
-        (build_object(a=1), build_object(a=1) | {"id": "2"}),
-        (build_object(a=1), build_object(a=1) | {"collection": "others"}),
+        pytest.param(build_object(a=1), build_object(a=2), id="value"),
+        pytest.param(build_object(a=1), build_object(a=1.0), id="integer and float"),
+        pytest.param(build_object(a=1), build_object(a=True), id="integer and boolean"),
+        pytest.param(build_object(a=1), build_object(a="1"), id="integer and string"),
+        pytest.param(build_object(a=1), build_object(a=1, b=None), id="additional property"),
+        pytest.param(
+            build_object(a="2024-01-01T00:00:00Z"),
+            build_object(a="2024-01-01T00:00:00+01:00"),
+            id="instant",
+        ),
+        pytest.param(build_object(a=1), build_object(a=1) | {"id": "2"}, id="id"),
+        pytest.param(
+            build_object(a=1), build_object(a=1) | {"collection": "others"}, id="collection"
+        ),
     ],
 )
 def test_different_objects_are_found(
@@ -209,6 +217,14 @@ def test_end_to_end(tmp_path: Path) -> None:
     assert "| A; sandbox |" in printed
     assert "| A; 5 ms, 20 MB/s, sandbox |" in printed
     assert "| A; 5 ms, 20 MB/s |" in printed
+
+
+@pytest.mark.slow
+def test_overlap(tmp_path: Path) -> None:
+    """Both ratios are measured."""
+    printed = run_command(overlap.main, tmp_path)
+    assert "| one collection |" in printed
+    assert "| eight collections |" in printed
 
 
 @pytest.mark.slow
@@ -298,7 +314,7 @@ def test_page_needs_all_inputs() -> None:
     assert "--page cannot be combined with --input" in result.stderr
 
 
-@pytest.mark.parametrize("section", ["speed", "memory", "end-to-end", "compression"])
+@pytest.mark.parametrize("section", ["speed", "memory", "end-to-end", "overlap", "compression"])
 def test_page_has_each_section(tmp_path: Path, section: str) -> None:
     """The page in the docs has a section for each command."""
     copy = tmp_path / "page.md"

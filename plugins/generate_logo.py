@@ -5,7 +5,7 @@
 
 Run it from the repository's root:
 
-    python plugins/make_logo.py
+    python plugins/generate_logo.py
 
 It is a new drawing, because Segment's logo may not be redistributed.
 """

@@ -1,8 +1,8 @@
-"""Make `sandbox.svg`, the README's picture: what the first command shows in the end.
+"""Generate `sandbox.svg`, the picture in the README: the report after the first command.
 
-How to run, from the repository's root, in the environment of the README:
+Run it from the root of the repository, with the extra `sandbox` installed:
 
-    python docs/make_picture.py
+    python docs/generate_report_svg.py
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ROWS = 2
 
 
 def main() -> None:
-    """Load the sample, and draw what the sandbox shows of it."""
+    """Load the sample, and draw the report of the sandbox."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "warehouse.duckdb"
         command = [sys.executable, "-m", "target_segment_objects"]
@@ -39,7 +39,7 @@ def main() -> None:
         console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
         with Warehouse.open(file, read_only=True) as warehouse:
             print_report(warehouse, console, rows=ROWS)
-    # Fonts are the reader's own: a picture fetches nothing.
+    # Without web fonts: the picture loads nothing from elsewhere.
     template = re.sub(r"@font-face \{\{.*?\}\}\n", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
     template = template.replace("Fira Code, monospace", "monospace")
     title = "target-segment-objects --sandbox warehouse.duckdb"
