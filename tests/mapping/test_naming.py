@@ -1,4 +1,4 @@
-"""Names: Segment's snake case, its fixed points, clashes, and collections."""
+"""Names: Segment's snake case, collisions, and collections."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from target_segment_objects.mapping import naming
 from target_segment_objects.mapping.naming import CollectionResolver
 from target_segment_objects.sandbox.names import snake_case as warehouse_name
 
-# Few characters, so that names meet often; and any text.
+# Few characters, so that names collide often; and any string.
 NAMES = st.text("aAbB2_- é名", min_size=1, max_size=4) | st.text(min_size=1, max_size=6)
 PATHS = st.lists(NAMES, min_size=1, max_size=3).map(tuple)
 NAMED_PATHS = st.lists(PATHS.filter(naming.to_path_name), max_size=12, unique=True)
 
 
-def test_the_rules_in_the_docstring_are_so() -> None:
-    """Every example in the module's list of rules gives what it says."""
+def test_docstring_examples_pass() -> None:
+    """Every example in the module's list of rules gives the result beside it."""
     assert doctest.testmod(naming).failed == 0
     assert doctest.testmod(naming).attempted >= 5
 
@@ -42,21 +42,21 @@ def test_the_rules_in_the_docstring_are_so() -> None:
         ("a__b", "a_b"),
     ],
 )
-def test_snake_case_is_segments(text: str, name: str) -> None:
-    """The examples of go-snakecase come out as there."""
+def test_snake_case_equals_go_snakecase(text: str, name: str) -> None:
+    """The examples of go-snakecase have its results."""
     assert naming.to_snake_case(text) == name
 
 
 @given(st.text() | st.text(string.ascii_letters + string.digits + "_- "))
-def test_snake_case_is_what_the_warehouse_does(text: str) -> None:
-    """For any text our snake case is that of the sandbox, which is written from the same facts."""
+def test_snake_case_equals_the_warehouses(text: str) -> None:
+    """The sandbox, which implements the rule on its own, gives the same result for any string."""
     assert naming.to_snake_case(text) == warehouse_name(text)
 
 
 @given(NAMES | st.text(st.characters(categories=["Cs", "L", "M", "N"]), max_size=6))
 @example("\ud800")
-def test_a_property_name_is_a_fixed_point(text: str) -> None:
-    """What the warehouse makes of a name that we gave is the same name."""
+def test_warehouse_does_not_change_a_property_name(text: str) -> None:
+    """A name that was assigned here is its own snake case."""
     name = naming.to_property_name(text)
     assert naming.to_property_name(name) == warehouse_name(name) == name
 
@@ -64,8 +64,8 @@ def test_a_property_name_is_a_fixed_point(text: str) -> None:
 @given(NAMED_PATHS, st.sets(st.sampled_from(["a", "b", "a_b", "a_2", "a_b_2"])))
 @example([("a",), ("A",), ("a_2",), ("A_2",)], set())
 @example([("A",), ("A_2",), ("a",), ("a_2",), ("_a",)], {"a_3"})
-def test_no_two_paths_share_a_name(paths: list[tuple[str, ...]], taken: set[str]) -> None:
-    """Each path gets a name of its own, that no other has taken, and that the warehouse keeps."""
+def test_paths_get_different_names(paths: list[tuple[str, ...]], taken: set[str]) -> None:
+    """Each path gets a name that is not in use and that the warehouse does not change."""
     names = naming.assign_unique_names(paths, taken)
     assert names.keys() == set(paths)
     assert len(set(names.values())) == len(paths)
@@ -74,7 +74,7 @@ def test_no_two_paths_share_a_name(paths: list[tuple[str, ...]], taken: set[str]
 
 
 @given(NAMED_PATHS)
-def test_who_is_in_snake_case_keeps_the_name(paths: list[tuple[str, ...]]) -> None:
+def test_snake_case_property_keeps_its_name(paths: list[tuple[str, ...]]) -> None:
     """A top-level property that is its own snake case is sent under its own name."""
     names = naming.assign_unique_names(paths)
     for path in paths:
@@ -83,8 +83,8 @@ def test_who_is_in_snake_case_keeps_the_name(paths: list[tuple[str, ...]]) -> No
 
 
 @given(NAMED_PATHS)
-def test_a_name_changes_only_in_a_clash(paths: list[tuple[str, ...]]) -> None:
-    """Of the paths that want a name, one gets it; the others get it with a number."""
+def test_only_collisions_get_a_number(paths: list[tuple[str, ...]]) -> None:
+    """Of the paths with the same name, one keeps it; the others get it with a number."""
     names = naming.assign_unique_names(paths)
     for wanted in {naming.to_path_name(path) for path in paths}:
         got = [name for path, name in names.items() if naming.to_path_name(path) == wanted]
@@ -92,60 +92,67 @@ def test_a_name_changes_only_in_a_clash(paths: list[tuple[str, ...]]) -> None:
         assert all(name == wanted or name.removeprefix(f"{wanted}_").isdigit() for name in got)
 
 
-def test_those_that_give_way_are_numbered_in_the_schemas_order() -> None:
+def test_collisions_are_numbered_in_the_schemas_order() -> None:
     """The first of them in the schema gets the smallest number."""
     names = naming.assign_unique_names([("B A",), ("bA",), ("b_a",), ("b-a",)])
     assert names == {("b_a",): "b_a", ("B A",): "b_a_2", ("bA",): "b_a_3", ("b-a",): "b_a_4"}
 
 
 @given(NAMES, st.booleans())
-def test_a_collections_name_is_one_that_segment_takes(stream: str, pluralize: bool) -> None:  # noqa: FBT001 - hypothesis passes it
-    """Any stream's collection keeps Segment's rules, or there is none."""
+def test_collection_name_is_valid(stream: str, pluralize: bool) -> None:  # noqa: FBT001 - hypothesis passes it
+    """Any stream's collection follows Segment's rules, or there is none."""
     name = naming.to_collection_name(stream, pluralize=pluralize)
     assert not name or naming.is_valid_collection(name)
     assert bool(name) == bool(naming.to_property_name(stream))
 
 
 @given(st.text("ab2", min_size=100, max_size=300), st.text("ab2", min_size=100, max_size=300))
-def test_two_long_streams_stay_two(one: str, other: str) -> None:
-    """Names that are cut differ if what was cut differs."""
-    names = {naming.to_collection_name(one), naming.to_collection_name(other)}
-    assert len(names) == len({one, other})
+def test_long_collection_names_stay_different(first: str, second: str) -> None:
+    """Shortened names differ if the parts that were cut off differ."""
+    names = {naming.to_collection_name(first), naming.to_collection_name(second)}
+    assert len(names) == len({first, second})
     assert all(naming.is_valid_collection(name) for name in names)
 
 
-def test_a_collections_name_is_cut_past_the_limit() -> None:
-    """At 100 characters it stays whole; at 101 it is cut to 100."""
+def test_collection_name_is_shortened_past_the_limit() -> None:
+    """100 characters are kept; 101 are shortened to 100."""
     at_limit = "x" * limits.MAX_COLLECTION_CHARACTERS
     assert naming.to_collection_name(at_limit) == at_limit
-    cut = naming.to_collection_name(at_limit + "x")
-    assert len(cut) == limits.MAX_COLLECTION_CHARACTERS
-    assert cut.startswith("x" * 89 + "_")
+    shortened = naming.to_collection_name(at_limit + "x")
+    assert len(shortened) == limits.MAX_COLLECTION_CHARACTERS
+    assert shortened.startswith("x" * 89 + "_")
 
 
-@pytest.mark.parametrize("name", ["a", "a_b", "a" * 100])
-def test_legal_collections(name: str) -> None:
-    """Lowercase letters with underscores between them are taken."""
+@pytest.mark.parametrize("name", ["a", "a_b", pytest.param("a" * 100, id="100 characters")])
+def test_valid_collection_names(name: str) -> None:
+    """Lowercase letters with underscores between them are accepted."""
     assert naming.is_valid_collection(name)
 
 
-@pytest.mark.parametrize("name", ["", "_a", "a_", "A", "a2", "a-b", "é", "a\n", "a" * 101])
-def test_illegal_collections(name: str) -> None:
-    """Everything else is not."""
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("", id="empty"),
+        *("_a", "a_", "A", "a2", "a-b", "é", "a\n"),
+        pytest.param("a" * 101, id="101 characters"),
+    ],
+)
+def test_invalid_collection_names(name: str) -> None:
+    """Anything else is not accepted."""
     assert not naming.is_valid_collection(name)
 
 
-def test_a_changed_collection_is_told_once() -> None:
-    """A name beyond snake case is told at its first use, a snake-cased one never."""
-    told: list[str] = []
-    collections = CollectionResolver({}, pluralize=False, log=told.append)
+def test_changed_collection_name_is_logged_once() -> None:
+    """A name that is changed beyond snake case is logged at its first use."""
+    messages: list[str] = []
+    collections = CollectionResolver({}, pluralize=False, log=messages.append)
     for stream in ("events_2024", "userEvents", "events_2024"):
         collections.resolve(stream)
-    assert told == ["Stream 'events_2024' goes to the collection events_two_zero_two_four."]
+    assert messages == ["Stream 'events_2024' goes to the collection events_two_zero_two_four."]
 
 
-def test_streams_that_meet_are_refused() -> None:
-    """The message names both streams and the way out; the first one goes on."""
+def test_streams_of_one_collection_are_refused() -> None:
+    """The message names both streams and what to do; the first stream goes on."""
     collections = CollectionResolver({"c": "a_b"}, pluralize=False, log=print)
     assert collections.resolve("a-b") == "a_b"
     for other in ("a.b", "c"):
@@ -154,8 +161,8 @@ def test_streams_that_meet_are_refused() -> None:
     assert collections.resolve("a-b") == "a_b"
 
 
-def test_the_user_may_merge_streams() -> None:
-    """The same collection for both in `collection_map` is their word; a third needs it, too."""
+def test_user_can_merge_streams() -> None:
+    """`collection_map` names the collection for both streams; a third stream needs it, too."""
     collections = CollectionResolver({"a": "x", "b": "x"}, pluralize=False, log=print)
     assert collections.resolve("a") == collections.resolve("b") == "x"
     with pytest.raises(UnmappableStreamError, match="'a' and 'x'"):

@@ -1,4 +1,4 @@
-"""What a schema says of a property: its kind, and what is flattened."""
+"""What a schema says of a property: its type, and what is flattened."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ SCHEMAS = st.recursive(
 )
 
 
-def kinds(properties: dict[str, Any], **rest: Any) -> dict[str, PropertyType]:  # noqa: ANN401 - JSON
-    """Return the kind of each leaf, its path joined by dots."""
+def read_types(properties: dict[str, Any], **rest: Any) -> dict[str, PropertyType]:  # noqa: ANN401 - JSON
+    """Return the type of each declared property, its path joined by dots."""
     found = read_property_types({"type": "object", "properties": properties, **rest})
     return {".".join(path): property_type for path, property_type in found.items()}
 
 
 @pytest.mark.parametrize(
-    ("schema", "kind"),
+    ("schema", "expected"),
     [
         ({"type": "integer"}, PropertyType.INTEGER),
         ({"type": ["null", "integer"]}, PropertyType.INTEGER),
@@ -81,11 +81,12 @@ def kinds(properties: dict[str, Any], **rest: Any) -> dict[str, PropertyType]:  
         ({"$ref": "#/definitions/nowhere"}, PropertyType.STRING),
         ({"$ref": "https://example.com/schema"}, PropertyType.STRING),
     ],
+    ids=repr,
 )
-def test_kind(schema: object, kind: PropertyType) -> None:
-    """A property is of the one kind that all its schema's parts leave; else it is text."""
+def test_type_of_a_property(schema: object, expected: PropertyType) -> None:
+    """A property has the one type that all parts of its schema allow; otherwise it is a string."""
     definitions = {"a/b c": {"type": "number"}, "union": {"anyOf": [{}, {"type": "integer"}]}}
-    assert kinds({"p": schema}, definitions=definitions) == {"p": kind}
+    assert read_types({"p": schema}, definitions=definitions) == {"p": expected}
 
 
 @pytest.mark.parametrize(
@@ -103,20 +104,21 @@ def test_kind(schema: object, kind: PropertyType) -> None:
             "anyOf": [{"required": ["x"]}, {"required": ["y"]}],
         },
     ],
+    ids=repr,
 )
-def test_a_declared_object_is_flattened(schema: dict[str, Any]) -> None:
-    """However an object is declared, its properties are leaves."""
+def test_declared_object_is_flattened(schema: dict[str, Any]) -> None:
+    """However an object is declared, its properties are sent."""
     definitions = {"d": {"properties": {"x": {"type": "integer"}}}}
-    assert kinds({"p": schema}, **{"$defs": definitions}) == {"p.x": PropertyType.INTEGER}
+    assert read_types({"p": schema}, **{"$defs": definitions}) == {"p.x": PropertyType.INTEGER}
 
 
-def test_what_may_be_no_object_is_not_flattened() -> None:
-    """An object or something else is one text."""
+def test_object_or_other_type_is_not_flattened() -> None:
+    """A property that can be an object or something else is one string."""
     declared = {"type": ["object", "string"], "properties": {"x": {}}}
-    assert kinds({"p": declared}) == {"p": PropertyType.STRING}
+    assert read_types({"p": declared}) == {"p": PropertyType.STRING}
 
 
-def test_leaves_come_in_the_schemas_order() -> None:
+def test_properties_have_the_schemas_order() -> None:
     """Names are given in this order, so it must be the schema's."""
     schema: dict[str, Any] = {
         "properties": {"b": {}, "a": {"properties": {"d": {}, "c": {}}}, "0": {}}
@@ -124,26 +126,26 @@ def test_leaves_come_in_the_schemas_order() -> None:
     assert list(read_property_types(schema)) == [("b",), ("a", "d"), ("a", "c"), ("0",)]
 
 
-def test_an_object_within_itself_is_text_where_it_comes_again() -> None:
-    """A definition that refers to itself is flattened once."""
+def test_recursive_object_is_flattened_once() -> None:
+    """A definition that refers to itself is a string where it occurs again."""
     node = {"properties": {"n": {"type": "integer"}, "next": {"$ref": "#/$defs/node"}}}
-    found = kinds({"first": {"$ref": "#/$defs/node"}}, **{"$defs": {"node": node}})
+    found = read_types({"first": {"$ref": "#/$defs/node"}}, **{"$defs": {"node": node}})
     assert found == {"first.n": PropertyType.INTEGER, "first.next": PropertyType.STRING}
 
 
-def test_definitions_that_all_refer_to_each_other_are_read_in_no_time() -> None:
-    """Forty such definitions (as FHIR has) do not make a leaf of each path through them."""
+def test_mutually_recursive_definitions_take_no_time() -> None:
+    """Forty definitions that refer to each other (as in FHIR) do not give a property per path."""
     names = [f"d{number}" for number in range(40)]
     definition = {"properties": {name: {"$ref": f"#/definitions/{name}"} for name in names}}
-    found = kinds(
+    found = read_types(
         {"start": {"$ref": "#/definitions/d0"}}, definitions=dict.fromkeys(names, definition)
     )
     assert found == {f"start.{name}": PropertyType.STRING for name in names}
 
 
 @given(SCHEMAS)
-def test_any_json_is_read(schema: object) -> None:
-    """A schema that is none raises nothing here: saying so is validation's part."""
+def test_any_json_can_be_read(schema: object) -> None:
+    """An invalid schema raises no error here: validation reports it."""
     found = read_property_types({"properties": {"a": schema, "b": schema}})
     assert {path[0] for path in found} <= {"a", "b"}
     assert all(isinstance(property_type, PropertyType) for property_type in found.values())
