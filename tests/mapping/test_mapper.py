@@ -1,4 +1,4 @@
-"""Records as objects: every row of the documentation, and what must hold for any record."""
+"""Records become objects: every row of the documentation, and properties of any record."""
 
 from __future__ import annotations
 
@@ -38,24 +38,24 @@ if TYPE_CHECKING:
 
     Record = dict[str, Any]
 
-PAGE = Path(__file__).parents[2] / "docs" / "mapping.md"
+DOCUMENTATION = Path(__file__).parents[2] / "docs" / "mapping.md"
 WRITE = msgspec.json.Encoder(decimal_format="number").encode
 
 
-def read(text: str | bytes) -> Any:  # noqa: ANN401 - JSON of any shape
+def read_json(text: str | bytes) -> Any:  # noqa: ANN401 - JSON of any shape
     """Return JSON as the target reads it."""
     line = text.encode() if isinstance(text, str) else text
     return MessageReader().deserialize_json(line)
 
 
-def compiled(
+def compile_mapper(
     properties: dict[str, Any],
     *,
     keys: Sequence[str] = (),
     options: dict[str, Any] | None = None,
     warnings: list[str] | None = None,
 ) -> RecordMapper:
-    """Return the mapping of the stream `s`."""
+    """Return a mapper of the stream `s`."""
     return RecordMapper(
         "s",
         "s",
@@ -66,8 +66,8 @@ def compiled(
     )
 
 
-def digits(line: bytes | str) -> Any:  # noqa: ANN401 - JSON of any shape
-    """Return JSON with its numbers as the text that they are."""
+def read_digits(line: bytes | str) -> Any:  # noqa: ANN401 - JSON of any shape
+    """Return JSON with its numbers as strings of their digits."""
     return json.loads(line, parse_int=lambda t: f"int {t}", parse_float=lambda t: f"float {t}")
 
 
@@ -76,35 +76,35 @@ def digits(line: bytes | str) -> Any:  # noqa: ANN401 - JSON of any shape
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table on the page.
+    """A row of a table in the documentation.
 
     Attributes:
-        line: Its line on the page, for the name of the test.
-        cells: Heading to text; a text of many characters is written out.
+        line: Its line number, for the name of the test.
+        cells: Heading to text; a string of many characters is written out.
     """
 
     line: int
     cells: dict[str, str]
 
     def __getitem__(self, heading: str) -> str:
-        """Return a cell without its marks of code."""
+        """Return a cell without its code marks."""
         return self.cells.get(heading, "").strip("`")
 
-    def json(self, heading: str) -> Any:  # noqa: ANN401 - JSON of any shape
-        """Return a cell's JSON as the target reads it; an empty object if there is none."""
-        return read(self[heading] or "{}")
+    def read_cell(self, heading: str) -> Any:  # noqa: ANN401 - JSON of any shape
+        """Return a cell's JSON as the target reads it; an empty object if the cell is empty."""
+        return read_json(self[heading] or "{}")
 
     @property
-    def warns(self) -> bool:
-        """Whether the note speaks of a warning, or of a line in the log."""
+    def expects_log(self) -> bool:
+        """Whether the note says that there is a warning or a line in the log."""
         return bool(re.search("warning|logged", self.cells["Note"]))
 
 
-def rows(*headings: str) -> list[Any]:
-    """Return the rows of every table that begins with these headings."""
+def read_rows(*headings: str) -> list[Any]:
+    """Return the rows of every table whose first columns have these headings."""
     columns: list[str] = []
     found = []
-    for number, text in enumerate(PAGE.read_text(encoding="utf-8").splitlines(), 1):
+    for number, text in enumerate(DOCUMENTATION.read_text(encoding="utf-8").splitlines(), 1):
         if not text.startswith("|"):
             columns = []
             continue
@@ -114,14 +114,14 @@ def rows(*headings: str) -> list[Any]:
         elif columns[: len(headings)] == list(headings) and not text.startswith("|---"):
             long = re.compile(r"(.)…(\d+)")
             cells = [long.sub(lambda m: m[1] * int(m[2]), cell) for cell in cells]
-            assert len(cells) == len(columns), f"{PAGE}:{number}"
+            assert len(cells) == len(columns), f"{DOCUMENTATION}:{number}"
             row = Row(number, dict(zip(columns, cells, strict=True)))
             found.append(pytest.param(row, id=f"line {number}"))
     return found
 
 
-def in_full(declared: Any) -> Any:  # noqa: ANN401 - a schema, or a part of one
-    """Return a schema of which the page writes a type's name for `{"type": name}`."""
+def expand_schema(declared: Any) -> Any:  # noqa: ANN401 - a schema, or a part of one
+    """Return a schema for which the documentation writes `name` in place of `{"type": name}`."""
     if isinstance(declared, str):
         return {"type": declared}
     if isinstance(declared, list) and all(isinstance(name, str) for name in declared):
@@ -129,83 +129,85 @@ def in_full(declared: Any) -> Any:  # noqa: ANN401 - a schema, or a part of one
     schema = dict(declared)
     for keyword in ("anyOf", "oneOf"):
         if keyword in schema:
-            schema[keyword] = [in_full(variant) for variant in schema[keyword]]
+            schema[keyword] = [expand_schema(variant) for variant in schema[keyword]]
     if "properties" in schema:
-        schema["properties"] = {k: in_full(v) for k, v in schema["properties"].items()}
+        schema["properties"] = {k: expand_schema(v) for k, v in schema["properties"].items()}
     return schema
 
 
-def test_every_table_of_the_page_is_tested() -> None:
-    """No table has headings that no test knows, and each test has rows."""
+def test_every_table_of_the_documentation_is_tested() -> None:
+    """Every table has headings that a test knows, and each test has rows."""
     known = [("Declared", "Record"), ("Stream", "Settings"), ("Keys", "Record")]
-    found = [row for headings in known for row in rows(*headings)]
-    lines = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line[:1] == "|"]
+    found = [row for headings in known for row in read_rows(*headings)]
+    lines = [
+        line for line in DOCUMENTATION.read_text(encoding="utf-8").splitlines() if line[:1] == "|"
+    ]
     headers_and_rules = 2 * sum(line.startswith("|---") for line in lines)
     assert len(found) == len(lines) - headers_and_rules > 90
 
 
-@pytest.mark.parametrize("row", [*rows("Declared", "Record", "Sent"),
-                                 *rows("Declared", "Record", "Settings", "Sent")])  # fmt: skip
-def test_what_is_sent(row: Row) -> None:
-    """The page's names and values are what the mapping makes, digit by digit."""
+@pytest.mark.parametrize("row", [*read_rows("Declared", "Record", "Sent"),
+                                 *read_rows("Declared", "Record", "Settings", "Sent")])  # fmt: skip
+def test_documented_properties_are_sent(row: Row) -> None:
+    """The documented names and values are what is sent, digit by digit."""
     warnings: list[str] = []
-    properties = {name: in_full(schema) for name, schema in row.json("Declared").items()}
-    what, _, reason = row["Sent"].partition(": ")
-    if what == "stream refused":
+    properties = {name: expand_schema(schema) for name, schema in row.read_cell("Declared").items()}
+    outcome, _, reason = row["Sent"].partition(": ")
+    if outcome == "stream refused":
         with pytest.raises(UnmappableStreamError, match=re.escape(reason)):
-            compiled(properties)
+            compile_mapper(properties)
         return
-    mapping = compiled(properties, options=row.json("Settings"), warnings=warnings)
-    if what == "invalid":
+    mapper = compile_mapper(properties, options=row.read_cell("Settings"), warnings=warnings)
+    if outcome == "invalid":
         with pytest.raises(InvalidRecordError, match=re.escape(reason)):
-            mapping.map_record(row.json("Record"))
+            mapper.map_record(row.read_cell("Record"))
     else:
-        line = mapping.map_record(row.json("Record"))
-        assert digits(line)["properties"] == digits(row["Sent"])
+        line = mapper.map_record(row.read_cell("Record"))
+        assert read_digits(line)["properties"] == read_digits(row["Sent"])
         assert strict.parse_object(line)
-    assert len(warnings) == row.warns
+    assert len(warnings) == row.expects_log
 
 
-@pytest.mark.parametrize("row", rows("Stream", "Settings", "Collection"))
-def test_which_collection(row: Row) -> None:
-    """The page's streams go to the page's collections."""
-    chosen = row.json("Settings")
-    told: list[str] = []
+@pytest.mark.parametrize("row", read_rows("Stream", "Settings", "Collection"))
+def test_documented_collections_are_resolved(row: Row) -> None:
+    """The documented streams go to the documented collections."""
+    options = row.read_cell("Settings")
+    messages: list[str] = []
     collections = CollectionResolver(
-        chosen.get("collection_map", {}),
-        pluralize=chosen.get("pluralize_collections", False),
-        log=told.append,
+        options.get("collection_map", {}),
+        pluralize=options.get("pluralize_collections", False),
+        log=messages.append,
     )
     *before, last = [stream.strip("`") for stream in row["Stream"].split(", ")]
     for stream in before:
         collections.resolve(stream)
-    what, _, reason = row["Collection"].partition(": ")
-    if what == "refused":
+    outcome, _, reason = row["Collection"].partition(": ")
+    if outcome == "refused":
         with pytest.raises(UnmappableStreamError, match=re.escape(reason)):
             collections.resolve(last)
     else:
-        assert collections.resolve(last) == what
-    assert len(told) == row.warns
+        assert collections.resolve(last) == outcome
+    assert len(messages) == row.expects_log
 
 
-@pytest.mark.parametrize("row", rows("Keys", "Record", "Id"))
-def test_which_id(row: Row) -> None:
-    """The page's keys make the page's ids."""
+@pytest.mark.parametrize("row", read_rows("Keys", "Record", "Id"))
+def test_documented_ids_are_built(row: Row) -> None:
+    """The documented keys give the documented ids."""
     keys = [] if row["Keys"] == "none" else [key.strip("`") for key in row["Keys"].split(", ")]
-    mapping = compiled({}, keys=keys)
-    what, _, reason = row["Id"].partition(": ")
-    if what == "invalid":
+    mapper = compile_mapper({}, keys=keys)
+    outcome, _, reason = row["Id"].partition(": ")
+    if outcome == "invalid":
         with pytest.raises(InvalidRecordError, match=re.escape(reason)):
-            mapping.map_record(row.json("Record"))
+            mapper.map_record(row.read_cell("Record"))
     else:
-        assert strict.parse_object(mapping.map_record(row.json("Record"))).id == row["Id"]
+        assert strict.parse_object(mapper.map_record(row.read_cell("Record"))).id == row["Id"]
 
 
-@pytest.mark.parametrize("row", rows("Declared", "Record", "SDK", "Here"))
-def test_which_verdict(row: Row) -> None:
-    """Validation departs from the SDK's as the page says, and only where it says so."""
-    properties = {name: in_full(schema) for name, schema in row.json("Declared").items()}
-    schema, record = {"properties": properties}, row.json("Record")
+@pytest.mark.parametrize("row", read_rows("Declared", "Record", "SDK", "Here"))
+def test_documented_differences_in_validation(row: Row) -> None:
+    """Validation differs from the SDK's as documented."""
+    properties = {name: expand_schema(schema) for name, schema in row.read_cell("Declared").items()}
+    schema, record = {"properties": properties}, row.read_cell("Record")
     try:
         JSONSchemaValidator(schema).validate(record)
         sdk = "accepts"
@@ -221,9 +223,9 @@ def test_which_verdict(row: Row) -> None:
     assert (sdk, here) == (row["SDK"], row["Here"])
 
 
-# What must hold for any record
+# Properties of any record
 
-# Few characters, so that names meet often; and any text that leaves a name.
+# Few characters, so that names collide often; and any string that has a name.
 NAMES = (st.text("aAbB2_-é", min_size=1, max_size=3) | st.text(min_size=1, max_size=6)).filter(
     naming.to_property_name
 )
@@ -253,7 +255,7 @@ LEAVES: dict[str, tuple[Any, st.SearchStrategy[Any]]] = {
 
 @st.composite
 def streams(draw: st.DrawFn, depth: int = 2) -> tuple[dict[str, Any], Record]:
-    """Draw what a schema declares and a record that is valid to it, with more than it declares."""
+    """Draw declared properties and a valid record that also has undeclared ones."""
     properties: dict[str, Any] = {}
     record: Record = {}
     for name in draw(st.lists(NAMES, max_size=5, unique=True)):
@@ -270,7 +272,7 @@ def streams(draw: st.DrawFn, depth: int = 2) -> tuple[dict[str, Any], Record]:
     return properties, record
 
 
-def leaves_of(
+def iterate_leaves(
     properties: dict[str, Any], record: Record, above: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], Any, object]]:
     """Yield path, schema and value of each leaf of a record."""
@@ -278,48 +280,50 @@ def leaves_of(
         schema = properties.get(name)
         below = schema.get("properties") if isinstance(schema, dict) else None
         if below:
-            yield from leaves_of(below, value, (*above, name))
+            yield from iterate_leaves(below, value, (*above, name))
         else:
             yield (*above, name), schema, value
 
 
-def alone(path: tuple[str, ...], value: object) -> Record:
-    """Return a record that has one leaf only."""
+def build_single_record(path: tuple[str, ...], value: object) -> Record:
+    """Return a record with one leaf."""
     for name in reversed(path):
         value = {name: value}
     assert isinstance(value, dict)
     return value
 
 
-def holds(sent: object, value: object) -> bool:
-    """Return whether the value can be had again from what was sent for it."""
+def preserves_value(sent: object, value: object) -> bool:
+    """Return whether a value can be restored from what was sent for it."""
     if value is None or isinstance(value, (bool, int, Decimal)):
         if isinstance(sent, str):
-            sent = read(f'{{"v":{sent}}}')["v"]
+            sent = read_json(f'{{"v":{sent}}}')["v"]
         return bool(sent == value) and isinstance(sent, bool) == isinstance(value, bool)
     if isinstance(value, str):
         return sent in (value, value.replace(" ", "T", 1))
-    return isinstance(sent, str) and bool(read(f'{{"v":{sent}}}')["v"] == value)
+    return isinstance(sent, str) and bool(read_json(f'{{"v":{sent}}}')["v"] == value)
 
 
 @given(streams())
 @settings(suppress_health_check=[HealthCheck.too_slow])
 def test_no_value_of_a_valid_record_is_lost(stream: tuple[dict[str, Any], Record]) -> None:
-    """Each leaf is under one name, the same as when it comes alone, and can be had again."""
+    """Each leaf has one name, the same as in a record of its own, and can be restored."""
     properties, record = stream
-    found = list(leaves_of(properties, record))
+    found = list(iterate_leaves(properties, record))
     assume(found)
-    mapping = compiled(properties)
-    line = mapping.map_record(read(WRITE(record)))
-    sent = read(line)["properties"]
+    mapper = compile_mapper(properties)
+    line = mapper.map_record(read_json(WRITE(record)))
+    sent = read_json(line)["properties"]
     assert len(strict.parse_object(line).properties) == len(sent) == len(found)
     names = set()
     for path, schema, value in found:
-        single = read(mapping.map_record(read(WRITE(alone(path, value)))))["properties"]
+        single = read_json(mapper.map_record(read_json(WRITE(build_single_record(path, value)))))[
+            "properties"
+        ]
         ((name, again),) = single.items()
         names.add(name)
         assert sent[name] == again
-        assert holds(again, value)
+        assert preserves_value(again, value)
         if schema is None or schema == {}:
             assert again is None or isinstance(again, str)
     assert names == set(sent)
@@ -330,43 +334,43 @@ def test_no_value_of_a_valid_record_is_lost(stream: tuple[dict[str, Any], Record
            "b_c": {"type": "object", "properties": {"y": {}}}},
           {"b": {"c_d": 1}, "b_c": {"d": 2}}), random.Random(1))  # fmt: skip  # noqa: S311
 @settings(suppress_health_check=[HealthCheck.too_slow])
-def test_the_order_of_a_records_keys_changes_nothing(
-    stream: tuple[dict[str, Any], Record], dice: random.Random
+def test_order_of_a_records_keys_changes_nothing(
+    stream: tuple[dict[str, Any], Record], generator: random.Random
 ) -> None:
-    """Neither a name nor a value nor, without a key, the id."""
+    """Names, values and, without key properties, the id are the same."""
     properties, record = stream
-    assume(any(True for _ in leaves_of(properties, record)))
+    assume(any(True for _ in iterate_leaves(properties, record)))
 
-    def shuffled(value: Any) -> Any:  # noqa: ANN401 - a record, or a part of one
+    def shuffle_keys(value: Any) -> Any:  # noqa: ANN401 - a record, or a part of one
         if not isinstance(value, dict):
             return value
         items = list(value.items())
-        dice.shuffle(items)
-        return {name: shuffled(below) for name, below in items}
+        generator.shuffle(items)
+        return {name: shuffle_keys(below) for name, below in items}
 
     lines = []
-    for one in (record, shuffled(record)):
-        line = digits(compiled(properties).map_record(read(WRITE(one))))
+    for ordered in (record, shuffle_keys(record)):
+        line = read_digits(compile_mapper(properties).map_record(read_json(WRITE(ordered))))
         lines.append(line)
     free_form = [
         name for name, text in lines[0]["properties"].items() if str(text)[:1] in ("{", "[")
     ]
     for line in lines:
-        for name in free_form:  # these are written in the order that they have
+        for name in free_form:  # these keep the order of their keys
             line["properties"].pop(name)
     assert lines[0] == lines[1]
 
 
 @given(streams())
 @settings(suppress_health_check=[HealthCheck.too_slow])
-def test_the_same_input_gives_the_same_bytes(stream: tuple[dict[str, Any], Record]) -> None:
-    """A mapping compiled anew, and one that has seen the record before, write the same line."""
+def test_same_input_gives_the_same_bytes(stream: tuple[dict[str, Any], Record]) -> None:
+    """A new mapper and one that has mapped the record before return the same line."""
     properties, record = stream
-    assume(any(True for _ in leaves_of(properties, record)))
+    assume(any(True for _ in iterate_leaves(properties, record)))
     text = WRITE(record)
-    mapping = compiled(properties)
-    lines = {mapping.map_record(read(text)), mapping.map_record(read(text))}
-    assert lines == {compiled(properties).map_record(read(text))}
+    mapper = compile_mapper(properties)
+    lines = {mapper.map_record(read_json(text)), mapper.map_record(read_json(text))}
+    assert lines == {compile_mapper(properties).map_record(read_json(text))}
 
 
 HOSTILE_TEXTS = (
@@ -404,22 +408,22 @@ HOSTILE_SCHEMAS = st.recursive(
     ),
 )
 @settings(suppress_health_check=[HealthCheck.too_slow], max_examples=300)
-def test_what_is_sent_is_always_taken(
-    properties: dict[str, Any], record: Record, places: list[int], options: dict[str, str]
+def test_sandbox_accepts_every_line(
+    properties: dict[str, Any], record: Record, positions: list[int], options: dict[str, str]
 ) -> None:
-    """Whatever comes, a line is one that the strict sandbox takes, or there is a reason why not."""
-    keys = [list(record)[place % len(record)] for place in places]
+    """The strict sandbox accepts the line of any record, or the record is invalid."""
+    keys = [list(record)[position % len(record)] for position in positions]
     warnings: list[str] = []
     try:
-        mapping = compiled(
-            read(json.dumps(properties)), keys=keys, options=options, warnings=warnings
+        mapper = compile_mapper(
+            read_json(json.dumps(properties)), keys=keys, options=options, warnings=warnings
         )
-        line = mapping.map_record(read(json.dumps(record)))
-    except (InvalidRecordError, UnmappableStreamError) as refused:
-        assert str(refused).encode()  # noqa: PT017 - it can be written to any log
+        line = mapper.map_record(read_json(json.dumps(record)))
+    except (InvalidRecordError, UnmappableStreamError) as error:
+        assert str(error).encode()  # noqa: PT017 - it can be written to any log
     else:
-        one = strict.parse_object(line)
-        assert len(one.properties) > 0 or options["null_properties"] == "omit"
+        parsed = strict.parse_object(line)
+        assert len(parsed.properties) > 0 or options["null_properties"] == "omit"
         assert b"\n" not in line
     assert len(set(warnings)) == len(warnings)
     assert "\n".join(warnings).encode() is not None
@@ -435,122 +439,130 @@ KEYS: dict[str, st.SearchStrategy[Any]] = {
 
 
 @given(st.data())
-def test_no_two_keys_share_an_id(data: st.DataObject) -> None:
-    """By the types that the schema gives the keys: other keys are other ids, equal ones one."""
+def test_different_keys_have_different_ids(data: st.DataObject) -> None:
+    """With keys of the declared types, ids are equal exactly if the keys are equal."""
     types = data.draw(st.lists(st.sampled_from(sorted(KEYS)), min_size=1, max_size=3))
-    properties = {f"k{place}": {"type": name} for place, name in enumerate(types)}
-    mapping = compiled(properties, keys=list(properties))
+    properties = {f"k{position}": {"type": name} for position, name in enumerate(types)}
+    mapper = compile_mapper(properties, keys=list(properties))
     values = st.tuples(*(KEYS[name] for name in types))
-    one, other = data.draw(values), data.draw(values)
+    first, second = data.draw(values), data.draw(values)
     ids = []
-    for key in (one, other):
-        record = read(WRITE(dict(zip(properties, key, strict=True))))
-        ids.append(strict.parse_object(mapping.map_record(record)).id)
-    assert (ids[0] == ids[1]) == (one == other)
+    for key in (first, second):
+        record = read_json(WRITE(dict(zip(properties, key, strict=True))))
+        ids.append(strict.parse_object(mapper.map_record(record)).id)
+    assert (ids[0] == ids[1]) == (first == second)
 
 
-# Ids, limits and warnings, one by one
+# Ids, limits and warnings
 
 
-def test_a_long_id_is_its_digest() -> None:
-    """At 100 characters it stays; at 101 it is 64 hexadecimal digits, two for two ids."""
-    mapping = compiled({}, keys=["k"])
+def test_long_id_becomes_its_digest() -> None:
+    """100 characters are kept; 101 become 64 hexadecimal digits, different for each id."""
+    mapper = compile_mapper({}, keys=["k"])
     ids = [
-        strict.parse_object(mapping.map_record({"k": text})).id
+        strict.parse_object(mapper.map_record({"k": text})).id
         for text in ("é" * 100, "é" * 101, "é" * 102)
     ]
     assert ids[0] == "é" * 100
-    assert all(re.fullmatch("[0-9a-f]{64}", one) for one in ids[1:])
+    assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in ids[1:])
     assert ids[1] != ids[2]
 
 
 @pytest.mark.parametrize(
     ("record", "reason"),
     [
-        ({"b": 1}, "missing"),
-        ({"a": None}, "null"),
-        ({"a": ""}, "empty"),
-        ({"a": math.nan}, "not a"),
+        pytest.param({"b": 1}, "missing", id="missing"),
+        pytest.param({"a": None}, "null", id="null"),
+        pytest.param({"a": ""}, "empty", id="empty"),
+        pytest.param({"a": math.nan}, "not a", id="NaN"),
     ],
 )
-@pytest.mark.parametrize("keys", [["a"], ["b", "a"]])
-def test_a_key_without_a_value(record: Record, reason: str, keys: list[str]) -> None:
-    """The record is invalid, and the key is named."""
+@pytest.mark.parametrize("keys", [["a"], ["b", "a"]], ids=["single", "composite"])
+def test_key_without_a_value_is_invalid(record: Record, reason: str, keys: list[str]) -> None:
+    """The error names the key property."""
     with pytest.raises(MissingKeyError, match=f"'a': the key property is {reason}") as raised:
-        compiled({}, keys=keys).map_record({"b": 1, **record})
+        compile_mapper({}, keys=keys).map_record({"b": 1, **record})
     assert raised.value.field == "a"
 
 
-@pytest.mark.parametrize(("keys", "warned"), [(["id"], 0), (["id", "x"], 1), (["x"], 1), ([], 1)])
-def test_a_property_id_that_is_not_the_key(keys: list[str], warned: int) -> None:
-    """It is sent, and told once, whether the schema declares it or not."""
+@pytest.mark.parametrize(
+    ("keys", "warned"),
+    [
+        pytest.param(["id"], 0, id="only key"),
+        pytest.param(["id", "x"], 1, id="one of two keys"),
+        pytest.param(["x"], 1, id="not a key"),
+        pytest.param([], 1, id="no keys"),
+    ],
+)
+def test_property_id_that_is_not_the_key_is_warned_of(keys: list[str], warned: int) -> None:
+    """It is sent, with one warning, whether the schema declares it or not."""
     for properties in ({"id": {"type": "integer"}}, {"ID": {"type": "integer"}}, {}):
         warnings: list[str] = []
         name = next(iter(properties), "id")
         renamed = [name if key == "id" else key for key in keys]
-        mapping = compiled(properties, keys=renamed, warnings=warnings)
+        mapper = compile_mapper(properties, keys=renamed, warnings=warnings)
         for _ in range(2):
-            line = mapping.map_record({name: 7, "x": 8})
+            line = mapper.map_record({name: 7, "x": 8})
         assert "id" in dict(strict.parse_object(line).properties)
         assert len(warnings) == warned
 
 
-def test_an_object_at_the_limit_and_one_past() -> None:
+def test_size_limit_of_an_object() -> None:
     """An object of 409,600 bytes of JSON is sent; one byte more makes the record invalid."""
     names = [f"p{number}" for number in range(16)]
     properties = {name: {"type": "string"} for name in names}
     record = dict.fromkeys(names, "x" * 25_400)
-    room = limits.MAX_OBJECT_BYTES - len(compiled(properties).map_record(record))
+    room = limits.MAX_OBJECT_BYTES - len(compile_mapper(properties).map_record(record))
     record["p0"] += "\0" * 5
     record["p1"] += "x" * (room - 5 * len(r"\u0000"))
-    mapping = compiled({**properties, "k": {}})
-    line = mapping.map_record(record)
+    mapper = compile_mapper({**properties, "k": {}})
+    line = mapper.map_record(record)
     assert len(line) == limits.MAX_OBJECT_BYTES
     assert strict.parse_object(line)
     with pytest.raises(InvalidRecordError, match="an object of 409601 bytes of JSON"):
-        mapping.map_record({**record, "p2": "x" * 25_401})
+        mapper.map_record({**record, "p2": "x" * 25_401})
 
 
 @pytest.mark.parametrize("oversized", ["reject", "truncate"])
-def test_a_number_at_the_limit_and_one_past(oversized: str) -> None:
-    """A number of less than 32 KB is sent whole; one of 32 KB is refused, never cut."""
-    mapping = compiled({"n": {"type": "number"}}, options={"oversized_values": oversized})
+def test_size_limit_of_a_number(oversized: str) -> None:
+    """A number of less than 32 KB is sent in full; one of 32 KB is invalid, never truncated."""
+    mapper = compile_mapper({"n": {"type": "number"}}, options={"oversized_values": oversized})
     at_limit = "0." + "1" * (limits.VALUE_BYTES_LIMIT - 3)
-    assert strict.parse_object(mapping.map_record(read(f'{{"n":{at_limit}}}')))
+    assert strict.parse_object(mapper.map_record(read_json(f'{{"n":{at_limit}}}')))
     with pytest.raises(InvalidRecordError, match="'n': a value of 32768 bytes"):
-        mapping.map_record(read(f'{{"n":{at_limit}1}}'))
+        mapper.map_record(read_json(f'{{"n":{at_limit}1}}'))
 
 
 @given(st.text("xé€😀", min_size=1, max_size=4), st.integers(0, 3))
-def test_a_text_is_cut_at_a_whole_character(end: str, less: int) -> None:
-    """What is left is the beginning of the text, below 32 KB by less than a character."""
+def test_string_is_truncated_at_a_whole_character(end: str, less: int) -> None:
+    """The start of the string is kept, below 32 KB by less than a character."""
     text = "x" * (limits.VALUE_BYTES_LIMIT - less) + end
-    mapping = compiled({"s": {"type": "string"}}, options={"oversized_values": "truncate"})
-    left = json.loads(mapping.map_record({"s": text}))["properties"]["s"]
-    assert text.startswith(left)
+    mapper = compile_mapper({"s": {"type": "string"}}, options={"oversized_values": "truncate"})
+    kept = json.loads(mapper.map_record({"s": text}))["properties"]["s"]
+    assert text.startswith(kept)
     size = len(text.encode())
     if size < limits.VALUE_BYTES_LIMIT:
-        assert left == text
+        assert kept == text
     else:
-        assert limits.VALUE_BYTES_LIMIT - 4 <= len(left.encode()) < limits.VALUE_BYTES_LIMIT
+        assert limits.VALUE_BYTES_LIMIT - 4 <= len(kept.encode()) < limits.VALUE_BYTES_LIMIT
 
 
-def test_each_warning_comes_once_per_property() -> None:
-    """NaN, long and cut texts are told at their first record, for each property."""
+def test_each_warning_is_given_once_per_property() -> None:
+    """NaN, long and truncated strings are warned of at their first record."""
     warnings: list[str] = []
-    mapping = compiled({}, options={"oversized_values": "truncate"}, warnings=warnings)
+    mapper = compile_mapper({}, options={"oversized_values": "truncate"}, warnings=warnings)
     for _ in range(3):
         for name in ("a", "b"):
             for value in (math.nan, "x" * 513, "x" * limits.VALUE_BYTES_LIMIT, [math.inf]):
-                mapping.map_record({name: value})
+                mapper.map_record({name: value})
     assert len(warnings) == len(set(warnings)) == 6
 
 
-def test_a_reason_names_stream_id_and_property_but_no_value() -> None:
-    """All that a user needs to find the record, and nothing of what it says."""
-    mapping = compiled({"a": {"properties": {"b": {"type": "string"}}}}, keys=["k"])
+def test_error_names_stream_id_and_property_but_no_value() -> None:
+    """All that a user needs to find the record, and nothing of its content."""
+    mapper = compile_mapper({"a": {"properties": {"b": {"type": "string"}}}}, keys=["k"])
     with pytest.raises(InvalidRecordError) as raised:
-        mapping.map_record({"k": 5, "a": {"b": "s3cret" * 9999}})
+        mapper.map_record({"k": 5, "a": {"b": "s3cret" * 9999}})
     assert str(raised.value) == (
         "Invalid record: stream 's', object '5', property 'a.b': a value of 59994 bytes; Segment "
         "accepts less than 32768"
@@ -560,30 +572,30 @@ def test_a_reason_names_stream_id_and_property_but_no_value() -> None:
 @pytest.mark.parametrize(
     "where", ["text", "array", "key", "composite", "digest", "name", "array key"]
 )
-def test_half_a_surrogate_is_an_invalid_record(where: str) -> None:
-    """With a reason that can be written, wherever the half stands."""
-    half = '"\\ud800"'
+def test_unpaired_surrogate_makes_the_record_invalid(where: str) -> None:
+    """With a reason that can be written, wherever the surrogate is."""
+    surrogate = '"\\ud800"'
     text, keys = {
-        "text": (f'{{"k":1,"a":{half}}}', ["k"]),
-        "array": (f'{{"k":1,"a":[{half}]}}', ["k"]),
-        "key": (f'{{"k":{half}}}', ["k"]),
-        "composite": (f'{{"k":{half},"l":1}}', ["k", "l"]),
-        "digest": (f'{{"a":{half}}}', []),
-        "name": (f'{{"k":1,{half}:2}}', ["k"]),
-        "array key": (f'{{"k":[{half}]}}', ["k"]),
+        "text": (f'{{"k":1,"a":{surrogate}}}', ["k"]),
+        "array": (f'{{"k":1,"a":[{surrogate}]}}', ["k"]),
+        "key": (f'{{"k":{surrogate}}}', ["k"]),
+        "composite": (f'{{"k":{surrogate},"l":1}}', ["k", "l"]),
+        "digest": (f'{{"a":{surrogate}}}', []),
+        "name": (f'{{"k":1,{surrogate}:2}}', ["k"]),
+        "array key": (f'{{"k":[{surrogate}]}}', ["k"]),
     }[where]
     with pytest.raises(InvalidRecordError, match=r"surrogate|no letter or digit") as raised:
-        compiled({}, keys=keys).map_record(read(text))
+        compile_mapper({}, keys=keys).map_record(read_json(text))
     assert str(raised.value).encode()
 
 
-def test_deep_nesting_ends_no_run() -> None:
-    """What can be read can be sent, or is an invalid record."""
+def test_deeply_nested_record_is_sent_or_invalid() -> None:
+    """A record as deep as can be read never ends the run."""
 
     def map_nested(depth: int) -> str | None:
-        deep = read('{"k":1,"a":' + "[" * depth + "NaN" + "]" * depth + "}")
+        deep = read_json('{"k":1,"a":' + "[" * depth + "NaN" + "]" * depth + "}")
         try:
-            assert strict.parse_object(compiled({}, keys=["k"]).map_record(deep))
+            assert strict.parse_object(compile_mapper({}, keys=["k"]).map_record(deep))
         except InvalidRecordError as error:
             return error.reason
         return None
@@ -594,12 +606,12 @@ def test_deep_nesting_ends_no_run() -> None:
         assert thread.submit(map_nested, 950).result() in (None, "it is nested too deeply")
 
 
-def test_an_undeclared_property_keeps_its_name_for_the_run() -> None:
-    """What comes later gives way, whatever it is called."""
+def test_undeclared_property_keeps_its_name() -> None:
+    """A later property with the same name gets a number."""
     warnings: list[str] = []
-    mapping = compiled({"b": {}}, warnings=warnings)
-    first = digits(mapping.map_record({"A": 1}))["properties"]
-    second = digits(mapping.map_record({"a": 2, "A": 1, "B": 3}))["properties"]
+    mapper = compile_mapper({"b": {}}, warnings=warnings)
+    first = read_digits(mapper.map_record({"A": 1}))["properties"]
+    second = read_digits(mapper.map_record({"a": 2, "A": 1, "B": 3}))["properties"]
     assert first == {"a": "1"}
     assert second == {"a_2": "2", "a": "1", "b_2": "3"}
     (warning,) = warnings
