@@ -9,10 +9,12 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
+import textwrap
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +25,8 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pytest
 import yaml
+
+from tests.support import record_line, schema_line, state_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -36,6 +40,13 @@ TIMEOUT_SECONDS = 150
 NAME = "target-segment-objects"
 VARIANT = "original"
 LOCK = Path("plugins", "loaders", f"{NAME}--{VARIANT}.lock")
+NEW_TAP = """\
+  extractors:
+  - name: tap-x
+    namespace: tap_x
+    executable: ./tap.sh
+    capabilities: [state]
+"""
 NOT_COPIED = shutil.ignore_patterns(".*", "*.duckdb*", "__pycache__", "*.egg-info", "tests")
 
 
@@ -71,6 +82,23 @@ class Project:
             check=False,
         )
 
+    def run_shell(self, commands: str) -> str:
+        """Run shell commands that must succeed, and return their output."""
+        done = subprocess.run(
+            ["/bin/sh", "-eu", "-c", commands],
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            timeout=TIMEOUT_SECONDS,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
     def run_checked(self, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
         """Run a Meltano command that must succeed, and return its output."""
         done = self.run(*arguments, environment=environment)
@@ -95,7 +123,15 @@ def _install_project(home: Path) -> Project:
     declared = yaml.safe_load((folder / "meltano.yml").read_text(encoding="utf-8"))
     requirement = f"meltano{declared['requires_meltano']}"
     subprocess.run(
-        [home / "venv" / BIN / "python", "-m", "pip", "install", "--quiet", requirement],
+        [
+            home / "venv" / BIN / "python",
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-compile",
+            requirement,
+        ],
         check=True,
         timeout=TIMEOUT_SECONDS,
     )
@@ -239,6 +275,59 @@ def test_meltano_writes_the_lock_file_of_the_repository(project: Project, tmp_pa
             environment={"MELTANO_HUB_API_ROOT": url, "XDG_CACHE_HOME": str(tmp_path)},
         )
     assert (project.folder / LOCK).read_bytes() == locked
+
+
+@installs_meltano
+@pytest.mark.skipif(os.name != "posix", reason="the commands are for a POSIX shell")
+def test_documented_commands_work_in_a_new_project(project: Project, tmp_path: Path) -> None:
+    """docs/meltano.md from `meltano init` to a test of the loader; then the documented schedule."""
+    add, install, run, config_test = read_blocks("meltano.md")
+    add_schedule, run_schedule = read_blocks("scheduling.md")
+    new = make_new_project(project, tmp_path)
+    new.run_shell(add)
+    declared = (new.folder / "meltano.yml").read_text(encoding="utf-8")
+    pip_url = f"pip_url: {NAME}\n"
+    assert pip_url in declared
+    declared = declared.replace(pip_url, f"pip_url: {project.folder}[sandbox]\n")
+    (new.folder / "meltano.yml").write_text(
+        declared.replace("plugins:\n", f"plugins:\n{NEW_TAP}", 1), encoding="utf-8"
+    )
+    new.run_shell(install)
+    (new.folder / ".env").write_text(
+        "TARGET_SEGMENT_OBJECTS_SANDBOX=warehouse.duckdb\n", encoding="utf-8"
+    )
+    assert "users: 1 object" in new.run_shell(run)
+    new.run_shell(add_schedule)
+    assert "users: 1 object" in new.run_shell(run_schedule)
+    assert "--state" in (new.folder / "tap.calls").read_text(encoding="utf-8").splitlines()[-1]
+    tested = new.run_shell(f"{config_test.strip()} || true")
+    assert "Test data was written to your target system." in tested
+
+
+def read_blocks(document: str) -> list[str]:
+    """Return the shell blocks of a document."""
+    text = (ROOT / "docs" / document).read_text(encoding="utf-8")
+    return [textwrap.dedent(block) for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL)]
+
+
+def make_new_project(project: Project, folder: Path) -> Project:
+    """Run `meltano init`, and add a script that writes Singer messages as `tap-x`."""
+    environment = {
+        **project.environment,
+        "CLONE": str(project.folder),
+        "PATH": os.pathsep.join([str(project.meltano.parent), project.environment["PATH"]]),
+    }
+    Project(folder, project.meltano, environment).run_checked("init", "new", "--no-usage-stats")
+    tap = folder / "new" / "tap.sh"
+    lines = [
+        schema_line("users", {"id": {"type": "integer"}}),
+        record_line("users", {"id": 1}),
+        state_line({"bookmarks": {"users": {"at": 1}}}),
+    ]
+    text = "\n".join(["#!/bin/sh", 'echo "$*" >> tap.calls', "cat <<'END'", *lines, "END", ""])
+    tap.write_text(text, encoding="utf-8")
+    tap.chmod(0o755)
+    return Project(folder / "new", project.meltano, environment)
 
 
 @contextmanager
