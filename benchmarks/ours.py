@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from target_segment_objects.cli.command import build_command
-from target_segment_objects.cli.load import load
+from target_segment_objects.cli.load import load_input
 from target_segment_objects.target import TargetSegmentObjects
 
 OUTPUT: Final = "BENCHMARK_OUTPUT"
@@ -64,4 +64,4 @@ def run_benchmark() -> None:
     build_command()  # sets up logging, as the command does
     config = json.loads(Path(sys.argv[-1]).read_bytes())
     api = LocalApi(Path(os.environ[OUTPUT]))
-    sys.exit(load(TargetSegmentObjects(config=config), None, api=api))
+    sys.exit(load_input(TargetSegmentObjects(config=config), None, api=api))

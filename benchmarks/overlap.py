@@ -25,7 +25,7 @@ import click
 from benchmarks import docs_page
 from benchmarks.end_to_end import Network, SlowNetwork
 from benchmarks.runs import bench_options
-from target_segment_objects.cli.load import load
+from target_segment_objects.cli.load import load_input
 from target_segment_objects.sandbox.server import Sandbox
 from target_segment_objects.target import TargetSegmentObjects
 
@@ -122,7 +122,7 @@ def _run_target(bench: Bench, network: Network, tap: io.IOBase, config: dict[str
         target = TargetSegmentObjects(config={"write_key": "k", "api_url": sandbox.url, **config})
         with redirect_stdout(io.StringIO()):
             began = time.monotonic()
-            exit_code = load(target, cast("IO[bytes]", tap))
+            exit_code = load_input(target, cast("IO[bytes]", tap))
             seconds = time.monotonic() - began
     if exit_code:
         msg = f"the target failed with exit code {exit_code}"

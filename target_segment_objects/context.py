@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from target_segment_objects.delivery.scheduler import DeliveryScheduler
 from target_segment_objects.delivery.spool import Spool
 from target_segment_objects.mapping.naming import CollectionResolver
-from target_segment_objects.reporting.summary import RunStats
 
 if TYPE_CHECKING:
     import logging
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
 
     from target_segment_objects.delivery.uploader import SessionReport
     from target_segment_objects.outlets import Outlets, RejectedRecord
+    from target_segment_objects.reporting.summary import RunStats
     from target_segment_objects.settings import Settings
 
 
@@ -32,6 +32,7 @@ class RunContext:
         self,
         settings: Settings,
         outlets: Outlets,
+        stats: RunStats,
         *,
         on_failure: Callable[[], None],
         logger: logging.Logger,
@@ -41,11 +42,12 @@ class RunContext:
         Args:
             settings: The settings.
             outlets: Where the results go.
+            stats: Takes the counts.
             on_failure: Called once when delivery fails, by the thread that met the failure.
             logger: The target's logger.
         """
         self.settings = settings
-        self.stats = RunStats()
+        self.stats = stats
         self.collections = CollectionResolver(
             settings.collection_map, pluralize=settings.pluralize_collections, log=logger.info
         )

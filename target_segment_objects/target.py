@@ -24,6 +24,7 @@ from target_segment_objects import config_validation
 from target_segment_objects.context import RunContext
 from target_segment_objects.exceptions import InputError, InvalidMessageError, InvalidRecordError
 from target_segment_objects.outlets import MappedStream, Outlets, RejectedRecord, open_outlets
+from target_segment_objects.reporting.summary import RunStats
 from target_segment_objects.settings import SETTINGS, Settings
 from target_segment_objects.singer import batch_files
 from target_segment_objects.singer.reader import (
@@ -68,6 +69,7 @@ class TargetSegmentObjects(Target):
         """
         super().__init__(**kwargs)
         self.max_parallelism = 1  # the SDK's sinks have nothing to drain: delivery has threads
+        self.stats = RunStats()
         self._outlets: Outlets | None = None
         self._interrupts = Interrupts(self.message_reader)
         self._schema_lines: dict[str, bytes] = {}
@@ -99,6 +101,7 @@ class TargetSegmentObjects(Target):
         return RunContext(
             self.settings,
             self.outlets,
+            self.stats,
             on_failure=self._interrupts.wake_reader,
             logger=self.logger,
         )
@@ -248,7 +251,7 @@ class TargetSegmentObjects(Target):
     def _load_record(self, message: dict[str, Any], line: bytes) -> None:
         """Load a record into each of its stream's sinks."""
         stream = message["stream"]
-        self.context.stats.streams[stream].read += 1
+        self.stats.streams[stream].read += 1
         stream_maps = self.mapper.stream_maps.get(stream)
         if stream_maps is None:
             msg = (

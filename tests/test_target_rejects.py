@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from target_segment_objects.cli.load import load
+from target_segment_objects.cli.load import load_input
 from target_segment_objects.outlets import KeyPropertyMissingError
 from target_segment_objects.target import TargetSegmentObjects
 from tests.support import record_line, state_line
@@ -88,7 +88,7 @@ def test_dead_letter_file_cannot_be_its_own_input(
         }
     )
     with file.open("rb") as lines:
-        assert load(target, lines) == 1
+        assert load_input(target, lines) == 1
     assert "dead_letter_path is the file that is read" in caplog.text
 
 

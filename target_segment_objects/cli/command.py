@@ -17,7 +17,7 @@ from target_segment_objects import sandbox
 from target_segment_objects.cli.about import FORMATS
 from target_segment_objects.cli.check import run_checks
 from target_segment_objects.cli.dry_run import add_placeholder_key, run_dry
-from target_segment_objects.cli.load import load
+from target_segment_objects.cli.load import load_input
 from target_segment_objects.target import TargetSegmentObjects
 
 _SANDBOX_KEY: Final = "sandbox"
@@ -216,7 +216,7 @@ def _invoke(
     if sandbox_warehouse is not None:
         return _run_in_sandbox(config, file_input, sandbox_warehouse, is_check=is_check)
     target = TargetSegmentObjects(config=config.config, parse_env_config=config.parse_env)
-    return _check(target) if is_check else load(target, file_input)
+    return _check(target) if is_check else load_input(target, file_input)
 
 
 def _merge_environment(config: _ConfigInput) -> dict[str, Any]:
@@ -246,7 +246,7 @@ def _run_in_sandbox(
             target = TargetSegmentObjects(config=_merge_environment(config) | forced)
             if is_check:
                 return _check(target)
-            code = load(target, lines)
+            code = load_input(target, lines)
             print_report(running.warehouse, Console(stderr=True))
     except (sandbox.SandboxNotInstalledError, sandbox.WarehouseError) as problem:
         TargetSegmentObjects.logger.error("%s", problem)

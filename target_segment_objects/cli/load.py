@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from target_segment_objects.target import TargetSegmentObjects
 
 
-def load(
+def load_input(
     target: TargetSegmentObjects, file_input: IO[bytes] | None, *, api: BulkApi | None = None
 ) -> int:
     """Load the input into Segment, and report how it went.

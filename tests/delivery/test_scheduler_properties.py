@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from target_segment_objects.cli.load import load
+from target_segment_objects.cli.load import load_input
 from target_segment_objects.sandbox.server import Sandbox
 from target_segment_objects.segment import client
 from target_segment_objects.target import TargetSegmentObjects
@@ -133,7 +133,7 @@ def run_target(lines: Iterator[str], config: dict[str, Any]) -> Outcome:
     output = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     target = TargetSegmentObjects(config=config)
     with redirect_stdout(output):
-        code = load(target, io.BytesIO("".join(f"{line}\n" for line in lines).encode()))
+        code = load_input(target, io.BytesIO("".join(f"{line}\n" for line in lines).encode()))
     output.seek(0)
     return Outcome(code, [json.loads(line)["at"] for line in output])
 

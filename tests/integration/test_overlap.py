@@ -10,7 +10,7 @@ import io
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
-from target_segment_objects.cli.load import load
+from target_segment_objects.cli.load import load_input
 from target_segment_objects.target import TargetSegmentObjects
 from tests.support import record_line, schema_line, wait_for
 from tests.support.faulty_proxy import FaultyProxy
@@ -56,7 +56,7 @@ def run_target(url: str, tap: WaitingTap, **config: Any) -> int:  # noqa: ANN401
     settings = {"write_key": "k", "api_url": url, "batch_size_rows": 1, **config}
     target = TargetSegmentObjects(config=settings)
     with redirect_stdout(io.StringIO()):
-        return load(target, tap)  # type: ignore[arg-type]  # it only reads
+        return load_input(target, tap)  # type: ignore[arg-type]  # it only reads
 
 
 def test_session_is_finished_while_the_tap_is_still_writing(sandbox: Sandbox) -> None:

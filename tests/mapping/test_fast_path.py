@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
-from target_segment_objects.cli.load import load
+from target_segment_objects.cli.load import load_input
 from target_segment_objects.exceptions import InvalidRecordError
 from target_segment_objects.mapping.fast_path import (
     FastPath,
@@ -461,7 +461,7 @@ def run_and_collect(
             }
         )
         with redirect_stdout(io.StringIO()) as output:
-            code = load(target, io.BytesIO(b"".join(lines)), api=api)
+            code = load_input(target, io.BytesIO(b"".join(lines)), api=api)
     finally:
         root.removeHandler(handler)
     messages = [message.replace(str(rejects), "rejects") for message in handler.messages]

@@ -7,7 +7,7 @@ import json
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
-from target_segment_objects.cli.load import load
+from target_segment_objects.cli.load import load_input
 from target_segment_objects.target import TargetSegmentObjects
 from tests.support import schema_line
 
@@ -26,5 +26,5 @@ def run_target_in_process(
     """Run the target on input lines; return its exit code and the STATEs that it wrote."""
     target = TargetSegmentObjects(config={"write_key": "k", "api_url": sandbox.url, **config})
     with redirect_stdout(io.StringIO()) as stdout:
-        code = load(target, io.BytesIO("".join(f"{line}\n" for line in lines).encode()))
+        code = load_input(target, io.BytesIO("".join(f"{line}\n" for line in lines).encode()))
     return code, [json.loads(line) for line in stdout.getvalue().splitlines()]
