@@ -6,6 +6,7 @@ It extends the SDK's command. Each mode returns the exit code of the process.
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -237,18 +238,24 @@ def _run_in_sandbox(
         sandbox_class = sandbox.load_sandbox()
         from rich.console import Console  # noqa: PLC0415 - not before it is needed
 
-        # Comes with the extra, too.
+        # Come with the extra, too.
         from target_segment_objects.sandbox.report import print_report  # noqa: PLC0415
+        from target_segment_objects.sandbox.warehouse import Warehouse  # noqa: PLC0415
 
-        with sandbox_class(warehouse) as running:
+        with ExitStack() as stack:
+            running = stack.enter_context(sandbox_class(warehouse))
             # These win over what is configured: the sandbox's objects must not go to Segment.
             forced = {"api_url": running.url, "write_key": _SANDBOX_KEY}
             target = TargetSegmentObjects(config=_merge_environment(config) | forced)
             if is_check:
                 return _check(target)
-            code = load_input(target, lines)
-            print_report(running.warehouse, Console(stderr=True))
+
+            def show_result() -> None:
+                stack.close()  # only a stopped sandbox has recorded its unfinished sessions
+                with Warehouse.open(warehouse, read_only=True) as loaded:
+                    print_report(loaded, Console(stderr=True))
+
+            return load_input(target, lines, show_result=show_result)
     except (sandbox.SandboxNotInstalledError, sandbox.WarehouseError) as problem:
         TargetSegmentObjects.logger.error("%s", problem)
         return 1
-    return code

@@ -13,6 +13,8 @@ from target_segment_objects.reporting import summary
 from target_segment_objects.reporting.progress import Progress, ProgressSnapshot, is_terminal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from target_segment_objects.context import RunContext
     from target_segment_objects.delivery.uploader import SessionReport
     from target_segment_objects.segment.api import BulkApi
@@ -21,7 +23,11 @@ if TYPE_CHECKING:
 
 
 def load_input(
-    target: TargetSegmentObjects, file_input: IO[bytes] | None, *, api: BulkApi | None = None
+    target: TargetSegmentObjects,
+    file_input: IO[bytes] | None,
+    *,
+    api: BulkApi | None = None,
+    show_result: Callable[[], None] | None = None,
 ) -> int:
     """Load the input into Segment, and report how it went.
 
@@ -29,6 +35,7 @@ def load_input(
         target: The target, with its settings.
         file_input: The Singer messages; None for standard input.
         api: Carries out the API calls; None for Segment's own API.
+        show_result: Called after the run, before its errors are logged: they come last.
 
     Returns:
         The exit code of the process.
@@ -60,7 +67,11 @@ def load_input(
         seconds = time.monotonic() - began
         if not outcome.was_aborted:  # else a thread may hold delivery's lock for ever
             _log_totals(target, outcome, seconds)
-    _report_end(target, outcome, seconds)
+    if not outcome.was_aborted:
+        _show_summary(target, seconds)
+    if show_result is not None:
+        show_result()
+    _log_problems(target, outcome)
     return outcome.exit_code
 
 
@@ -91,18 +102,16 @@ def _log_totals(target: TargetSegmentObjects, outcome: RunOutcome, seconds: floa
     summary.log_totals(stats, outstanding, seconds=seconds, logger=target.logger)
 
 
-def _report_end(target: TargetSegmentObjects, outcome: RunOutcome, seconds: float) -> None:
+def _log_problems(target: TargetSegmentObjects, outcome: RunOutcome) -> None:
     logger = target.logger
-    if outcome.was_aborted:
-        logger.error("Aborted: objects of unfinished sessions are not in Segment.")
-        return
-    _show_summary(target, seconds)
-    for problem in outcome.problems:
-        logger.error("%s", problem)
     rejected, path = target.context.stats.records_rejected, target.settings.dead_letter_file
-    if rejected and path is not None:
+    if rejected and path is not None and not outcome.was_aborted:
         noun = "record is" if rejected == 1 else "records are"
         logger.warning("%d invalid %s in %s.", rejected, noun, path)
+    for problem in outcome.problems:
+        logger.error("%s", problem)
+    if outcome.was_aborted:
+        logger.error("Aborted: objects of unfinished sessions are not in Segment.")
 
 
 def _show_summary(target: TargetSegmentObjects, seconds: float) -> None:

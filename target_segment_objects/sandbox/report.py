@@ -1,4 +1,8 @@
-"""The report on a warehouse: tables for a terminal of any width, or for a file."""
+"""The report on a warehouse: tables for a terminal of any width, or for a file.
+
+The first line says whether all accepted objects were loaded. The sandbox does not know of objects
+that were never sent, or whose upload was rejected: the sender reports them.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +22,12 @@ if TYPE_CHECKING:
     from target_segment_objects.sandbox.warehouse import Loss, SessionRow, Warehouse
 
 _MAX_CELL_CHARACTERS: Final = 32
+_MAX_ERROR_CHARACTERS: Final = 200
+_MAX_SHOWN_SESSIONS: Final = 20
 _CELL_FRAME: Final = 3  # a border, and a space on each side
+_LOADED: Final = "loaded"
 _OUTCOME_LABELS: Final = {
-    "loaded": "loaded",
+    _LOADED: "loaded",
     "error": "discarded by the sender",
     "expired": "expired",
     "open": "never finished",
@@ -36,20 +43,36 @@ _LOSS_LABELS: Final = {
 
 
 def print_report(warehouse: Warehouse, console: Console, *, rows: int = 5) -> None:
-    """Print each collection with its columns and some rows, the losses and the sessions.
+    """Print whether everything was loaded, then collections with some rows, losses and sessions.
 
     Args:
         warehouse: An open warehouse.
         console: Where to print. Its width determines how many columns of a row are shown.
         rows: Number of rows to show of each collection.
     """
-    collections = warehouse.collections()
-    if not collections:
-        console.print("The warehouse is empty.")
-    for collection in collections:
+    losses, sessions = warehouse.losses(), warehouse.sessions()
+    console.print(Text(_describe_result(losses, sessions), style="bold"))
+    console.print()
+    for collection in warehouse.collections():
         _print_collection(warehouse, console, collection, rows)
-    _print_losses(console, warehouse.losses())
-    _print_sessions(console, warehouse.sessions())
+    _print_losses(console, losses)
+    _print_missing(console, [session for session in sessions if session.outcome != _LOADED])
+    _print_sessions(console, sessions)
+
+
+def _describe_result(losses: Sequence[Loss], sessions: Sequence[SessionRow]) -> str:
+    """Return in one sentence whether all accepted objects have been loaded unchanged."""
+    objects = sum(session.objects for session in sessions)
+    missing = sum(session.objects for session in sessions if session.outcome != _LOADED)
+    if not objects:
+        return "The warehouse is empty: no objects were accepted."
+    if missing:
+        return f"{missing:,} of {_format_count(objects, 'accepted object')} not loaded, see below."
+    loaded = f"All accepted objects were loaded ({objects:,})"
+    if not losses:
+        return f"{loaded}, and no value was lost."
+    values = _format_count(sum(loss.count for loss in losses), "value")
+    return f"{loaded}; {values} changed, see below."
 
 
 def _print_collection(warehouse: Warehouse, console: Console, collection: str, rows: int) -> None:
@@ -87,16 +110,15 @@ def _build_sample_table(
 
 def _format_cell(value: object) -> str:
     """Return a value as one short line without control characters; null as an empty string."""
-    text = _format_value(value)
+    return _escape_text(_format_value(value), _MAX_CELL_CHARACTERS)
+
+
+def _escape_text(text: str, limit: int) -> str:
     escaped = "".join(
         character if character.isprintable() else repr(character)[1:-1]
-        for character in text[: _MAX_CELL_CHARACTERS + 1]
+        for character in text[: limit + 1]
     )
-    return (
-        escaped
-        if len(escaped) <= _MAX_CELL_CHARACTERS
-        else escaped[: _MAX_CELL_CHARACTERS - 1] + "…"
-    )
+    return escaped if len(escaped) <= limit else escaped[: limit - 1] + "…"
 
 
 def _format_value(value: object) -> str:
@@ -107,7 +129,6 @@ def _format_value(value: object) -> str:
 
 def _print_losses(console: Console, losses: Sequence[Loss]) -> None:
     if not losses:
-        console.print("Nothing was lost.")
         return
     console.print(Text("Values that were not stored unchanged", style="bold"))
     table = Table("column", "values", "loss", "example id", show_edge=True)
@@ -118,6 +139,29 @@ def _print_losses(console: Console, losses: Sequence[Loss]) -> None:
             _LOSS_LABELS[loss.kind],
             Text(_format_cell(loss.example_id)),
         )
+    console.print(table)
+
+
+def _print_missing(console: Console, sessions: Sequence[SessionRow]) -> None:
+    if not sessions:
+        return
+    console.print(Text("Sessions that were not loaded", style="bold"))
+    console.print("Their objects are missing, unless another session sent them again.")
+    table = Table(caption_justify="left", caption_style="dim")
+    table.add_column("sync_id", no_wrap=True)
+    for heading in ("outcome", "objects", "collections", "reason"):
+        table.add_column(heading)
+    for session in sessions[:_MAX_SHOWN_SESSIONS]:
+        table.add_row(
+            Text(session.sync_id),
+            _OUTCOME_LABELS[session.outcome],
+            f"{session.objects:,}",
+            Text(", ".join(session.collections)),
+            Text(_escape_text(session.error, _MAX_ERROR_CHARACTERS)),
+        )
+    if len(sessions) > _MAX_SHOWN_SESSIONS:
+        count = _format_count(len(sessions) - _MAX_SHOWN_SESSIONS, "more session")
+        table.caption = f"and {count}"
     console.print(table)
 
 

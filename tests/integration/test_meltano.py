@@ -182,7 +182,7 @@ def test_run_loads_the_sample_into_the_sandbox(project: Project) -> None:
     """The first run loads and reports every flight; the second starts from STATE and merges."""
     output = project.run_checked("run", "load-flights")
     assert "flights: 179 objects" in output
-    assert "Nothing was lost" in output
+    assert "no value was lost" in output
     assert "No state was found" in output
     assert "Incremental state has been updated" in output
     assert "No state was found" not in project.run_checked("run", "load-flights")

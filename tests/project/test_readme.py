@@ -44,7 +44,7 @@ def test_quick_start_loads_the_sample_and_shows_it(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "flights: 3,375 objects, 20 columns" in done.stderr
-    assert "Nothing was lost" in done.stderr
+    assert "no value was lost" in done.stderr
     show = subprocess.run(
         [sys.executable, "-m", "target_segment_objects.sandbox.cli", "show", warehouse],
         capture_output=True,

@@ -29,6 +29,7 @@ from tests.support.bare_http import (
     object_line,
     read_response,
 )
+from tests.support.frozen_clock import FrozenClock
 
 if TYPE_CHECKING:
     import http.client
@@ -60,18 +61,6 @@ def temp_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder := tmp_path / "temp").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     return folder
-
-
-class FrozenClock:
-    """A clock that only the test moves."""
-
-    def __init__(self) -> None:
-        """Start at any time."""
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        """Return the time in seconds."""
-        return self.now
 
 
 def make_call(client: BareClient, name: str, sync_id: str) -> ApiResponse:

@@ -20,6 +20,7 @@ from target_segment_objects.sandbox.report import print_report
 from target_segment_objects.sandbox.server import Sandbox
 from target_segment_objects.sandbox.warehouse import Warehouse
 from tests.support.bare_http import BareClient, object_line
+from tests.support.frozen_clock import FrozenClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -190,10 +191,58 @@ def test_show_without_rows_or_losses(tmp_path: Path) -> None:
     path = tmp_path / "w.duckdb"
     with Sandbox(path):
         pass
-    assert "The warehouse is empty." in run_command("show", path).stdout
+    assert "The warehouse is empty" in run_command("show", path).stdout
     with Sandbox(path) as sandbox:
         BareClient(sandbox.url).load_files(object_line())
-    assert "Nothing was lost." in run_command("show", path).stdout
+    first_line, *_ = run_command("show", path).stdout.splitlines()
+    assert first_line == "All accepted objects were loaded (1), and no value was lost."
+
+
+def test_show_counts_the_losses_first(warehouse_file: Path) -> None:
+    """The first line says that all objects were loaded, and how many values were changed."""
+    first_line, *_ = run_command("show", warehouse_file).stdout.splitlines()
+    assert first_line == ("All accepted objects were loaded (3); 2 values changed, see below.")
+
+
+def test_show_names_sessions_that_were_not_loaded(tmp_path: Path) -> None:
+    """Objects of discarded, expired and unfinished sessions are counted, and never "not lost"."""
+    clock = FrozenClock()
+    with Sandbox(tmp_path / "w.duckdb", clock=clock) as sandbox:
+        client = BareClient(sandbox.url)
+        client.load_files(object_line())
+        expired, discarded = client.start_session(), client.start_session()
+        client.upload_lines(expired, object_line(collection="orders"))
+        client.upload_lines(discarded, object_line() + object_line(object_id="2"))
+        client.finish_session(discarded, "the tap\x1b[31m failed")
+        clock.now += 601
+        unfinished = client.start_session()
+        client.upload_lines(unfinished, object_line(collection="visits"))
+    shown = run_command("show", tmp_path / "w.duckdb").stdout
+    assert shown.splitlines()[0] == "4 of 5 accepted objects not loaded, see below."
+    table = shown[shown.index("Sessions that were not loaded") :]
+    for sync_id, outcome, objects, collection in (
+        (expired, "expired", "1", "orders"),
+        (discarded, "discarded by", "2", "users"),
+        (unfinished, "never", "1", "visits"),
+    ):
+        row = next(line for line in table.splitlines() if sync_id in line)
+        assert all(cell in row for cell in (outcome, objects, collection))
+    assert "\x1b" not in shown
+    assert "the tap" in table
+    assert "no value was lost" not in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_show_limits_the_sessions_that_were_not_loaded(tmp_path: Path) -> None:
+    """Of many sessions the first 20 are named, and the others are counted."""
+    with Sandbox(tmp_path / "w.duckdb") as sandbox:
+        client = BareClient(sandbox.url)
+        for _ in range(22):
+            client.upload_lines(client.start_session(), object_line())
+    shown = run_command("show", tmp_path / "w.duckdb").stdout
+    assert shown.splitlines()[0] == "22 of 22 accepted objects not loaded, see below."
+    assert shown.count("never finished") >= 1
+    assert "and 2 more sessions" in shown
 
 
 def test_show_reports_errors_in_one_line(tmp_path: Path) -> None:
