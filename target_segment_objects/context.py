@@ -64,9 +64,11 @@ class RunContext:
         )
 
     def log_warning(self, stream: str, message: str) -> None:
-        """Log a warning about a stream, and keep it with the stream's statistics."""
-        self.stats.streams[stream].warnings.append(message)
-        self._logger.getChild(stream).warning("%s", message)
+        """Log a warning about a stream once, and keep it with the stream's statistics."""
+        warnings = self.stats.streams[stream].warnings
+        if message not in warnings:
+            warnings.append(message)
+            self._logger.getChild(stream).warning("%s", message)
 
     def reject_record(self, rejected: RejectedRecord) -> None:
         """Count a record that cannot be sent, and hand it to the outlet for it.

@@ -27,6 +27,15 @@ if TYPE_CHECKING:
 
     from target_segment_objects.context import RunContext
 
+_OMITTED_METADATA: Final = frozenset(
+    f"_sdc_{name}"
+    for name in (
+        *("extracted_at", "received_at", "batched_at"),
+        *("sequence", "table_version", "sync_started_at"),
+    )
+)
+"""Properties of a tap that go only with `add_record_metadata`. `_sdc_deleted_at` always goes."""
+
 _RECORDS_PER_CLOCK_READ: Final = 1024  # reading the clock takes longer than counting
 
 
@@ -60,8 +69,9 @@ class SegmentObjectsSink(RecordSink):
             UnmappableStreamError: The stream has no name that Segment could take.
             InvalidJSONSchema: The schema is not valid.
         """
-        super().__init__(cast("Target", target), stream_name, schema, key_properties)
         context = target.context
+        self._log_warning = functools.partial(context.log_warning, stream_name)
+        super().__init__(cast("Target", target), stream_name, schema, key_properties)
         self._delivery = context.delivery
         self._mapper = RecordMapper(
             stream_name,
@@ -69,7 +79,7 @@ class SegmentObjectsSink(RecordSink):
             self.schema,
             self.key_properties,
             options=context.settings.mapping,
-            warn=functools.partial(context.log_warning, stream_name),
+            warn=self._log_warning,
         )
         self._stream_stats = context.stats.streams[stream_name]
         self._sends_nulls = context.settings.mapping.null_properties == "send"
@@ -121,6 +131,31 @@ class SegmentObjectsSink(RecordSink):
         self._delivery.add_object(self._mapper.collection, self._mapper.map_record(record))
         if self._mapper.warned_long_paths is not self._warned_long_paths:
             self._map_line = self._compile_fast_path()
+
+    def _remove_sdc_metadata_from_schema(self) -> None:
+        """Remove what `_remove_sdc_metadata_from_record` removes."""
+        properties, required = self.schema["properties"], self.schema.get("required")
+        names = _OMITTED_METADATA.intersection(properties)
+        for name in names:
+            del properties[name]
+            if isinstance(required, list) and name in required:
+                required.remove(name)
+        self._warn_omitted(names)
+
+    def _remove_sdc_metadata_from_record(self, record: dict[str, Any]) -> None:
+        """Remove the tap's metadata. What it says of a deletion stays: Segment has no delete."""
+        names = _OMITTED_METADATA.intersection(record)
+        if names:
+            for name in names:
+                del record[name]
+            self._warn_omitted(names)
+
+    def _warn_omitted(self, names: frozenset[str]) -> None:
+        if names:
+            self._log_warning(
+                f"Stream '{self.stream_name}': the tap's metadata ({', '.join(sorted(names))}) is "
+                "not sent. Set add_record_metadata to true to send record metadata."
+            )
 
     def _compile_fast_path(self) -> FastPath | None:
         self._warned_long_paths = self._mapper.warned_long_paths

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from singer_sdk.exceptions import RecordsWithoutSchemaException
@@ -16,11 +16,14 @@ from singer_sdk.testing.target_tests import (
 )
 
 from target_segment_objects.exceptions import InvalidRecordError
+from target_segment_objects.sinks import SegmentObjectsSink
 from target_segment_objects.target import TargetSegmentObjects
 from tests.support import record_line, schema_line
 from tests.support.in_process import USERS, run_target_in_process
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from singer_sdk.testing.templates import TargetTestTemplate
 
     from target_segment_objects.sandbox.server import Sandbox
@@ -113,13 +116,89 @@ def test_activate_version_is_logged_once_per_stream(
 def test_record_metadata_becomes_properties(sandbox: Sandbox) -> None:
     """With `add_record_metadata`, the `_sdc_` properties are sent."""
     record = {"id": 1, "_sdc_deleted_at": "2024-01-31T00:00:00Z"}
-    run_target_in_process(sandbox, USERS, record_line("users", record))
-    assert set(sandbox.warehouse.columns("users")) == {"id"}
     run_target_in_process(sandbox, USERS, record_line("users", record), add_record_metadata=True)
     columns = sandbox.warehouse.columns("users")
     assert columns["sdc_deleted_at"].startswith("TIMESTAMP")
     assert "sdc_extracted_at" not in columns  # the tap did not send it, and a null makes no column
     assert columns["sdc_sequence"] == "BIGINT"
+
+
+DELETED_AT = {"type": ["null", "string"], "format": "date-time"}
+DELETIONS: list[dict[str, Any]] = [
+    {"id": 1, "_sdc_deleted_at": None},
+    {"id": 2, "_sdc_deleted_at": "2024-01-31T00:00:00Z"},
+    {"id": 3, "_sdc_deleted_at": "2024-01-31T00:00:00Z"},
+]
+
+
+@pytest.mark.parametrize("as_batch_file", [False, True], ids=["RECORD", "BATCH"])
+@pytest.mark.parametrize(
+    "properties", [{}, {"_sdc_deleted_at": DELETED_AT}], ids=["undeclared", "declared"]
+)
+def test_deletion_time_of_the_tap_is_always_sent(
+    sandbox: Sandbox, tmp_path: Path, properties: dict[str, Any], *, as_batch_file: bool
+) -> None:
+    """`_sdc_deleted_at` is sent without `add_record_metadata`, so that deletions are visible."""
+    schema = schema_line("users", {"id": {"type": "integer"}, **properties})
+    lines = [record_line("users", record) for record in DELETIONS]
+    if as_batch_file:
+        file = tmp_path / "deletions.jsonl"
+        file.write_text("".join(f"{json.dumps(record)}\n" for record in DELETIONS))
+        encoding = {"format": "jsonl", "compression": "none"}
+        message = {"type": "BATCH", "stream": "users", "encoding": encoding}
+        lines = [json.dumps({**message, "manifest": [str(file)]})]
+    code, _ = run_target_in_process(sandbox, schema, *lines)
+    assert code == 0
+    assert sandbox.warehouse.columns("users")["sdc_deleted_at"].startswith("TIMESTAMP")
+    rows = {row["id"]: row["sdc_deleted_at"] is not None for row in sandbox.warehouse.rows("users")}
+    assert rows == {"1": False, "2": True, "3": True}
+
+
+def test_deletion_time_takes_the_fast_path(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the first record of a stream that declares `_sdc_deleted_at` takes the slow path."""
+    slow_path_ids = []
+    process_record = SegmentObjectsSink.process_record
+
+    def record_id(self: SegmentObjectsSink, record: Any, context: Any) -> None:  # noqa: ANN401
+        slow_path_ids.append(record["id"])
+        process_record(self, record, context)
+
+    monkeypatch.setattr(SegmentObjectsSink, "process_record", record_id)
+    schema = schema_line("users", {"id": {"type": "integer"}, "_sdc_deleted_at": DELETED_AT})
+    run_target_in_process(sandbox, schema, *(record_line("users", row) for row in DELETIONS))
+    assert slow_path_ids == [1]
+    assert sandbox.warehouse.count("users") == 3
+
+
+def test_deleted_row_without_key_properties_keeps_its_id(sandbox: Sandbox) -> None:
+    """The time of deletion is not part of the digest, so it reaches the object of the row."""
+    schema = schema_line("log", {"line": {"type": "string"}}, key_properties=())
+    deleted = {"line": "x", "_sdc_deleted_at": "2024-01-31T00:00:00Z"}
+    run_target_in_process(
+        sandbox, schema, record_line("log", {"line": "x"}), record_line("log", deleted)
+    )
+    (row,) = sandbox.warehouse.rows("log")
+    assert row["sdc_deleted_at"] is not None
+
+
+def test_omitted_metadata_of_the_tap_is_logged_once(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Other `_sdc_` properties of the SDK's list are not sent, and one warning names them."""
+    integer = {"type": ["null", "integer"]}
+    declared = {"id": {"type": "integer"}, "_sdc_sequence": integer, "_sdc_lsn": integer}
+    schema = json.loads(schema_line("users", declared))
+    schema["schema"]["required"] = ["id", "_sdc_sequence"]
+    record = record_line("users", {"id": 1, "_sdc_sequence": 7, "_sdc_lsn": 8})
+    code, _ = run_target_in_process(
+        sandbox, json.dumps(schema), record, record, json.dumps(schema), record
+    )
+    assert code == 0
+    assert set(sandbox.warehouse.columns("users")) == {"id", "sdc_lsn"}
+    assert caplog.text.count("the tap's metadata (_sdc_sequence) is not sent") == 1
+    assert "add_record_metadata" in caplog.text
 
 
 def test_digest_id_ignores_record_metadata(sandbox: Sandbox) -> None:
