@@ -25,6 +25,7 @@ from starlette.routing import Route
 from target_segment_objects.sandbox import parts
 from target_segment_objects.sandbox.errors import RejectedRequestError
 from target_segment_objects.sandbox.middleware import (
+    AuthForm,
     AuthMiddleware,
     ConcurrencyLimiter,
     ConcurrencyMiddleware,
@@ -50,12 +51,14 @@ class ApiOptions:
 
     Attributes:
         write_key: The only write key to accept; `None` accepts any.
+        auth_form: The form of the credentials to accept.
         session_timeout_seconds: Seconds without a call after which a session expires.
         max_file_bytes: Limit of a file's uncompressed size.
         clock: Returns seconds. Must be monotonic.
     """
 
     write_key: str | None = field(repr=False)
+    auth_form: AuthForm
     session_timeout_seconds: float
     max_file_bytes: int
     clock: Callable[[], float]
@@ -88,7 +91,11 @@ class SandboxApi:
     def build_app(self) -> ASGIApp:
         """Return the ASGI application."""
         middleware = [
-            Middleware(AuthMiddleware, write_key=self._options.write_key),
+            Middleware(
+                AuthMiddleware,
+                write_key=self._options.write_key,
+                auth_form=self._options.auth_form,
+            ),
             Middleware(ConcurrencyMiddleware, limiter=self._limiter),
         ]
         routes = [

@@ -50,9 +50,19 @@ def main() -> None:
     metavar="KEY",
     help="The only write key to accept. Default: any.",
 )
-def serve_api(warehouse: Path, port: int, host: str, write_key: str | None) -> None:
+@click.option(
+    "--auth-form",
+    type=click.Choice(["any", "user-name", "bare-key"]),
+    default="any",
+    show_default=True,
+    help="What HTTP Basic must encode: `write_key:` (user-name), `write_key` (bare-key), or any of "
+    "them, as Segment's documentation has both.",
+)
+def serve_api(warehouse: Path, port: int, host: str, write_key: str | None, auth_form: str) -> None:
     """Serve the API until SIGINT (Ctrl-C) or SIGTERM."""
     sandbox_class = _load_sandbox()
+    from target_segment_objects.sandbox.middleware import AuthForm  # noqa: PLC0415 - may be missing
+
     stopped = threading.Event()
 
     def request_stop(_: int, __: FrameType | None) -> None:
@@ -61,7 +71,13 @@ def serve_api(warehouse: Path, port: int, host: str, write_key: str | None) -> N
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, request_stop)
     try:
-        with sandbox_class(warehouse, host=host, port=port, write_key=write_key or None) as running:
+        with sandbox_class(
+            warehouse,
+            host=host,
+            port=port,
+            write_key=write_key or None,
+            auth_form=AuthForm(auth_form),
+        ) as running:
             click.echo(f"api_url: {running.url}")
             click.echo("Press Ctrl-C to stop.")
             while not stopped.wait(1):  # with a timeout: on Windows a plain wait blocks signals

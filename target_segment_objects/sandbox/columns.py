@@ -59,6 +59,9 @@ class LossKind(Enum):
     CUT = "cut"
     """A long string: only its first characters are stored."""
 
+    NUL = "nul"
+    """A string with NUL characters, which Postgres and Redshift reject: stored without them."""
+
     SHADOWED = "shadowed"
     """A property that would be the column `id` but differs from the object's id: not stored."""
 
@@ -67,7 +70,7 @@ _EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - all times here are UTC
 _MICROSECOND: Final = timedelta(microseconds=1)
 _INT64: Final = range(-(2**63), 2**63)
 _MAX_INTEGER_CHARACTERS: Final = len(str(_INT64.start))
-_MAX_EXACT_CHARACTERS: Final = 16  # a point and the 15 digits that every double keeps
+_MAX_EXACT_CHARACTERS: Final = 15  # every double keeps 15 digits
 _ISO_8601: Final = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)"
     r"(?:[Tt ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d+))?)?"
@@ -111,9 +114,12 @@ def to_text(value: Value) -> str:
 
 def _to_string(value: Value) -> tuple[StoredValue, LossKind | None]:
     text = value if type(value) is str else to_text(value)
+    loss = None
+    if "\0" in text:
+        text, loss = text.replace("\0", ""), LossKind.NUL
     if len(text) > WAREHOUSE_STRING_CHARACTERS:
         return text[:WAREHOUSE_STRING_CHARACTERS], LossKind.CUT
-    return text, None
+    return text, loss
 
 
 def _to_boolean(value: Value) -> tuple[StoredValue, LossKind | None]:
@@ -149,8 +155,10 @@ def _to_float(value: Value) -> tuple[StoredValue, LossKind | None]:
         return None, LossKind.RANGE
     if len(value) <= _MAX_EXACT_CHARACTERS and "e" not in value and "E" not in value:
         return number, None
-    # repr is the shortest text of this double: a loss unless it equals the number sent.
-    return number, None if Decimal(repr(number)) == _parse_decimal(value) else LossKind.PRECISION
+    exact = _parse_decimal(value)
+    # No loss if the number sent is the double itself, or the shortest text of the double.
+    is_exact = exact in {Decimal(number), Decimal(repr(number))}
+    return number, None if is_exact else LossKind.PRECISION
 
 
 def _parse_decimal(text: str) -> Decimal:

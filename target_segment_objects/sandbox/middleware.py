@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import secrets
 from collections import Counter
 from contextlib import contextmanager
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
@@ -20,23 +20,38 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
+class AuthForm(Enum):
+    """What HTTP Basic encodes. Segment's pages document both forms, and contradict each other."""
+
+    USER_NAME = "user-name"
+    """The write key as the user name with an empty password: base64 of `write_key:`."""
+
+    BARE_KEY = "bare-key"
+    """The write key alone: base64 of `write_key`."""
+
+    ANY = "any"
+    """Either of them."""
+
+
 class AuthMiddleware:
     """Rejects requests without a valid write key, and keeps the key in the request's state."""
 
-    def __init__(self, app: ASGIApp, *, write_key: str | None) -> None:
+    def __init__(self, app: ASGIApp, *, write_key: str | None, auth_form: AuthForm) -> None:
         """Wrap an application.
 
         Args:
             app: The application.
             write_key: The only write key to accept; `None` accepts any.
+            auth_form: The form of the credentials to accept.
         """
         self._app = app
         self._write_key = write_key
+        self._auth_form = auth_form
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
         request = Request(scope)
-        write_key = _read_write_key(request.headers.get("authorization", ""))
+        write_key = _read_write_key(request.headers.get("authorization", ""), self._auth_form)
         if self._write_key is not None and not _is_same_key(write_key, self._write_key):
             reason = "this sandbox does not accept the write key"
             raise _unauthorized_error(reason)
@@ -120,11 +135,11 @@ class DrainBodyMiddleware:
         await self._app(scope, tracking_receive, draining_send)
 
 
-def _read_write_key(header: str) -> str:
-    """Return the write key from HTTP Basic: user name `write_key`, empty password.
+def _read_write_key(header: str, auth_form: AuthForm) -> str:
+    """Return the write key from HTTP Basic.
 
     Raises:
-        RejectedRequestError: The header has no write key.
+        RejectedRequestError: The header has no write key in an accepted form.
     """
     scheme, _, credentials = header.partition(" ")
     if scheme.lower() != "basic":
@@ -132,12 +147,17 @@ def _read_write_key(header: str) -> str:
         raise _unauthorized_error(reason)
     try:
         decoded = base64.b64decode(credentials.strip(), validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # neither base64 nor UTF-8, or not even ASCII
         reason = "the credentials in the header Authorization must be base64 of UTF-8"
         raise _unauthorized_error(reason) from None
     write_key, colon, password = decoded.partition(":")
-    if not write_key or not colon or password:
+    if not write_key or password:
         reason = "the write key must be the user name, with an empty password"
+        raise _unauthorized_error(reason)
+    form = AuthForm.USER_NAME if colon else AuthForm.BARE_KEY
+    if auth_form not in {form, AuthForm.ANY}:
+        expected = "write_key:" if auth_form is AuthForm.USER_NAME else "write_key"
+        reason = f"this sandbox accepts base64 of `{expected}` only"
         raise _unauthorized_error(reason)
     return write_key
 

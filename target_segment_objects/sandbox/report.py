@@ -38,6 +38,7 @@ _LOSS_LABELS: Final = {
     "fraction": "stored without the fraction",
     "precision": "stored with fewer digits",
     "cut": "cut off after 512 characters",
+    "nul": "stored without its NUL characters",
     "shadowed": "not stored: the column is the object's id",
 }
 

@@ -15,6 +15,7 @@ import uvicorn
 
 from target_segment_objects.limits import MAX_FILE_BYTES, SESSION_TIMEOUT_SECONDS
 from target_segment_objects.sandbox.api import ApiOptions, SandboxApi
+from target_segment_objects.sandbox.middleware import AuthForm
 from target_segment_objects.sandbox.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -42,13 +43,14 @@ class Sandbox:
         sandbox.warehouse.rows("users")
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - keyword-only options with defaults
         self,
         warehouse: Path,
         *,
         host: str = "127.0.0.1",
         port: int = 0,
         write_key: str | None = None,
+        auth_form: AuthForm = AuthForm.ANY,
         session_timeout_seconds: float = SESSION_TIMEOUT_SECONDS,
         max_file_bytes: int = MAX_FILE_BYTES,
         clock: Callable[[], float] = time.monotonic,
@@ -61,6 +63,7 @@ class Sandbox:
             host: Address to listen on. Must be a loopback address.
             port: Port to listen on; 0 picks a free one.
             write_key: The only write key to accept; `None` accepts any.
+            auth_form: The form of the credentials to accept.
             session_timeout_seconds: Seconds without a call after which a session expires.
             max_file_bytes: Limit of a file's uncompressed size.
             clock: Returns the seconds by which sessions expire. Must be monotonic.
@@ -75,7 +78,9 @@ class Sandbox:
         self._path = warehouse
         self._host = host
         self._port = port
-        self._options = ApiOptions(write_key, session_timeout_seconds, max_file_bytes, clock)
+        self._options = ApiOptions(
+            write_key, auth_form, session_timeout_seconds, max_file_bytes, clock
+        )
         self._wrap = wrap
         self._resources = ExitStack()
         self._warehouse: Warehouse | None = None

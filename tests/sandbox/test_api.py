@@ -18,6 +18,7 @@ import duckdb
 import pytest
 
 from target_segment_objects import limits
+from target_segment_objects.sandbox.middleware import AuthForm
 from target_segment_objects.sandbox.server import Sandbox
 from tests.support import wait_for
 from tests.support.bare_http import (
@@ -163,19 +164,50 @@ def test_concatenated_gzip_members_are_accepted(
         pytest.param("Basic", id="no credentials"),
         pytest.param("Basic !!!!", id="not base64"),
         pytest.param(basic_auth(b"\xff:"), id="not UTF-8"),
-        pytest.param(basic_auth("key"), id="no colon"),
+        pytest.param("Basic é", id="not ASCII"),
         pytest.param(basic_auth(":"), id="empty"),
         pytest.param(basic_auth(":password"), id="password only"),
         pytest.param(basic_auth("key:password"), id="with a password"),
     ],
 )
 def test_write_key_must_be_the_user_name(client: BareClient, header: str) -> None:
-    """Any credentials other than HTTP Basic of `write_key:` get 401 on every call."""
+    """Any credentials other than HTTP Basic with the write key get 401 on every call."""
     for path in ("start", *(f"{call}/x" for call in CALLS)):
         response = client.send_request(f"/v0/{path}", headers={"Authorization": header})
         assert response.status == 401
         assert response.headers["WWW-Authenticate"].startswith("Basic")
         assert response.reason
+
+
+@pytest.mark.parametrize("credentials", ["key:", "key"], ids=["user name", "bare key"])
+def test_both_documented_forms_are_accepted(shared_sandbox: Sandbox, credentials: str) -> None:
+    """The write key may be the user name, or all that is encoded; it is the same key."""
+    client = BareClient(shared_sandbox.url)
+    headers = {"Authorization": basic_auth(credentials)}
+    response = client.send_request("/v0/start", headers=headers)
+    assert response.status == 201
+    assert client.keep_alive(response.json["sync_id"]).status == 200
+
+
+@pytest.mark.parametrize(
+    ("auth_form", "accepted", "rejected"),
+    [
+        pytest.param(AuthForm.USER_NAME, "key:", "key", id="user name"),
+        pytest.param(AuthForm.BARE_KEY, "key", "key:", id="bare key"),
+    ],
+)
+def test_sandbox_can_accept_one_form_only(
+    tmp_path: Path, auth_form: AuthForm, accepted: str, rejected: str
+) -> None:
+    """The other form gets 401, and the reason names the accepted one."""
+    with Sandbox(tmp_path / "w.duckdb", auth_form=auth_form) as sandbox:
+        client = BareClient(sandbox.url)
+        headers = {"Authorization": basic_auth(accepted)}
+        assert client.send_request("/v0/start", headers=headers).status == 201
+        headers = {"Authorization": basic_auth(rejected)}
+        response = client.send_request("/v0/start", headers=headers)
+        assert response.status == 401
+        assert f"`{accepted.replace('key', 'write_key')}`" in response.reason
 
 
 def test_configured_write_key_is_the_only_one_accepted(tmp_path: Path) -> None:
@@ -282,7 +314,6 @@ def raw_line(
     [
         pytest.param(b"\n", "empty", id="empty line"),
         pytest.param(b" \t\n", "empty", id="whitespace only"),
-        pytest.param(object_line()[:-1], "newline", id="no newline"),
         pytest.param(b"{\n", "not JSON", id="truncated JSON"),
         pytest.param(b'{"id":"1"} x\n', "not JSON", id="trailing characters"),
         pytest.param(b"\xef\xbb\xbf" + object_line(), "not JSON", id="byte order mark"),
@@ -431,6 +462,16 @@ def test_legal_property_values_are_accepted(
     assert client.upload_lines(client.start_session(), lines).status == 201
 
 
+def test_last_line_may_end_without_a_newline(tmp_path: Path) -> None:
+    """Newlines separate objects, so the last one needs none; the size is that of the file."""
+    with Sandbox(tmp_path / "w.duckdb") as sandbox:
+        lines = object_line() + object_line(object_id="2")[:-1]
+        BareClient(sandbox.url).load_files(lines, object_line(object_id="3")[:-1])
+        assert sandbox.warehouse.count("users") == 3
+        [session] = sandbox.warehouse.sessions()
+        assert session.raw_bytes == len(lines) + len(object_line()) - 1
+
+
 def test_whitespace_around_json_is_accepted(client: BareClient) -> None:
     """JSON may have whitespace around it, including a carriage return before the newline."""
     assert (
@@ -456,7 +497,9 @@ def test_names_of_maximum_length_are_accepted(client: BareClient) -> None:
 def test_object_size_limit(client: BareClient) -> None:
     """An object of 400 KB is accepted; one byte more is rejected, with any line ending."""
     sync_id = client.start_session()
-    assert client.upload_lines(sync_id, padded_line(limits.MAX_OBJECT_BYTES)).status == 201
+    longest = padded_line(limits.MAX_OBJECT_BYTES)
+    assert client.upload_lines(sync_id, longest + longest).status == 201
+    assert client.upload_lines(sync_id, longest + longest[:-1]).status == 201
     for ending in (b"\n", b"", b"\n" + object_line()):
         past = padded_line(limits.MAX_OBJECT_BYTES + 1)[:-1] + ending
         response = client.upload_lines(sync_id, object_line() + past)

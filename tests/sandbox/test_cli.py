@@ -109,6 +109,14 @@ def test_serve_with_a_write_key(tmp_path: Path, source: str) -> None:
         assert "s3cret" not in "".join(process.communicate(timeout=30))
 
 
+@pytest.mark.parametrize(("form", "status"), [("any", 201), ("user-name", 201), ("bare-key", 401)])
+def test_serve_with_an_auth_form(tmp_path: Path, form: str, status: int) -> None:
+    """`--auth-form` selects the accepted form of the credentials."""
+    options = ["--warehouse", str(tmp_path / "w.duckdb"), "--port", "0", "--auth-form", form]
+    with running_server(*options) as (_, url):
+        assert BareClient(url).send_request("/v0/start").status == status
+
+
 def test_serve_reports_errors_in_one_line(tmp_path: Path) -> None:
     """A wrong address, a port in use and a wrong file each print one line; exit code 1."""
     (text := tmp_path / "text").write_text("hello" * 1000)

@@ -157,7 +157,7 @@ CONVERSIONS = [
         "9007199254740993",
         "DOUBLE",
         9007199254740992.0,
-        None,
+        "precision",
         id="float from an odd integer beyond 2**53",
     ),
     pytest.param(
@@ -167,6 +167,17 @@ CONVERSIONS = [
         90071992547409936.0,
         "precision",
         id="float from a long integer",
+    ),
+    pytest.param(
+        "1.5",
+        "9007199254740992",
+        "DOUBLE",
+        9007199254740992.0,
+        None,
+        id="float from an even integer beyond 2**53",
+    ),
+    pytest.param(
+        "1.5", "9223372036854775808.0", "DOUBLE", 2.0**63, None, id="float equal to a long number"
     ),
     pytest.param("1.5", "1e-400", "DOUBLE", 0.0, "precision", id="float from a tiny number"),
     pytest.param("1.5", "1e400", "DOUBLE", None, "range", id="float from a huge number"),
@@ -178,8 +189,10 @@ CONVERSIONS = [
     pytest.param('"a"', '"b"', "VARCHAR", "b", None, id="string"),
     pytest.param('""', '"2024-01-31"', "VARCHAR", "2024-01-31", None, id="string like a date"),
     pytest.param(
-        '"a"', '"\\u0000\\n😀\\u00e9"', "VARCHAR", "\0\n😀é", None, id="string with any character"
+        '"a"', '"\\t\\n😀\\u00e9"', "VARCHAR", "\t\n😀é", None, id="string with any character"
     ),
+    pytest.param('"a"', '"\\u0000a\\u0000b"', "VARCHAR", "ab", "nul", id="string with NUL"),
+    pytest.param('"a"', f'"\\u0000{LONG}"', "VARCHAR", "x" * 512, "cut", id="long string with NUL"),
     pytest.param('"a"', "1.50", "VARCHAR", "1.50", None, id="string from a float"),
     pytest.param('"a"', "1e3", "VARCHAR", "1e3", None, id="string from an exponent"),
     pytest.param('"a"', "-0", "VARCHAR", "-0", None, id="string from a negative zero"),
@@ -426,7 +439,9 @@ def test_objects_are_written_in_chunks(warehouse: Warehouse) -> None:
 
 
 VALUES: Mapping[str, st.SearchStrategy[Any]] = {
-    "text": st.text(st.characters(exclude_categories=["Cs"]), max_size=20).map("t".__add__),
+    "text": st.text(
+        st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20
+    ).map("t".__add__),
     "whole": st.integers(-(2**63), 2**63 - 1),
     "real": st.floats(allow_nan=False, allow_infinity=False),
     "flag": st.booleans(),

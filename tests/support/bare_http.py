@@ -39,7 +39,7 @@ class ApiResponse:
 
 
 def basic_auth(credentials: str | bytes) -> str:
-    """Return the value of the header Authorization for `user:password`."""
+    """Return the value of the header Authorization that encodes these credentials."""
     raw = credentials if isinstance(credentials, bytes) else credentials.encode()
     return "Basic " + base64.b64encode(raw).decode()
 
