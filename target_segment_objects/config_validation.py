@@ -166,6 +166,10 @@ def describe_allowed(declared: Schema) -> str:
         )
     if "const" in declared:
         return json.dumps(declared["const"])
+    if {"integer", "string"} <= set(declared["type"]):
+        of_integers = {**declared, "type": ["integer"], "pattern": None}
+        examples = " or ".join(json.dumps(example) for example in declared["examples"])
+        return f"{describe_allowed(of_integers)} or a string such as {examples}"
     return f"{_describe_type(declared)}{_describe_bounds(declared)}"
 
 
@@ -182,7 +186,7 @@ def _describe_type(declared: Schema) -> str:
 
 
 def _describe_bounds(declared: Schema) -> str:
-    if "pattern" in declared:
+    if declared.get("pattern"):
         return " without spaces that is not empty"
     if declared.get("minLength"):
         return " that is not empty"

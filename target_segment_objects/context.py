@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from target_segment_objects.delivery.scheduler import DeliveryScheduler
 from target_segment_objects.delivery.spool import Spool
+from target_segment_objects.exceptions import RejectLimitError
 from target_segment_objects.mapping.naming import CollectionResolver
+from target_segment_objects.plurals import format_count
 
 if TYPE_CHECKING:
     import logging
@@ -52,6 +54,7 @@ class RunContext:
             settings.collection_map, pluralize=settings.pluralize_collections, log=logger.info
         )
         self._outlets = outlets
+        self._has_failed_limit = False
         self._logger = logger
         self._spool = Spool(settings.spool_dir)
         self.delivery = DeliveryScheduler(
@@ -75,10 +78,35 @@ class RunContext:
 
         Raises:
             InvalidRecordError: It ends the run.
+            RejectLimitError: It is one too many.
         """
         stream = rejected.error.stream
         self.stats.count_rejected(stream, self.collections.resolve(stream))
         self._outlets.reject_record(rejected)
+        if self._outlets.stops_at_reject_limit:
+            self.check_reject_limit()
+
+    def check_reject_limit(self, *, at_end: bool = False) -> None:
+        """Fail, once, if more records were rejected than `max_invalid_records` allows.
+
+        Args:
+            at_end: Whether the input was read to its end.
+
+        Raises:
+            RejectLimitError: More records were rejected.
+        """
+        limit, stats = self.settings.reject_limit, self.stats
+        rejected, read = stats.records_rejected, stats.records_read
+        if limit is None or self._has_failed_limit or rejected == 0:
+            return
+        if limit.is_exceeded(rejected, read, at_end=at_end):
+            self._has_failed_limit = True
+            msg = (
+                f"{rejected} of {format_count(read, 'record')} are invalid, more than "
+                f"max_invalid_records allows ({limit.setting}). Fix the cause at the source or in "
+                "stream_maps, or raise the limit."
+            )
+            raise RejectLimitError(msg)
 
     def close(self) -> None:
         """Close what is open, and remove the batch files."""

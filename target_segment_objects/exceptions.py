@@ -6,6 +6,7 @@
     │   └── UnmappableStreamError     a stream has no names that Segment would accept
     ├── InvalidRecordError        one record cannot be sent; others can
     │   └── MissingKeyError           … because a key property has no value
+    ├── RejectLimitError          more records were rejected than the settings allow
     ├── SpoolError                a local file cannot be written or read
     ├── OutputError               STATE cannot be written to standard output
     ├── DeliveryAbortedError      delivery was stopped before it was complete
@@ -79,6 +80,10 @@ class InvalidRecordError(SegmentObjectsError):
 
 class MissingKeyError(InvalidRecordError):
     """A key property is missing, null or empty, so that the object has no id."""
+
+
+class RejectLimitError(SegmentObjectsError):
+    """More records were rejected than `max_invalid_records` allows."""
 
 
 class SpoolError(SegmentObjectsError):

@@ -81,6 +81,8 @@ class Outlets:
         reject_record: Takes a record that cannot be sent, or raises to end the run.
         log_session: Takes the report of each finished session, in the thread that ran it.
         log_stream: Takes each stream with its mapping, at each SCHEMA.
+        stops_at_reject_limit: Whether a run stops reading at `max_invalid_records`, or only fails
+            at the end.
         close: Closes what is open; may be called more than once.
     """
 
@@ -89,6 +91,7 @@ class Outlets:
     reject_record: Callable[[RejectedRecord], None]
     log_session: Callable[[SessionReport], None] = _ignore
     log_stream: Callable[[MappedStream], None] = _ignore
+    stops_at_reject_limit: bool = True
     close: Callable[[], None] = _ignore
 
 

@@ -21,6 +21,8 @@ from target_segment_objects.segment.client import (
     DEFAULT_MAX_RETRIES,
     DEFAULT_REQUEST_TIMEOUT_SECONDS,
 )
+from target_segment_objects.singer.reject_limit import PATTERN as REJECT_LIMIT_PATTERN
+from target_segment_objects.singer.reject_limit import RejectLimit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -123,6 +125,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ]
         | None
     ) = None
+    max_invalid_records: Annotated[
+        Annotated[int, Meta(ge=0)]
+        | Annotated[str, Meta(pattern=REJECT_LIMIT_PATTERN, examples=["5%"])]
+        | None,
+        Meta(
+            title="Maximum invalid records",
+            description=(
+                "With `invalid_records: dead_letter`, fail when more records are rejected: a "
+                "number, or a percentage of the records read, such as `5%`. A percentage applies "
+                "from the 1,000th record on and at the end of the run. No limit by default."
+            ),
+        ),
+    ] = None
     batch_size_rows: Annotated[
         int,
         Meta(
@@ -241,6 +256,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return Path(self.dead_letter_path)
 
     @property
+    def reject_limit(self) -> RejectLimit | None:
+        """The limit of rejected records. None without one, or when the first ends the run."""
+        if self.dead_letter_file is None or self.max_invalid_records is None:
+            return None
+        return RejectLimit(self.max_invalid_records)
+
+    @property
     def mapping(self) -> MappingOptions:
         """The settings of the mapping."""
         return MappingOptions(self.null_properties, self.oversized_values)
@@ -273,7 +295,7 @@ def _build_json_schema() -> dict[str, Any]:
     properties: dict[str, Any] = {}
     for name, declared in schema["properties"].items():
         default = declared.pop("default", None)
-        setting = declared["anyOf"][0] if "anyOf" in declared else declared
+        setting = _merge_choices(declared)
         if default is not None:
             setting["default"] = default
         if "enum" in setting:  # msgspec sorts the choices and leaves out their type
@@ -282,7 +304,8 @@ def _build_json_schema() -> dict[str, Any]:
                 "enum": sorted(setting["enum"], key=lambda choice: choice != default),
             }
         nullable = [] if name in schema["required"] else ["null"]
-        setting["type"] = [setting["type"], *nullable]
+        types = setting["type"] if isinstance(setting["type"], list) else [setting["type"]]
+        setting["type"] = [*types, *nullable]
         properties[name] = setting
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -290,6 +313,15 @@ def _build_json_schema() -> dict[str, Any]:
         "properties": properties,
         "required": schema["required"],
     }
+
+
+def _merge_choices(declared: dict[str, Any]) -> dict[str, Any]:
+    """Return a setting of one or several types as one schema: keywords apply to their type only."""
+    choices = [choice for choice in declared.pop("anyOf", []) if choice["type"] != "null"]
+    types = [choice["type"] for choice in choices]
+    for choice in choices:
+        declared |= choice
+    return declared | {"type": types} if len(types) > 1 else declared
 
 
 SETTINGS: Final[dict[str, Any]] = _build_json_schema()

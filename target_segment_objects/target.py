@@ -140,6 +140,7 @@ class TargetSegmentObjects(Target):
         try:
             super().process_endofpipe()
             self.context.delivery.drain()
+            self.context.check_reject_limit(at_end=True)
         finally:
             self.context.close()
 

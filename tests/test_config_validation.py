@@ -68,6 +68,12 @@ AT_THE_LIMIT: list[tuple[str, object]] = [
     ("null_properties", "omit"),
     ("oversized_values", "truncate"),
     ("collection_map", {"any stream": "a" * 100}),
+    ("max_invalid_records", 0),
+    ("max_invalid_records", 10**15),
+    ("max_invalid_records", "100"),
+    ("max_invalid_records", "0%"),
+    ("max_invalid_records", "0.5%"),
+    ("max_invalid_records", "100%"),
 ]
 
 
@@ -114,6 +120,12 @@ REJECTED: list[tuple[str, object, str]] = [
     ("spool_dir", "", "a string that is not empty"),
     ("dead_letter_path", "", "a string that is not empty"),
     ("dead_letter_path", {}, "a string that is not empty"),
+    ("max_invalid_records", -1, 'an integer of at least 0 or a string such as "5%"'),
+    ("max_invalid_records", 0.05, 'an integer of at least 0 or a string such as "5%"'),
+    ("max_invalid_records", "5 %", 'an integer of at least 0 or a string such as "5%"'),
+    ("max_invalid_records", "0.5", 'an integer of at least 0 or a string such as "5%"'),
+    ("max_invalid_records", "-5%", 'an integer of at least 0 or a string such as "5%"'),
+    ("max_invalid_records", True, 'an integer of at least 0 or a string such as "5%"'),
 ]
 
 

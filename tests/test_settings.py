@@ -41,7 +41,7 @@ DEFAULTS = {
     "max_parallel_sessions": 4,
     "load_method": "upsert",
 }
-WITHOUT_DEFAULT = ("write_key", "dead_letter_path", "spool_dir")
+WITHOUT_DEFAULT = ("write_key", "dead_letter_path", "max_invalid_records", "spool_dir")
 
 
 @pytest.mark.parametrize("name", SCHEMA["properties"])

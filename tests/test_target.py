@@ -245,7 +245,7 @@ def test_unusual_records_are_loaded_unchanged(sandbox: Sandbox) -> None:
         },
         key_properties=("a", "b"),
     )
-    nul = "\u0000 \u2028 \U0001f600"
+    unusual = "\u0001 \u2028 \U0001f600"
     keys = [(1, "2_3"), (1, "2%5F3"), (12, "_3"), (1, "2")]
     records = [
         record_line(
@@ -258,7 +258,7 @@ def test_unusual_records_are_loaded_unchanged(sandbox: Sandbox) -> None:
                 "user_id": "snake",
                 "Prénom": "Zoë",
                 "名前": "山田",
-                "text": nul,
+                "text": unusual,
             },
         )
         for a, b in keys
@@ -271,4 +271,4 @@ def test_unusual_records_are_loaded_unchanged(sandbox: Sandbox) -> None:
     assert sandbox.warehouse.losses() == []
     for row in rows:
         assert (row["user_id"], row["user_id_2"]) == ("snake", "camel")
-        assert (row["prenom"], row["ming_qian"], row["text"]) == ("Zoë", "山田", nul)
+        assert (row["prenom"], row["ming_qian"], row["text"]) == ("Zoë", "山田", unusual)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from target_segment_objects.sandbox.server import Sandbox
+    from tests.support import RunTarget
 
 
 def test_missing_key_is_the_sdks_exception(sandbox: Sandbox) -> None:
@@ -106,3 +107,77 @@ def test_dead_letters_are_counted_at_the_end(
         dead_letter_path=str(file),
     )
     assert f"2 invalid records are in {file}" in caplog.text
+
+
+# The limit of rejected records
+
+
+def run_with_limit(
+    sandbox: Sandbox, path: Path, limit: int | str | None, ids: str
+) -> tuple[int, list[Any], int]:
+    """Load users, of which those with the id `x` are invalid; a STATE follows each record.
+
+    Returns:
+        The exit code, the last STATE, and the number of dead letters.
+    """
+    lines = [USERS]
+    for number, user_id in enumerate(ids, start=1):
+        user = {"id": None if user_id == "x" else number}
+        lines += [record_line("users", user), state_line({"at": number})]
+    code, states = run_target_in_process(
+        sandbox,
+        *lines,
+        invalid_records="dead_letter",
+        dead_letter_path=str(path),
+        max_invalid_records=limit,
+    )
+    return code, states[-1:], path.read_bytes().count(b'"rejected"')
+
+
+@pytest.mark.parametrize(
+    ("limit", "ids"),
+    [(None, "xxxx"), (2, "x.x."), ("50%", "x.x."), ("100%", "xxxx")],
+    ids=["none", "number", "percentage", "all"],
+)
+def test_rejected_records_up_to_the_limit(
+    sandbox: Sandbox, tmp_path: Path, limit: int | str | None, ids: str
+) -> None:
+    """A run that does not reject more than `max_invalid_records` is a success."""
+    result = run_with_limit(sandbox, tmp_path / "rejects.singer", limit, ids)
+    assert result == (0, [{"at": 4}], ids.count("x"))
+
+
+def test_run_ends_when_the_number_is_exceeded(
+    sandbox: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing after the record that is one too many is read, and the STATE stays before it."""
+    code, states, dead_letters = run_with_limit(sandbox, tmp_path / "rejects.singer", 1, ".x.x.x")
+    assert (code, states, dead_letters) == (1, [{"at": 3}], 2)
+    assert {row["id"] for row in sandbox.warehouse.rows("users")} == {"1", "3"}
+    assert caplog.text.count("2 of 4 records are invalid, more than max_invalid_records") == 1
+
+
+def test_run_fails_at_the_end_when_the_percentage_is_exceeded(
+    sandbox: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A run of few records is read to the end; everything valid is delivered, and it fails."""
+    code, states, dead_letters = run_with_limit(sandbox, tmp_path / "rejects.singer", "50%", "xx.x")
+    assert (code, states, dead_letters) == (1, [{"at": 4}], 3)
+    assert sandbox.warehouse.count("users") == 1
+    assert "3 of 4 records are invalid, more than max_invalid_records allows (50%)" in caplog.text
+
+
+def test_dry_run_reports_the_limit_at_the_end(run_target: RunTarget, tmp_path: Path) -> None:
+    """A dry run reads to the end, and its exit code is the one that a run would have."""
+    invalid = record_line("users", {"id": None})
+    done = run_target(
+        "--dry-run",
+        lines=[USERS, *[invalid] * 5],
+        config={
+            "invalid_records": "dead_letter",
+            "dead_letter_path": str(tmp_path / "rejects.singer"),
+            "max_invalid_records": 2,
+        },
+    )
+    assert done.returncode == 1
+    assert "5 of 5 records are invalid, more than max_invalid_records allows (2)" in done.stderr

@@ -24,7 +24,7 @@ from target_segment_objects.target import TargetSegmentObjects
 _SANDBOX_KEY: Final = "sandbox"
 
 EXIT_CODES: Final = {
-    0: "success: everything was delivered, or the check passed",
+    0: "success: everything is in Segment or the dead-letter file, or the check passed",
     1: "failure: the last lines of the log say why",
     2: "usage error: an option or a configuration file",
     130: "stopped by SIGINT (Ctrl-C)",

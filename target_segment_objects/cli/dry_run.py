@@ -51,6 +51,7 @@ class DryRun:
             api=NullApi(self),
             write_state=lambda _: None,
             reject_record=self._add_reject,
+            stops_at_reject_limit=False,
             log_stream=self._add_stream,
         )
 
