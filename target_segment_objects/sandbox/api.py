@@ -27,9 +27,9 @@ from target_segment_objects.sandbox.errors import RejectedRequestError
 from target_segment_objects.sandbox.middleware import (
     AuthForm,
     AuthMiddleware,
+    BodyMiddleware,
     ConcurrencyLimiter,
     ConcurrencyMiddleware,
-    DrainBodyMiddleware,
 )
 from target_segment_objects.sandbox.sessions import Session, SessionRegistry, Step
 from target_segment_objects.sandbox.warehouse import SessionRow, Warehouse
@@ -53,6 +53,7 @@ class ApiOptions:
         write_key: The only write key to accept; `None` accepts any.
         auth_form: The form of the credentials to accept.
         session_timeout_seconds: Seconds without a call after which a session expires.
+        client_timeout_seconds: How long a client may send nothing in the middle of a request.
         max_file_bytes: Limit of a file's uncompressed size.
         clock: Returns seconds. Must be monotonic.
     """
@@ -60,6 +61,7 @@ class ApiOptions:
     write_key: str | None = field(repr=False)
     auth_form: AuthForm
     session_timeout_seconds: float
+    client_timeout_seconds: float
     max_file_bytes: int
     clock: Callable[[], float]
 
@@ -109,7 +111,9 @@ class SandboxApi:
         ]
         app = Starlette(
             routes=routes,
-            middleware=[Middleware(DrainBodyMiddleware)],
+            middleware=[
+                Middleware(BodyMiddleware, timeout_seconds=self._options.client_timeout_seconds)
+            ],
             exception_handlers={
                 RejectedRequestError: _respond_rejected,
                 HTTPException: _respond_unknown_call,

@@ -1,14 +1,15 @@
-"""ASGI middleware of the API: authentication, the limit of simultaneous requests, whole bodies."""
+"""ASGI middleware of the API: authentication, the limit of simultaneous requests, bodies."""
 
 from __future__ import annotations
 
 import base64
 import secrets
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import Enum
 from typing import TYPE_CHECKING
 
+import anyio
 from starlette.requests import Request
 
 from target_segment_objects.limits import MAX_CONCURRENT_REQUESTS
@@ -107,32 +108,67 @@ class ConcurrencyMiddleware:
             await self._app(scope, receive, send)
 
 
-class DrainBodyMiddleware:
-    """Reads the rest of a request's body before the response is sent.
+class BodyMiddleware:
+    """Reads the rest of a request's body before the response is sent, but not for ever.
 
-    A client that is still sending then sees the response instead of a reset connection.
+    A client that is still sending then sees the response instead of a reset connection. A client
+    that stops in the middle of a body gets 408, and its connection is closed.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        """Wrap an application."""
+    def __init__(self, app: ASGIApp, *, timeout_seconds: float) -> None:
+        """Wrap an application.
+
+        Args:
+            app: The application.
+            timeout_seconds: How long a client may send nothing in the middle of a body.
+        """
         self._app = app
+        self._timeout_seconds = timeout_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
-        has_more = True
-
-        async def tracking_receive() -> Message:
-            nonlocal has_more
-            message = await receive()
-            has_more = message["type"] == "http.request" and message.get("more_body", False)
-            return message
+        body = _Body(receive, self._timeout_seconds)
 
         async def draining_send(message: Message) -> None:
-            while has_more:
-                await tracking_receive()
+            if message["type"] == "http.response.start":
+                await body.drain()
+                if body.has_timed_out:
+                    message["headers"] = [*message["headers"], (b"connection", b"close")]
             await send(message)
 
-        await self._app(scope, tracking_receive, draining_send)
+        await self._app(scope, body.receive, draining_send)
+
+
+class _Body:
+    """The body of a request while it arrives."""
+
+    def __init__(self, receive: Receive, timeout_seconds: float) -> None:
+        self._receive = receive
+        self._timeout_seconds = timeout_seconds
+        self._has_more = True
+        self.has_timed_out = False
+
+    async def receive(self) -> Message:
+        """Receive the next piece.
+
+        Raises:
+            RejectedRequestError: It does not come in time.
+        """
+        try:
+            with anyio.fail_after(self._timeout_seconds):
+                message = await self._receive()
+        except TimeoutError:
+            self._has_more, self.has_timed_out = False, True
+            reason = f"the rest of the body did not arrive within {self._timeout_seconds:g} seconds"
+            raise RejectedRequestError(reason, status=408) from None
+        self._has_more = message["type"] == "http.request" and message.get("more_body", False)
+        return message
+
+    async def drain(self) -> None:
+        """Receive the rest, as long as it comes in time."""
+        with suppress(RejectedRequestError):
+            while self._has_more:
+                await self.receive()
 
 
 def _read_write_key(header: str, auth_form: AuthForm) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import socket
 import tempfile
@@ -16,6 +17,7 @@ import uvicorn
 from target_segment_objects.limits import MAX_FILE_BYTES, SESSION_TIMEOUT_SECONDS
 from target_segment_objects.sandbox.api import ApiOptions, SandboxApi
 from target_segment_objects.sandbox.middleware import AuthForm
+from target_segment_objects.sandbox.protocol import TimedProtocol
 from target_segment_objects.sandbox.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -35,6 +37,10 @@ _KEEP_ALIVE_SECONDS: Final = 60
 """How long an idle connection stays open: longer than clients pause between two requests."""
 
 
+_CLIENT_TIMEOUT_SECONDS: Final = 30
+"""How long a client may send nothing in the middle of a request."""
+
+
 class Sandbox:
     """A local Segment. It runs while it is used as a context manager.
 
@@ -52,6 +58,7 @@ class Sandbox:
         write_key: str | None = None,
         auth_form: AuthForm = AuthForm.ANY,
         session_timeout_seconds: float = SESSION_TIMEOUT_SECONDS,
+        client_timeout_seconds: float = _CLIENT_TIMEOUT_SECONDS,
         max_file_bytes: int = MAX_FILE_BYTES,
         clock: Callable[[], float] = time.monotonic,
         wrap: Callable[[ASGIApp], ASGIApp] | None = None,
@@ -65,6 +72,7 @@ class Sandbox:
             write_key: The only write key to accept; `None` accepts any.
             auth_form: The form of the credentials to accept.
             session_timeout_seconds: Seconds without a call after which a session expires.
+            client_timeout_seconds: How long a client may send nothing in the middle of a request.
             max_file_bytes: Limit of a file's uncompressed size.
             clock: Returns the seconds by which sessions expire. Must be monotonic.
             wrap: Wraps the ASGI application, for example to add faults or delays.
@@ -79,7 +87,12 @@ class Sandbox:
         self._host = host
         self._port = port
         self._options = ApiOptions(
-            write_key, auth_form, session_timeout_seconds, max_file_bytes, clock
+            write_key,
+            auth_form,
+            session_timeout_seconds,
+            client_timeout_seconds,
+            max_file_bytes,
+            clock,
         )
         self._wrap = wrap
         self._resources = ExitStack()
@@ -124,7 +137,13 @@ class Sandbox:
             resources.callback(self._api.record_open_sessions)
             listener = resources.enter_context(_open_listener(self._host, self._port))
             self._port = listener.getsockname()[1]
-            _start_server(self._api, self._wrap, listener, resources)
+            _start_server(
+                self._api,
+                self._wrap,
+                listener,
+                resources,
+                self._options.client_timeout_seconds,
+            )
             self._resources = resources.pop_all()
         return self
 
@@ -164,14 +183,16 @@ def _start_server(
     wrap: Callable[[ASGIApp], ASGIApp] | None,
     listener: socket.socket,
     resources: ExitStack,
+    timeout_seconds: float,
 ) -> None:
     """Run uvicorn in a thread, and register its stop."""
     app = api.build_app()
+    protocol = functools.partial(TimedProtocol, timeout_seconds=timeout_seconds)
     server = uvicorn.Server(
         uvicorn.Config(
             app if wrap is None else wrap(app),
             loop="asyncio",
-            http="h11",
+            http=protocol,  # type: ignore[arg-type]  # uvicorn only calls it
             ws="none",
             lifespan="off",
             log_config=None,

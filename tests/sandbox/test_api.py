@@ -7,12 +7,14 @@ import gzip
 import json
 import logging
 import os
+import socket
 import tempfile
 import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import duckdb
 import pytest
@@ -718,6 +720,74 @@ def test_running_upload_keeps_the_session_alive(tmp_path: Path, temp_folder: Pat
             assert read_response(upload).status == 201
         clock.now += 599
         assert client.keep_alive(sync_id).status == 200
+
+
+# Clients that stop in the middle of a request
+
+
+def test_client_that_stops_in_a_body_is_timed_out(tmp_path: Path, temp_folder: Path) -> None:
+    """It gets 408 and a closed connection; its file is deleted, and the session stays open."""
+    with Sandbox(tmp_path / "w.duckdb", client_timeout_seconds=0.2) as sandbox:
+        client = BareClient(sandbox.url)
+        sync_id = client.start_session()
+        with open_upload(client, sync_id, gzip.compress(object_line())) as upload:
+            response = read_response(upload)
+        assert response.status == 408
+        assert response.headers["Connection"] == "close"
+        assert "within 0.2 seconds" in response.reason
+        assert list(temp_folder.glob("*/*")) == []
+        assert client.upload_lines(sync_id, object_line()).status == 201
+        assert client.finish_session(sync_id).status == 202
+
+
+def test_rejected_client_that_stops_in_a_body_sees_the_reason(tmp_path: Path) -> None:
+    """The rest of a rejected body is not waited for longer than that of another one."""
+    with Sandbox(tmp_path / "w.duckdb", client_timeout_seconds=0.2) as sandbox:
+        client = BareClient(sandbox.url)
+        with open_upload(client, "unknown", gzip.compress(object_line())) as upload:
+            response = read_response(upload)
+        assert response.status == 400
+        assert "no such session" in response.reason
+
+
+def test_clients_that_stop_do_not_lock_out_others(tmp_path: Path) -> None:
+    """As many half requests as there are places, and the places are free after the timeout."""
+    with (
+        Sandbox(tmp_path / "w.duckdb", client_timeout_seconds=0.5) as sandbox,
+        ExitStack() as stack,
+    ):
+        client = BareClient(sandbox.url)
+        sync_id = client.start_session()
+        uploads = [
+            stack.enter_context(open_upload(client, sync_id, gzip.compress(object_line())))
+            for _ in range(limits.MAX_CONCURRENT_REQUESTS)
+        ]
+        assert [read_response(upload).status for upload in uploads] == [408] * len(uploads)
+        assert client.send_request("/v0/start").status == 201
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"POST /v0/start HTTP/1.1\r\nHost: x\r\n"], ids=["no byte", "half"]
+)
+def test_client_that_stops_in_the_headers_is_disconnected(tmp_path: Path, sent: bytes) -> None:
+    """The connection is closed if the headers do not arrive in time."""
+    with Sandbox(tmp_path / "w.duckdb", client_timeout_seconds=0.2) as sandbox:
+        address = urlsplit(sandbox.url)
+        with socket.create_connection((address.hostname, address.port), timeout=30) as connection:
+            connection.sendall(sent)
+            assert connection.recv(1) == b""
+
+
+def test_client_that_stops_in_later_headers_is_disconnected(tmp_path: Path) -> None:
+    """The timeout applies to every request of a connection."""
+    with (
+        Sandbox(tmp_path / "w.duckdb", client_timeout_seconds=0.2) as sandbox,
+        closing(BareClient(sandbox.url).open_connection()) as connection,
+    ):
+        connection.request("POST", "/v0/start", headers={"Authorization": basic_auth("key:")})
+        assert read_response(connection).status == 201
+        connection.sock.sendall(b"POST /v0/start HTTP/1.1\r\nHost: x\r\n")
+        assert connection.sock.recv(1) == b""
 
 
 # Simultaneous requests
