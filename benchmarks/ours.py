@@ -38,7 +38,7 @@ class LocalApi:
         """Start a session."""
         return f"session-{self._count_call():06}"
 
-    def upload(self, sync_id: str, file: Path) -> str:
+    def upload(self, sync_id: str, file: Path, **_: object) -> str:
         """Keep a file."""
         part_id = f"{self._count_call():06}-{sync_id}"
         os.link(file, self._folder / f"{part_id}.jsonl.gz")
@@ -47,7 +47,7 @@ class LocalApi:
     def keep_alive(self, sync_id: str) -> None:
         """Do nothing."""
 
-    def finish(self, sync_id: str, error: str = "") -> None:
+    def finish(self, sync_id: str, error: str = "", **_: object) -> None:
         """Do nothing."""
 
     def abort_session(self, sync_id: str, error: str) -> None:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
         SessionStateError,
         SpoolError,
         TransientApiError,
+        UnreachableError,
+        UploadOrderError,
     )
     from target_segment_objects.segment.api import BulkApi
     from target_segment_objects.segment.client import DEFAULT_API_URL, Client
@@ -54,6 +56,8 @@ __all__ = [
     "Spool",
     "SpoolError",
     "TransientApiError",
+    "UnreachableError",
+    "UploadOrderError",
     "limits",
 ]
 

@@ -14,6 +14,8 @@
     ├── SessionStateError         a bulk session was used out of order: a bug of the caller
     └── ApiError                  a call to Segment did not succeed
         ├── TransientApiError         no response, or one that may improve; no retry is left
+        │   ├── UnreachableError          … because no connection could be established
+        │   └── UploadOrderError          … and an earlier upload may still take effect, too late
         └── PermanentApiError         a response that a retry would not change
             ├── AuthenticationError       the write key is not accepted
             └── SessionExpiredError       Segment does not know the bulk session any more
@@ -145,6 +147,8 @@ class TransientApiError(ApiError):
 
     Attributes:
         retry_after: Seconds that the response asks to wait, if it does.
+        is_response_lost: Whether Segment may have received the request completely, and may still
+            carry it out.
     """
 
     def __init__(
@@ -153,10 +157,23 @@ class TransientApiError(ApiError):
         *,
         status: int | None = None,
         retry_after: float | None = None,
+        is_response_lost: bool = False,
     ) -> None:
-        """Store the requested wait beside the message."""
+        """Store what a retry must know beside the message."""
         self.retry_after = retry_after
+        self.is_response_lost = is_response_lost
         super().__init__(message, status=status)
+
+
+class UnreachableError(TransientApiError):
+    """No connection could be established: the host is unknown, refuses, or does not respond."""
+
+
+class UploadOrderError(TransientApiError):
+    """An upload of the session may still take effect, behind those that follow it.
+
+    Its response was lost. Send all files of the session again, in a new one.
+    """
 
 
 class PermanentApiError(ApiError):

@@ -96,7 +96,7 @@ class NullApi:
         """Start a session."""
         return f"dry-run-{next(self._numbers)}"
 
-    def upload(self, sync_id: str, file: Path) -> str:
+    def upload(self, sync_id: str, file: Path, **_: object) -> str:
         """Read a part instead of sending it."""
         with gzip.open(file) as lines:
             for line in lines:
@@ -106,7 +106,7 @@ class NullApi:
     def keep_alive(self, sync_id: str) -> None:
         """Do nothing."""
 
-    def finish(self, sync_id: str, error: str = "") -> None:
+    def finish(self, sync_id: str, error: str = "", **_: object) -> None:
         """Do nothing."""
 
     def abort_session(self, sync_id: str, error: str) -> None:

@@ -71,7 +71,7 @@ class Checkpoints:
 
     def add_state(self, state: Any) -> Checkpoint | None:  # noqa: ANN401 - STATE is any JSON
         """Add a STATE, and return it if it is to be written now."""
-        if state == self._latest_state:
+        if _is_same_json(state, self._latest_state):
             return None
         self._latest_state = state
         checkpoint = Checkpoint(state)
@@ -79,3 +79,8 @@ class Checkpoints:
             return checkpoint
         self._held[next(reversed(self._held))] = checkpoint
         return None
+
+
+def _is_same_json(left: object, right: object) -> bool:
+    """Compare as JSON does: for Python, `1`, `1.0` and `true` are equal."""
+    return left == right and repr(left) == repr(right)

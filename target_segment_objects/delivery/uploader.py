@@ -1,4 +1,8 @@
-"""One batch, one bulk session: upload its files in order, and again when Segment loses the session.
+"""One batch, one bulk session: upload its files in order, and again if the session fails.
+
+A session is repeated from its first file when Segment loses it, and when an upload may take effect
+too late (see `segment.session`). Nothing of the failed session is loaded then: it is finished with
+an error, or expires.
 
 The rules for others: a batch that `upload_batch` returns from is accepted by Segment, whole and in
 order. Several threads may upload batches of different collections at once. `abort_sessions` takes
@@ -14,7 +18,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from target_segment_objects.exceptions import DeliveryAbortedError, SessionExpiredError
+from target_segment_objects.exceptions import (
+    ApiError,
+    DeliveryAbortedError,
+    SessionExpiredError,
+    TransientApiError,
+    UploadOrderError,
+)
 from target_segment_objects.segment.session import Session
 
 if TYPE_CHECKING:
@@ -24,7 +34,7 @@ if TYPE_CHECKING:
     from target_segment_objects.segment.api import BulkApi
 
 MAX_SESSION_RETRIES: Final = 3
-"""Sessions that are started for a batch after its first one was lost."""
+"""Further sessions for a batch whose first one could not be used."""
 
 ABORT_DEADLINE_SECONDS: Final = 5.0
 """Longest wait for all open sessions to be finished when the user will not wait for delivery."""
@@ -78,26 +88,32 @@ class BatchUploader:
         return self._aborted
 
     def upload_batch(self, batch: Batch) -> SessionReport:
-        """Upload a batch in one session, and in a new one each time Segment loses it.
+        """Upload a batch in one session, and again in a new one if the session cannot be used.
 
         Raises:
             SegmentObjectsError: The batch could not be delivered, and its session is finished.
         """
-        for retries_left in range(MAX_SESSION_RETRIES, 0, -1):
+        attempt = 0
+        while True:
+            attempt += 1
             try:
                 return self._attempt_upload(batch)
-            except SessionExpiredError as lost:
+            except (SessionExpiredError, UploadOrderError) as error:
                 if self._aborted:
                     raise
+                if attempt > MAX_SESSION_RETRIES:
+                    raise _add_advice(
+                        error, f". {attempt} sessions failed. Run again later"
+                    ) from error
                 logger.warning(
-                    "%s. Segment no longer knows the session: sending its %s again in a new one "
-                    "(%d of %d).",
-                    lost,
+                    "%s. Sending %s again in a new session (retry %d of %d).",
+                    error,
                     _count_parts(len(batch.files)),
-                    MAX_SESSION_RETRIES - retries_left + 1,
+                    attempt,
                     MAX_SESSION_RETRIES,
                 )
-        return self._attempt_upload(batch)
+            except TransientApiError as error:
+                raise _add_advice(error, " Then run again") from error
 
     def abort_sessions(self, reason: str) -> None:
         """Finish every open session with an error; takes seconds at most."""
@@ -143,6 +159,12 @@ class BatchUploader:
             yield
         finally:
             self._open_sessions.discard(session)
+
+
+def _add_advice(error: ApiError, advice: str) -> ApiError:
+    """Return the same error with what to do: here is a STATE to resume from, unlike in a check."""
+    msg = f"{error}{advice}: the last STATE says where to resume."
+    return type(error)(msg, status=error.status)
 
 
 def _count_parts(count: int) -> str:

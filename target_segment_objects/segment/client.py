@@ -21,7 +21,12 @@ from urllib.parse import quote
 import backoff
 
 from target_segment_objects import limits
-from target_segment_objects.exceptions import TransientApiError
+from target_segment_objects.exceptions import (
+    ApiError,
+    PermanentApiError,
+    TransientApiError,
+    UnreachableError,
+)
 from target_segment_objects.segment.responses import (
     MAX_RETRY_AFTER_SECONDS,
     Call,
@@ -31,7 +36,7 @@ from target_segment_objects.segment.responses import (
 from target_segment_objects.segment.transport import HttpTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
     from pathlib import Path
     from types import TracebackType
 
@@ -47,6 +52,12 @@ DEFAULT_MAX_RETRIES: Final = 10
 
 MAX_BACKOFF_SECONDS: Final = 60.0
 """Longest wait between two attempts, unless a response asks for another."""
+
+FIRST_CONNECTION_ATTEMPTS: Final = 3
+"""Attempts to connect before there was any response: an address that is wrong stays wrong."""
+
+MAX_FINISH_TIMEOUT_FACTOR: Final = 8
+"""Longest wait for the response to Finish, in units of the request timeout."""
 
 KEEP_ALIVE_TIMEOUT_SECONDS: Final = 30.0
 """Longest wait for a slot, and again for the response, of a Keep Alive."""
@@ -92,6 +103,8 @@ class Client:
         self._max_wait_seconds = max_wait_seconds
         self._slots = threading.BoundedSemaphore(limits.MAX_CONCURRENT_REQUESTS - 1)
         self._reserved_slot = threading.Lock()
+        self._is_reachable = False  # whether there was a response, to any call
+        self._finish_timeout_seconds = timeout_seconds
 
     def __enter__(self) -> Self:
         """Return the client."""
@@ -117,14 +130,23 @@ class Client:
             Its `sync_id`.
         """
         call = Call("Start", "/v0/start", 201)
-        return parse_identifier(call, self._send_with_retry(call), "sync_id")
+        sync_id = parse_identifier(call, self._send_with_retry(call), "sync_id")
+        _quote_id(sync_id)  # or no other call could be made
+        return sync_id
 
-    def upload(self, sync_id: str, file: Path) -> str:
+    def upload(
+        self,
+        sync_id: str,
+        file: Path,
+        *,
+        on_lost_response: Callable[[], object] = lambda: None,
+    ) -> str:
         """Upload a file to a session; each attempt sends it from its first byte.
 
         Args:
             sync_id: The session.
             file: Gzip of JSON lines.
+            on_lost_response: Called when an attempt may be carried out later, unnoticed.
 
         Returns:
             Its `part_id`.
@@ -140,50 +162,115 @@ class Client:
             headers=(("Content-Type", "binary/octet-stream"), ("Content-Encoding", "gzip")),
             file=file,
         )
-        return parse_identifier(call, self._send_with_retry(call), "part_id")
+        response = self._send_with_retry(call, on_lost_response=on_lost_response)
+        return parse_identifier(call, response, "part_id")
 
     def keep_alive(self, sync_id: str) -> None:
         """Tell Segment that a session is still in use; one attempt, as the next one comes soon."""
         call = Call("Keep Alive", f"/v0/keep-alive/{_quote_id(sync_id)}", 200, sync_id)
         self._send_once(call, KEEP_ALIVE_TIMEOUT_SECONDS)
 
-    def finish(self, sync_id: str, error: str = "") -> None:
+    def finish(
+        self,
+        sync_id: str,
+        error: str = "",
+        *,
+        on_lost_response: Callable[[], object] = lambda: None,
+    ) -> None:
         """Finish a session: Segment processes its objects, or drops them.
+
+        When a response is lost, the next Finish waits twice as long: to ask again does not help, as
+        Segment refuses a second Finish of the same session.
 
         Args:
             sync_id: The session.
             error: Blank on success, else what failed.
+            on_lost_response: Called when an attempt may be carried out later, unnoticed.
         """
-        self._send_with_retry(_prepare_finish(sync_id, error))
+        timeout_seconds = self._finish_timeout_seconds
+
+        def extend_timeout() -> None:
+            self._finish_timeout_seconds = min(
+                2 * timeout_seconds, MAX_FINISH_TIMEOUT_FACTOR * self._timeout_seconds
+            )
+            on_lost_response()
+
+        self._send_with_retry(
+            _prepare_finish(sync_id, error),
+            timeout_seconds=timeout_seconds,
+            on_lost_response=extend_timeout,
+        )
 
     def abort_session(self, sync_id: str, error: str) -> None:
         """Finish a failed session with one short attempt."""
         self._send_once(_prepare_finish(sync_id, error), ABORT_TIMEOUT_SECONDS)
 
-    def _send_with_retry(self, call: Call) -> Response:
+    def _send_with_retry(
+        self,
+        call: Call,
+        *,
+        timeout_seconds: float | None = None,
+        on_lost_response: Callable[[], object] = lambda: None,
+    ) -> Response:
         """Send a call until the response is final."""
+        timeout_seconds = timeout_seconds or self._timeout_seconds
+        attempts = 0
+
+        def count_attempt(error: Exception) -> bool:
+            nonlocal attempts
+            attempts += 1
+            if isinstance(error, TransientApiError) and error.is_response_lost:
+                on_lost_response()
+            return attempts >= self._limit_attempts(error)
+
+        def log_retry(details: Any) -> None:  # noqa: ANN401 - backoff has no public type for it
+            logger.warning(
+                "%s. Retrying in %.1f s (attempt %d of %d).",
+                details["exception"],
+                details["wait"],
+                attempts + 1,
+                self._limit_attempts(details["exception"]),
+            )
+
         retrying = backoff.on_exception(
             _generate_waits,
             TransientApiError,
-            max_tries=self._max_attempts,
             max_wait_seconds=self._max_wait_seconds,
+            giveup=count_attempt,
             jitter=None,  # _generate_waits adds it, but not to what Retry-After asks for
-            on_backoff=[_log_retry],
+            on_backoff=[log_retry],
             logger=None,
         )
         try:
-            return retrying(self._send_in_slot)(call)
+            return retrying(self._send_in_slot)(call, timeout_seconds)
         except TransientApiError as error:
-            attempts = f", {self._max_attempts} times" if self._max_attempts > 1 else ""
-            msg = (
-                f"{error}{attempts}. Check the network and Segment's status page, then run again: "
-                "the last STATE says where to resume."
-            )
-            raise TransientApiError(msg, status=error.status) from error
+            count = f", {attempts} times" if attempts > 1 else ""
+            msg = f"{error}{count}. {self._advise(error)}"
+            raise type(error)(msg, status=error.status) from error
 
-    def _send_in_slot(self, call: Call) -> Response:
+    def _limit_attempts(self, error: Exception) -> int:
+        """Return how often a call is sent at most, if it fails like this."""
+        if isinstance(error, UnreachableError) and not self._is_reachable:
+            return min(self._max_attempts, FIRST_CONNECTION_ATTEMPTS)
+        return self._max_attempts
+
+    def _advise(self, error: TransientApiError) -> str:
+        if isinstance(error, UnreachableError) and not self._is_reachable:
+            return "Check api_url, the proxy and the network."
+        return "Check the network and Segment's status page."
+
+    def _send_in_slot(self, call: Call, timeout_seconds: float) -> Response:
         with self._slots:
-            return self._transport.send_call(call, self._timeout_seconds)
+            return self._send_request(call, timeout_seconds)
+
+    def _send_request(self, call: Call, timeout_seconds: float) -> Response:
+        try:
+            response = self._transport.send_call(call, timeout_seconds)
+        except ApiError as error:
+            self._is_reachable |= error.status is not None
+            raise
+        self._is_reachable = True
+        return response
 
     def _send_once(self, call: Call, seconds: float) -> None:
         """Send a call once, in a free slot or in the reserved one."""
@@ -193,7 +280,7 @@ class Client:
             msg = f"{call}: not sent, {limits.MAX_CONCURRENT_REQUESTS} requests are under way"
             raise TransientApiError(msg)
         try:
-            self._transport.send_call(call, seconds)
+            self._send_request(call, seconds)
         finally:
             (self._slots if has_slot else self._reserved_slot).release()
 
@@ -203,7 +290,14 @@ def _prepare_finish(sync_id: str, error: str) -> Call:
 
 
 def _quote_id(sync_id: str) -> str:
-    """Escape an id so that it stays one segment of the path."""
+    """Escape an id so that it stays one segment of the path.
+
+    Raises:
+        PermanentApiError: It cannot: a path of dots is resolved, escaped or not.
+    """
+    if sync_id in {"", ".", ".."}:
+        msg = f"The sync_id '{sync_id}' cannot be part of a path. Check that api_url is Segment's."
+        raise PermanentApiError(msg)
     return quote(sync_id, safe="")
 
 
@@ -216,12 +310,3 @@ def _generate_waits(max_wait_seconds: float) -> Generator[Any, Any, None]:
         requested = error.retry_after
         wait = backoff.full_jitter(next(steps)) if requested is None else requested
         error = yield min(wait, max_wait_seconds)
-
-
-def _log_retry(details: Any) -> None:  # noqa: ANN401 - backoff has no public type for it
-    logger.warning(
-        "%s. Retrying in %.1f s (attempt %d).",
-        details["exception"],
-        details["wait"],
-        details["tries"] + 1,
-    )

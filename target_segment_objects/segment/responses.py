@@ -32,6 +32,9 @@ MAX_RETRY_AFTER_SECONDS: Final = 600.0
 """Longest `Retry-After` that is honoured: a server that needs longer will ask again."""
 
 _TRANSIENT: Final = frozenset({408, 429, *range(500, 600)})
+_RESPONSE_LOST: Final = frozenset({408, 502, 504})
+"""A gateway gave up on the service, which may have received the request and still carry it out."""
+
 _KEY_REFUSED: Final = frozenset({401, 403})
 _SESSION_UNKNOWN: Final = frozenset({400, 404, 410})
 _TOO_LARGE: Final = 413
@@ -102,7 +105,10 @@ def build_error(
     problem = f"{call}: Segment answered {status}{_describe_body(call, response, secrets)}"
     if status in _TRANSIENT:
         retry_after = parse_retry_after(response.retry_after)
-        return TransientApiError(problem, status=status, retry_after=retry_after)
+        is_response_lost = status in _RESPONSE_LOST
+        return TransientApiError(
+            problem, status=status, retry_after=retry_after, is_response_lost=is_response_lost
+        )
     if status in _KEY_REFUSED:
         msg = f"{problem}: the write key is not accepted. Check write_key."
         return AuthenticationError(msg, status=status)

@@ -18,6 +18,15 @@ Any other step is a `SessionStateError`. `abort` may be called by another thread
 else belongs to one thread. A session that is aborted while it is being opened is finished with an
 error as soon as it is open. One that is aborted during an upload can no longer be finished.
 
+The order of uploads holds even if a response is lost and Segment carries out an upload late, behind
+the next one: after such an upload, the session takes no other one, and raises `UploadOrderError`.
+The last upload needs no such care. Nothing follows it in its session, and to apply it twice changes
+nothing. Segment accepts no upload after Finish, so later sessions are safe, too.
+
+A Finish whose response was lost may still be under way, and so may an upload. Segment then refuses
+the next Finish although the session exists. So Finish is repeated for `FINISH_WAIT_SECONDS`, before
+the session is given up as expired.
+
 Keep Alive has a thread of its own, from Start until just before Finish. It is sent whenever the
 session has seen no call for `keep_alive_seconds`: during a long upload, between two attempts, or
 while nothing is sent. Its failures are logged and do not end the session; the next one follows
@@ -32,11 +41,13 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
+from target_segment_objects import limits
 from target_segment_objects.exceptions import (
     ApiError,
     PermanentApiError,
     SessionExpiredError,
     SessionStateError,
+    UploadOrderError,
 )
 
 if TYPE_CHECKING:
@@ -52,6 +63,15 @@ DEFAULT_KEEP_ALIVE_INTERVAL_SECONDS: Final = 180
 
 KEEP_ALIVE_RETRY_SECONDS: Final = 20
 """Longest wait after a Keep Alive that failed, as the session is still silent."""
+
+FINISH_WAIT_SECONDS: Final = float(limits.SESSION_TIMEOUT_SECONDS)
+"""How long Finish is repeated while Segment may still carry out a call whose response was lost."""
+
+MIN_FINISH_INTERVAL_SECONDS: Final = 1.0
+"""First wait before Finish is repeated; it doubles each time."""
+
+MAX_FINISH_INTERVAL_SECONDS: Final = 30.0
+"""Longest wait before Finish is repeated."""
 
 _MAX_ERROR_CHARACTERS: Final = 200  # of the error that Finish carries
 
@@ -91,6 +111,9 @@ class Session:
         self._end_lock = threading.Lock()
         self._last_call = 0.0
         self._stopped = threading.Event()
+        self._abort_requested = threading.Event()
+        self._is_upload_lost = False  # whether an upload may be carried out late
+        self._is_finish_lost = False
         self._keepalive_thread: threading.Thread | None = None
 
     @property
@@ -135,15 +158,26 @@ class Session:
 
         Raises:
             SessionExpiredError: Segment no longer knows the session; start a new one.
+            UploadOrderError: An earlier upload may be carried out behind this one; start a new
+                session, and upload all files again.
             ApiError: The upload failed.
         """
         self._require_state(_State.OPEN, "upload to")
+        if self._is_upload_lost:
+            msg = (
+                f"Upload of session {self._sync_id}: not sent, as the response to an earlier one "
+                "was lost, which may still be carried out"
+            )
+            raise UploadOrderError(msg)
         self._record_call()
         try:
-            self.part_ids.append(self._api.upload(self._sync_id, file))
+            part_id = self._api.upload(
+                self._sync_id, file, on_lost_response=self._record_lost_upload
+            )
         except SessionExpiredError as error:
             self._distinguish_bad_request(error)
             raise
+        self.part_ids.append(part_id)
         self._record_call()
 
     def finish(self) -> None:
@@ -166,11 +200,33 @@ class Session:
             self._state = _State.ENDED
 
     def _send_finish(self) -> None:
-        try:
-            self._api.finish(self._sync_id)
-        except SessionExpiredError as error:
-            self._distinguish_bad_request(error)
-            raise
+        deadline = time.monotonic() + FINISH_WAIT_SECONDS
+        interval = MIN_FINISH_INTERVAL_SECONDS
+        while True:
+            try:
+                self._api.finish(self._sync_id, on_lost_response=self._record_lost_finish)
+            except SessionExpiredError as error:
+                if not (self._is_upload_lost or self._is_finish_lost):
+                    self._distinguish_bad_request(error)
+                    raise
+                if not self._exists() or time.monotonic() >= deadline:
+                    raise
+                logger.warning(
+                    "%s. An earlier call may still be under way. Asking again in %.0f s.",
+                    error,
+                    interval,
+                )
+                if self._abort_requested.wait(interval):
+                    raise
+                interval = min(2 * interval, MAX_FINISH_INTERVAL_SECONDS)
+            else:
+                return
+
+    def _record_lost_upload(self) -> None:
+        self._is_upload_lost = True
+
+    def _record_lost_finish(self) -> None:
+        self._is_finish_lost = True
 
     def abort(self, reason: str, *, wait_seconds: float = -1) -> None:
         """Finish the session with an error, unless it has ended.
@@ -181,6 +237,7 @@ class Session:
             reason: What failed; Segment gets its beginning.
             wait_seconds: Longest wait for a call that is under way; -1 for no limit.
         """
+        self._abort_requested.set()
         self._stop_keepalive(None if wait_seconds < 0 else wait_seconds)
         if not self._end_lock.acquire(timeout=wait_seconds):
             return
@@ -211,11 +268,15 @@ class Session:
         Segment documents 400 for both. Keep Alive tells them apart: it succeeds as long as the
         session exists.
         """
+        if self._exists():
+            raise PermanentApiError(str(error), status=error.status) from error
+
+    def _exists(self) -> bool:
         try:
             self._api.keep_alive(self._sync_id)
         except ApiError:
-            return
-        raise PermanentApiError(str(error), status=error.status) from error
+            return False
+        return True
 
     def _require_state(self, state: _State, step: str) -> None:
         if self._state is not state:

@@ -19,7 +19,12 @@ import requests.auth
 import urllib3.exceptions
 
 from target_segment_objects import limits
-from target_segment_objects.exceptions import PermanentApiError, SpoolError, TransientApiError
+from target_segment_objects.exceptions import (
+    PermanentApiError,
+    SpoolError,
+    TransientApiError,
+    UnreachableError,
+)
 from target_segment_objects.segment.responses import Call, Response, build_error
 from target_segment_objects.segment.urls import validate_api_url
 
@@ -53,7 +58,14 @@ class _NoRedirectSession(requests.Session):
 
 
 class _PartFile(io.FileIO):
-    """A file while it is sent, whose failures are not mistaken for the network's."""
+    """A file while it is sent, whose failures are not mistaken for the network's.
+
+    Attributes:
+        is_sent: Whether all of it was handed to the network; else the request is incomplete, and
+            nobody can carry it out.
+    """
+
+    is_sent = False
 
     def read(self, size: int | None = -1) -> bytes:
         """Read some of it.
@@ -62,9 +74,11 @@ class _PartFile(io.FileIO):
             SpoolError: The disk fails.
         """
         try:
-            return super().read(-1 if size is None else size) or b""
+            chunk = super().read(-1 if size is None else size) or b""
         except OSError as cause:
             raise SpoolError("read", self.name, cause) from cause
+        self.is_sent = not chunk  # the next chunk is read when the last one is written
+        return chunk
 
 
 class HttpTransport:
@@ -113,18 +127,22 @@ class HttpTransport:
             ApiError: There was no response, or it was not the documented success.
             SpoolError: The file cannot be read.
         """
-        with _open_part(call.file) as data, _translate_errors(call, self._api_url):
+        with (
+            _open_part(call.file) as part,
+            _check_completeness(part),
+            _translate_errors(call, self._api_url),
+        ):
             response = self._http.post(
                 f"{self._api_url}{call.path}",
                 headers=dict(call.headers),
                 json=call.json,
-                data=data,
+                data=part,
                 timeout=(min(timeout_seconds, CONNECT_TIMEOUT_SECONDS), timeout_seconds),
                 stream=True,
             )
             received = _read_response(response)
-        if received.status != call.success:
-            raise build_error(call, received, api_url=self._api_url, secrets=self._secrets)
+            if received.status != call.success:
+                raise build_error(call, received, api_url=self._api_url, secrets=self._secrets)
         return received
 
 
@@ -140,6 +158,16 @@ def _open_part(file: Path | None) -> Iterator[_PartFile | None]:
         raise SpoolError("read", file, cause) from cause
     with part:
         yield part
+
+
+@contextmanager
+def _check_completeness(part: _PartFile | None) -> Iterator[None]:
+    """Correct an error that says that the request may be carried out, if it is incomplete."""
+    try:
+        yield
+    except TransientApiError as error:
+        error.is_response_lost &= part is None or part.is_sent
+        raise
 
 
 def _read_response(response: requests.Response) -> Response:
@@ -166,7 +194,31 @@ def _translate_errors(call: Call, api_url: str) -> Iterator[None]:
         if isinstance(_find_root_cause(cause), ssl.SSLCertVerificationError):
             msg = f"{msg}. Check api_url, and the certificates that this machine trusts."
             raise PermanentApiError(msg) from cause
-        raise TransientApiError(msg) from cause
+        if _is_unreachable(cause):
+            # A TLS failure may also come later, instead of the response.
+            is_sent = isinstance(cause, requests.exceptions.SSLError)
+            raise UnreachableError(msg, is_response_lost=is_sent) from cause
+        raise TransientApiError(msg, is_response_lost=True) from cause
+
+
+def _is_unreachable(cause: BaseException) -> bool:
+    """Return whether no connection was established, so that no request was sent."""
+    connection_failures = (
+        urllib3.exceptions.ConnectTimeoutError,
+        urllib3.exceptions.NewConnectionError,
+        urllib3.exceptions.NameResolutionError,
+        urllib3.exceptions.ProxyError,
+        urllib3.exceptions.SSLError,
+    )
+    reason = cause.args[0] if cause.args else None  # urllib3's MaxRetryError
+    return isinstance(
+        cause,
+        (
+            requests.exceptions.ConnectTimeout,
+            requests.exceptions.ProxyError,
+            requests.exceptions.SSLError,
+        ),
+    ) or isinstance(getattr(reason, "reason", reason), connection_failures)
 
 
 def _describe_cause(cause: BaseException) -> str:

@@ -24,8 +24,11 @@ from target_segment_objects.exceptions import (
     OutputError,
     SpoolError,
     TransientApiError,
+    UnreachableError,
+    UploadOrderError,
 )
 from target_segment_objects.sandbox.server import Sandbox
+from target_segment_objects.sandbox.warehouse import Warehouse
 from target_segment_objects.segment.client import Client
 from tests.support import wait_for
 from tests.support.faulty_proxy import FaultyProxy, ManualClock
@@ -260,6 +263,69 @@ def test_finish_without_a_response_is_not_a_success(
         assert proxy.requests.count("start") == 2
     assert run.states == ["all"]
     assert sandbox.warehouse.count("a") == 1
+
+
+@pytest.mark.parametrize(
+    "late", [pytest.param(0, id="first"), pytest.param(1, id="middle"), pytest.param(2, id="last")]
+)
+def test_late_upload_does_not_overwrite_newer_objects(
+    sandbox: Sandbox, start: Callable[..., Run], late: int
+) -> None:
+    """A gateway gives up on an upload that the service carries out behind the others.
+
+    The session is repeated, unless it was the last part. A later session is not affected.
+    """
+    with FaultyProxy(sandbox.url, [None] * (1 + late) + ["late"]) as proxy:
+        run = start(proxy.url, DeliveryOptions(max_file_bytes=60, batch_size_rows=3))
+        for number in range(6):  # each in a file of its own
+            run.add("a", 1, n=number)
+            run.delivery.add_state(number)
+        run.delivery.drain()
+        assert proxy.late_uploads == []
+        assert proxy.requests.count("start") == (2 if late == 2 else 3)
+    assert [row["n"] for row in sandbox.warehouse.rows("a")] == [5]
+    assert run.states == [2, 5]
+
+
+def test_restarts_for_late_uploads_are_bounded(sandbox: Sandbox, start: Callable[..., Run]) -> None:
+    """If every session loses the response to its first upload, the run fails without a STATE."""
+    with FaultyProxy(sandbox.url, [None, "late", None, None] * 20) as proxy:
+        run = start(proxy.url, DeliveryOptions(max_file_bytes=60))
+        for number in range(3):
+            run.add("a", 1, n=number)
+        run.delivery.add_state("never")
+        with pytest.raises(UploadOrderError, match=r"4 sessions failed.*last STATE"):
+            run.delivery.drain()
+        assert proxy.requests.count("start") == 4
+    assert run.states == []
+    assert sandbox.warehouse.collections() == []
+
+
+def test_slow_finish_succeeds(
+    sandbox: Sandbox, start: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Finish that takes longer than the request timeout does not fail the run."""
+    load_session = Warehouse.load_session
+
+    def load_slowly(*arguments: Any) -> None:  # noqa: ANN401 - as it takes them
+        time.sleep(1)
+        load_session(*arguments)
+
+    monkeypatch.setattr(Warehouse, "load_session", load_slowly)
+    run = start(sandbox.url, timeout_seconds=0.4)
+    run.add("a", 1)
+    run.delivery.add_state("all")
+    run.delivery.drain()
+    assert run.states == ["all"]
+    assert sandbox.warehouse.count("a") == 1
+
+
+def test_network_failure_says_where_to_resume(start: Callable[..., Run]) -> None:
+    """A run has a STATE to resume from, and its error says so."""
+    run = start("http://127.0.0.1:9", max_retries=0)
+    run.add("a", 1)
+    with pytest.raises(UnreachableError, match=r"Then run again: the last STATE says where"):
+        run.delivery.drain()
 
 
 def test_failure_finishes_what_is_under_way_and_starts_nothing(

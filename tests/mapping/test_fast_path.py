@@ -402,16 +402,19 @@ class RecordingClient:
         """Start a session."""
         return "s"
 
-    def upload(self, _: str, file: Path) -> str:
+    def upload(self, sync_id: str, file: Path, **_: object) -> str:  # noqa: ARG002 - the client's
         """Keep a file."""
         self.files.append(gzip.decompress(file.read_bytes()))
         return "p"
 
-    def finish(self, *_: str) -> None:
+    def keep_alive(self, sync_id: str) -> None:
         """Accept."""
 
-    abort_session = finish
-    keep_alive = finish
+    def finish(self, sync_id: str, error: str = "", **_: object) -> None:
+        """Accept."""
+
+    def abort_session(self, sync_id: str, error: str) -> None:
+        """Accept."""
 
     def close(self) -> None:
         """Do nothing."""

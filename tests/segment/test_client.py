@@ -25,6 +25,7 @@ from target_segment_objects.exceptions import (
     SessionExpiredError,
     SpoolError,
     TransientApiError,
+    UnreachableError,
 )
 from target_segment_objects.segment import client as client_module
 from target_segment_objects.segment.client import (
@@ -158,6 +159,26 @@ def test_sync_id_stays_one_segment_of_the_path(server: ScriptedServer, client: C
     """Reserved characters are escaped, so that no other path is called."""
     client.keep_alive("../a?b#c d")
     assert server.requests[0].path == "/v0/keep-alive/..%2Fa%3Fb%23c%20d"
+
+
+@pytest.mark.parametrize("sync_id", [".", ".."])
+def test_sync_id_of_dots_is_refused(server: ScriptedServer, client: Client, sync_id: str) -> None:
+    """HTTP clients resolve it, escaped or not, and would call another path."""
+    server.script("start", Reply(201, json.dumps({"sync_id": sync_id}).encode()))
+    with pytest.raises(PermanentApiError, match=r"cannot be part of a path.*api_url"):
+        client.start()
+    with pytest.raises(PermanentApiError, match=r"cannot be part of a path"):
+        client.keep_alive(sync_id)
+    assert [request.path for request in server.requests] == ["/v0/start"]
+
+
+def test_key_may_hold_any_character(server: ScriptedServer) -> None:
+    """A key that is not Latin-1 is sent as UTF-8."""
+    with Client("ключ-\ud800", api_url=server.url) as client:
+        client.start()
+    scheme, token = server.requests[0].headers["Authorization"].split()
+    assert scheme == "Basic"
+    assert base64.b64decode(token) == "ключ-\ud800:".encode(errors="surrogatepass")
 
 
 def test_plain_http_uses_no_proxy(
@@ -374,7 +395,7 @@ def test_last_error_says_how_often_and_what_to_do(
     """After `max_retries` retries, the error says how many attempts there were."""
     server.always("start", Reply(503))
     with pytest.raises(
-        TransientApiError, match=r"answered 503, 3 times.*network.*last STATE"
+        TransientApiError, match=r"answered 503, 3 times.*network.*status page"
     ) as raised:
         client.start()
     assert raised.value.status == 503
@@ -478,7 +499,7 @@ def test_wait_is_logged_and_kept(
     """The log says what failed, how long the wait is, and which attempt follows."""
     server.script("start", Reply(429, headers={"Retry-After": "0.3"}))
     client.start()
-    assert "Start: Segment answered 429. Retrying in 0.3 s (attempt 2)." in caplog.text
+    assert "Start: Segment answered 429. Retrying in 0.3 s (attempt 2 of 3)." in caplog.text
     first, second = (request.at for request in server.requests)
     assert 0.3 <= second - first < 3
 
@@ -527,6 +548,52 @@ def test_refused_connection_is_retried(waits: list[float]) -> None:
     client.close()
     assert raised.value.status is None
     assert len(waits) == 1
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        pytest.param("https://no-such-host.invalid", id="unknown host"),
+        pytest.param("http://127.0.0.1:9", id="refused"),
+        pytest.param("https://127.0.0.1:9", id="refused with TLS"),
+    ],
+)
+def test_first_connection_is_given_up_after_a_few_attempts(waits: list[float], url: str) -> None:
+    """Within seconds, whatever `max_retries` is; the error names api_url and the proxy."""
+    client = Client(KEY, api_url=url)
+    with pytest.raises(UnreachableError, match=r"3 times\. Check api_url, the proxy") as raised:
+        client.start()
+    client.close()
+    assert "STATE" not in str(raised.value)
+    assert len(waits) == 2
+    assert sum(waits) <= 3
+
+
+def test_wrong_proxy_is_given_up_after_a_few_attempts(
+    waits: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error says to check the proxy."""
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    client = Client(KEY, api_url="https://segment.invalid")
+    with pytest.raises(UnreachableError, match=r"3 times\. Check api_url, the proxy"):
+        client.start()
+    client.close()
+    assert len(waits) == 2
+
+
+def test_later_connection_failures_get_all_retries(waits: list[float]) -> None:
+    """Once Segment has responded, an unreachable network is worth the wait."""
+    with ScriptedServer() as server:
+        client = Client(KEY, api_url=server.url, max_retries=5)
+        server.script("start", Reply(400))
+        with pytest.raises(PermanentApiError):
+            client.start()
+    with pytest.raises(UnreachableError, match=r"6 times\. Check the network"):
+        client.start()
+    client.close()
+    assert len(waits) == 5
 
 
 def test_unknown_host_is_named(waits: list[float]) -> None:
@@ -666,6 +733,66 @@ def test_unreadable_file_is_not_a_network_failure(server: ScriptedServer, client
     with pytest.raises(SpoolError, match=r"Cannot read /proc/self/mem: Input/output error"):
         client.upload("s1", Path("/proc/self/mem"))
     assert len(server.requests) <= 1
+
+
+# Lost responses
+
+
+@pytest.mark.parametrize("call", ["upload", "finish"])
+@pytest.mark.parametrize(
+    ("reply", "is_lost"),
+    [
+        pytest.param(Reply(408), True, id="408"),
+        pytest.param(Reply(502), True, id="502"),
+        pytest.param(Reply(504), True, id="504"),
+        pytest.param(Reply(202, cut=Cut.AFTER_BODY), True, id="reset"),
+        pytest.param(Reply(202, b"{}", cut=Cut.IN_RESPONSE), True, id="reset in the response"),
+        pytest.param(Reply(500), False, id="500"),
+        pytest.param(Reply(503), False, id="503"),
+        pytest.param(Reply(429), False, id="429"),
+    ],
+)
+def test_lost_response_is_reported(
+    server: ScriptedServer,
+    client: Client,
+    part: Path,
+    waits: list[float],
+    call: str,
+    reply: Reply,
+    is_lost: bool,  # noqa: FBT001 - the expectation
+) -> None:
+    """The caller learns that an attempt may be carried out late, though the retry succeeded."""
+    lost: list[str] = []
+    server.script(call, reply)
+    if call == "upload":
+        client.upload("s1", part, on_lost_response=lambda: lost.append(call))
+    else:
+        client.finish("s1", on_lost_response=lambda: lost.append(call))
+    assert len(waits) == 1
+    assert lost == [call] * is_lost
+
+
+def test_incomplete_upload_is_not_lost(
+    server: ScriptedServer, client: Client, tmp_path: Path, waits: list[float]
+) -> None:
+    """A request whose body was not sent completely cannot be carried out."""
+    part = tmp_path / "part"
+    part.write_bytes(bytes(20_000_000))
+    lost: list[str] = []
+    server.script("upload", Reply(201, cut=Cut.BEFORE_BODY))
+    client.upload("s1", part, on_lost_response=lambda: lost.append("upload"))
+    assert len(waits) == 1
+    assert lost == []
+
+
+def test_next_finish_waits_longer_after_a_lost_response(server: ScriptedServer) -> None:
+    """Twice as long: a second Finish of the same session would be refused."""
+    client = Client(KEY, api_url=server.url, timeout_seconds=0.3, max_retries=0)
+    server.script("finish", Reply(202, seconds=0.45), Reply(202, seconds=0.45))
+    with pytest.raises(TransientApiError, match="timed out"):
+        client.finish("s1")
+    client.finish("s2")
+    client.close()
 
 
 # Secrets

@@ -18,7 +18,9 @@ from target_segment_objects.exceptions import (
     SessionStateError,
     SpoolError,
     TransientApiError,
+    UploadOrderError,
 )
+from target_segment_objects.segment import client as client_module
 from target_segment_objects.segment import session as session_module
 from target_segment_objects.segment.client import Client
 from target_segment_objects.segment.session import Session
@@ -322,6 +324,124 @@ def test_only_202_is_a_successful_finish(
     with pytest.raises((PermanentApiError, TransientApiError)):
         session.finish()
     assert [request.json["error"] == "" for request in server.requests_to("finish")] == [
+        True,
+        False,
+    ]
+
+
+# Lost responses
+
+
+@pytest.fixture
+def retrying_client(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
+    """A client with retries that follow quickly, as Finish does."""
+    monkeypatch.setattr(client_module, "MAX_BACKOFF_SECONDS", 0.01)
+    monkeypatch.setattr(session_module, "MIN_FINISH_INTERVAL_SECONDS", 0.05)
+    made = Client("key", api_url=server.url, timeout_seconds=0.5, max_retries=2)
+    yield made
+    made.close()
+
+
+def upload_twice(session: Session, part: Path) -> None:
+    """Upload a file as the first and as the second part."""
+    session.upload(part)
+    session.upload(part)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        pytest.param(Reply(504), id="504"),
+        pytest.param(Reply(201, cut=Cut.AFTER_BODY), id="reset"),
+        pytest.param(Reply(201, seconds=0.8), id="timeout"),
+    ],
+)
+def test_nothing_is_uploaded_behind_a_lost_upload(
+    server: ScriptedServer, retrying_client: Client, part: Path, reply: Reply
+) -> None:
+    """It may be carried out late, behind the next one: the session is finished with an error."""
+    server.script("upload", reply)
+    with (
+        pytest.raises(UploadOrderError, match=f"Upload of session {SYNC_ID}: not sent"),
+        Session(retrying_client) as session,
+    ):
+        upload_twice(session, part)
+    assert server.calls(CALLS) == ["start", "upload", "upload", "finish"]
+    assert "may still be carried out" in server.requests[-1].json["error"]
+
+
+def test_last_upload_may_be_lost(
+    server: ScriptedServer, retrying_client: Client, part: Path
+) -> None:
+    """Nothing follows it: the session succeeds."""
+    server.script("upload", Reply(201, b'{"part_id": "p1"}'), Reply(504))
+    with Session(retrying_client) as session:
+        session.upload(part)
+        session.upload(part)
+    assert server.calls(CALLS) == ["start", "upload", "upload", "upload", "finish"]
+    assert len(session.part_ids) == 2
+
+
+def test_finish_is_repeated_while_the_first_one_is_under_way(
+    server: ScriptedServer, retrying_client: Client
+) -> None:
+    """Its response was lost, and Segment refuses others: only 202 ends the wait."""
+    server.script("finish", Reply(202, seconds=0.8), Reply(400), Reply(400), Reply(202))
+    with Session(retrying_client):
+        pass
+    assert server.calls() == ["start", "finish"] + ["finish", "keep-alive"] * 2 + ["finish"]
+    assert {request.json["error"] for request in server.requests_to("finish")} == {""}
+
+
+def test_finish_is_repeated_while_a_lost_upload_is_under_way(
+    server: ScriptedServer, retrying_client: Client, part: Path
+) -> None:
+    """Segment refuses to finish a session during an upload."""
+    server.script("upload", Reply(504))
+    server.script("finish", Reply(400))
+    with Session(retrying_client) as session:
+        session.upload(part)
+    assert server.calls()[-3:] == ["finish", "keep-alive", "finish"]
+
+
+def test_session_that_is_gone_after_a_lost_finish_has_expired(
+    server: ScriptedServer, retrying_client: Client
+) -> None:
+    """Whether Segment has the objects is unknown, so they are to be sent again."""
+    server.script("finish", Reply(504), Reply(400))
+    server.always("keep-alive", Reply(400))
+    with pytest.raises(SessionExpiredError), Session(retrying_client):
+        pass
+
+
+def test_wait_for_a_lost_finish_is_bounded(
+    server: ScriptedServer, retrying_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If it does not clear up, the objects are to be sent again in a new session."""
+    monkeypatch.setattr(session_module, "FINISH_WAIT_SECONDS", 0.3)
+    server.script("finish", Reply(504))
+    server.always("finish", Reply(400))
+    with pytest.raises(SessionExpiredError), Session(retrying_client):
+        pass
+    assert server.requests[-1].json["error"] != ""
+
+
+def test_abort_ends_the_wait_for_a_lost_finish(
+    server: ScriptedServer, retrying_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The session is finished with an error."""
+    monkeypatch.setattr(session_module, "MIN_FINISH_INTERVAL_SECONDS", 20)
+    server.script("finish", Reply(504), Reply(400))
+    session = Session(retrying_client)
+    session.open()
+    with ThreadPoolExecutor(1) as pool:
+        finishing = pool.submit(session.finish)
+        server.wait_for("keep-alive")
+        session.abort("stopped", wait_seconds=5)
+        with pytest.raises(SessionExpiredError):
+            finishing.result(5)
+    assert [request.json["error"] == "" for request in server.requests_to("finish")] == [
+        True,
         True,
         False,
     ]

@@ -10,6 +10,7 @@ from target_segment_objects.exceptions import (
     PermanentApiError,
     SegmentObjectsError,
     TransientApiError,
+    UnreachableError,
 )
 from target_segment_objects.segment.client import Client
 
@@ -43,6 +44,13 @@ FINAL_ERRORS = {
 }
 
 
+CONNECTION_ERRORS = {
+    requests.exceptions.ConnectTimeout,
+    requests.exceptions.ProxyError,
+    requests.exceptions.SSLError,
+}
+
+
 class _FailingAdapter(requests.adapters.HTTPAdapter):
     """Raises an error instead of sending."""
 
@@ -60,7 +68,11 @@ def test_every_error_of_requests_is_translated(kind: type[BaseException]) -> Non
     error = kind(f"about {KEY}", "", 0) if "Decode" in kind.__name__ else kind(f"about {KEY}")
     client = Client(KEY, max_retries=0)
     client._transport._http.mount("https://", _FailingAdapter(error))  # noqa: SLF001 - as with any session of `requests`
-    expected = PermanentApiError if kind in FINAL_ERRORS else TransientApiError
+    expected: type[SegmentObjectsError] = TransientApiError
+    if kind in FINAL_ERRORS:
+        expected = PermanentApiError
+    elif kind in CONNECTION_ERRORS:
+        expected = UnreachableError
     with pytest.raises(SegmentObjectsError) as raised:
         client.start()
     client.close()

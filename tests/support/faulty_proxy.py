@@ -26,6 +26,7 @@ FAULTS = (
     "hang before",  # no response in time; the request is not handled
     "hang after",  # … it is handled
     "expire",  # the service forgets its sessions before the request
+    "late",  # a gateway answers 504; an upload is handled just before Finish
 )
 
 MAX_HOLD_SECONDS = 30
@@ -82,6 +83,7 @@ class FaultyProxy:
         self.bytes_per_second = bytes_per_second
         self.peak_concurrency = 0
         self.requests: list[str] = []
+        self.late_uploads: list[tuple[str, dict[str, str], bytes]] = []
         self.held = threading.Event()
         self.released = threading.Event()
         self._concurrency = 0
@@ -159,6 +161,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             proxy.clock.advance(601)
         if step == "hold":
             self._hold_request(proxy)
+        if step == "late":
+            if "/upload/" in self.path:
+                proxy.late_uploads.append((self.path, dict(self.headers), body))
+            self._send_response(504, {}, b"")
+            return
         if step in {None, "expire", "hold"}:
             self._send_response(*self._forward(body))
         elif step is not None and step[:3].isdigit():
@@ -187,9 +194,23 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return b"".join(chunks)
 
     def _forward(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        if "/finish/" in self.path:
+            self._forward_late_uploads()
+        return self._forward_request(self.path, dict(self.headers), body)
+
+    def _forward_late_uploads(self) -> None:
+        sync_id = self.path.rsplit("/", 1)[1]
+        for path, headers, body in list(self.server.proxy.late_uploads):
+            if path.endswith(sync_id):
+                self.server.proxy.late_uploads.remove((path, headers, body))
+                self._forward_request(path, headers, body)
+
+    def _forward_request(
+        self, path: str, headers: dict[str, str], body: bytes
+    ) -> tuple[int, dict[str, str], bytes]:
         upstream = http.client.HTTPConnection(self.server.proxy.upstream, timeout=30)
         try:
-            upstream.request("POST", self.path, body, dict(self.headers))
+            upstream.request("POST", path, body, headers)
             answer = upstream.getresponse()
             return answer.status, {}, answer.read()
         finally:
