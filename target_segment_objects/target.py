@@ -33,6 +33,7 @@ from target_segment_objects.singer.reader import (
     ReadingStopped,
     is_string_list,
 )
+from target_segment_objects.singer.replay import ReplayLog
 from target_segment_objects.singer.run import Interrupts, RunOutcome, run_steps
 from target_segment_objects.singer.stream_maps import transform_record
 from target_segment_objects.sinks import SegmentObjectsSink
@@ -74,6 +75,7 @@ class TargetSegmentObjects(Target):
         self._interrupts = Interrupts(self.message_reader)
         self._schema_lines: dict[str, bytes] = {}
         self._record_prefixes: dict[str, bytes] = {}
+        self._replay_log = ReplayLog()
         self._streams_with_versions: set[str] = set()
 
     # The parts of a run
@@ -138,6 +140,7 @@ class TargetSegmentObjects(Target):
             SegmentObjectsError: Something could not be delivered.
         """
         try:
+            self._replay_log.log_streams(self.context.log_warning)
             super().process_endofpipe()
             self.context.delivery.drain()
             self.context.check_reject_limit(at_end=True)
@@ -180,7 +183,7 @@ class TargetSegmentObjects(Target):
     # Messages
 
     def _process_schema_message(self, message_dict: dict[str, Any]) -> None:
-        stream = self._require_stream(message_dict, "schema")
+        stream = self.message_reader.require_stream(message_dict, "schema")
         schema = message_dict["schema"]
         if not isinstance(schema, dict) or not isinstance(schema.get("properties"), dict):
             self.message_reader.raise_invalid("its schema has no properties")
@@ -198,15 +201,16 @@ class TargetSegmentObjects(Target):
                 )
 
     def _process_record_message(self, message_dict: dict[str, Any]) -> None:
-        stream = self._require_stream(message_dict, "record")
+        stream = self.message_reader.require_stream(message_dict, "record")
         if not isinstance(message_dict["record"], dict):
             self.message_reader.raise_invalid("its record is not an object")
+        is_replay = self._replay_log.add_record(message_dict)
         self._load_record(message_dict, self.message_reader.line)
-        if stream not in self._record_prefixes:
+        if not is_replay and stream not in self._record_prefixes:
             self._register_fast_path(stream)
 
     def _process_batch_message(self, message_dict: dict[str, Any]) -> None:
-        stream = self._require_stream(message_dict, "encoding", "manifest")
+        stream = self.message_reader.require_stream(message_dict, "encoding", "manifest")
         storage = (self.config.get("batch_config") or {}).get("storage")
         stream_json = serialize_json(stream).encode()
         load_line = None
@@ -226,7 +230,7 @@ class TargetSegmentObjects(Target):
             load_line = self._find_fast_path(stream)
 
     def _process_activate_version_message(self, message_dict: dict[str, Any]) -> None:
-        stream = self._require_stream(message_dict, "version")
+        stream = self.message_reader.require_stream(message_dict, "version")
         if stream not in self._streams_with_versions:
             self._streams_with_versions.add(stream)
             self.context.log_warning(
@@ -238,14 +242,6 @@ class TargetSegmentObjects(Target):
     def _process_state_message(self, message_dict: dict[str, Any]) -> None:
         self._assert_line_requires(message_dict, requires={"value"})
         self.context.delivery.add_state(message_dict["value"])
-
-    def _require_stream(self, message: dict[str, Any], *required: str) -> str:
-        """Return a message's stream; reject a message without it, or without another member."""
-        self._assert_line_requires(message, requires={"stream", *required})
-        stream = message["stream"]
-        if not isinstance(stream, str):
-            self.message_reader.raise_invalid("its stream is not a string")
-        return stream
 
     # Records
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import io
 import json
 from typing import TYPE_CHECKING, Any
@@ -72,6 +73,36 @@ def test_dead_letters_can_be_replayed(sandbox: Sandbox, tmp_path: Path) -> None:
     code, _ = run_target_in_process(sandbox, *lines[:2], oversized_values="truncate")
     assert code == 0
     assert {row["id"] for row in sandbox.warehouse.rows("users")} == {"1", "2"}
+
+
+def test_documented_replay_works_with_the_same_configuration(
+    sandbox: Sandbox, tmp_path: Path, run_target: RunTarget
+) -> None:
+    """The renamed file is loaded, its age is logged, and new rejects go to a new file."""
+    rejects, replay = tmp_path / "rejects.singer", tmp_path / "replay.singer"
+    config = {
+        "write_key": "k",
+        "api_url": sandbox.url,
+        "invalid_records": "dead_letter",
+        "dead_letter_path": str(rejects),
+        "oversized_values": "truncate",
+    }
+    time = datetime.datetime.now(tz=datetime.timezone.utc) - datetime.timedelta(days=3, hours=1)
+    lines = [USERS]
+    for user in ({"id": 1}, {"id": None}, {"id": 2}, {"id": 3}):
+        message = json.loads(record_line("users", user))
+        message["rejected"] = {"reason": "x", "field": None, "at": time.isoformat()}
+        lines.append(json.dumps(message, separators=(",", ":")))
+    rejects.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    rejects.rename(replay)
+    for mode in (("--dry-run",), ()):
+        done = run_target(*mode, "--input", str(replay), config=config)
+        assert done.returncode == 0, done.stderr
+        assert "Stream 'users': 4 replayed records were rejected 3 days ago." in done.stderr
+    assert {row["id"] for row in sandbox.warehouse.rows("users")} == {"1", "2", "3"}
+    _, again = map(json.loads, rejects.read_text(encoding="utf-8").splitlines())
+    assert again["record"] == {"id": None}
+    assert again["rejected"]["at"] == time.isoformat(timespec="seconds")
 
 
 def test_dead_letter_file_cannot_be_its_own_input(

@@ -44,8 +44,8 @@ def load_input(
     rejects = open_dead_letters(target.settings)
     if rejects is not None and rejects.is_same_file(source):
         target.logger.error(
-            "dead_letter_path is the file that is read. Set it to another file for replayed "
-            "records."
+            "dead_letter_path is the file that is read. Rename the file and load it under its new "
+            "name: records that are rejected again go to a new file."
         )
         return 1
 

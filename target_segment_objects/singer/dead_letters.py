@@ -1,8 +1,8 @@
 """Write rejected records to the dead-letter file, which is itself Singer input.
 
 The file has the SCHEMA of each stream once, and the RECORD line of each rejected record, byte for
-byte as the tap wrote it, plus the member `rejected`: the reason and the time. Once the cause is
-fixed, `target-segment-objects --input rejects.singer` replays it. A run appends to the file.
+byte as the tap wrote it, plus the member `rejected`: the reason, and when it was first rejected.
+Once the cause is fixed, rename the file and give it to the target as its input: that is a replay.
 
 Callers must call `flush` before they write a STATE that covers a rejected record.
 """
@@ -52,8 +52,16 @@ class DeadLetterFile:
         Raises:
             SpoolError: The file cannot be written.
         """
-        reason = json.dumps({"reason": error.reason, "field": error.field, "at": _format_now()})
-        record = b'%b,"rejected":%b}\n' % (_remove_reason(record_line)[:-1], reason.encode())
+        line, earlier = _split_reason(record_line)
+        first_rejected = parse_time(earlier) or _now()
+        reason = json.dumps(
+            {
+                "reason": error.reason,
+                "field": error.field,
+                "at": first_rejected.isoformat(timespec="seconds"),
+            }
+        )
+        record = b'%b,"rejected":%b}\n' % (line[:-1], reason.encode())
         with self._lock, self._translate_errors():
             if self._file is None:
                 self._file = self._open_file()
@@ -133,23 +141,38 @@ def _ends_with_line(path: Path) -> bool:
         return file.read(1) == b"\n"
 
 
-def _remove_reason(record_line: bytes) -> bytes:
-    """Remove the reason of an earlier rejection, so that a replayed record has at most one."""
+def parse_time(rejected: object) -> datetime.datetime | None:
+    """Return when a record was first rejected.
+
+    Args:
+        rejected: The member `rejected` of its message; anything else gives None.
+    """
+    at = rejected.get("at") if isinstance(rejected, dict) else None
+    try:
+        time = datetime.datetime.fromisoformat(at) if isinstance(at, str) else None
+    except ValueError:
+        return None
+    return time if time is None or time.tzinfo else None
+
+
+def _split_reason(record_line: bytes) -> tuple[bytes, object]:
+    """Return a line without the reason of an earlier rejection, and that reason."""
     line = record_line.strip()
     start = line.rfind(_REASON_START)
-    if start < 0:
-        return line
-    record, reason = line[:start] + b"}", b"{" + line[start + 1 :]
-    return record if _is_object(record) and _is_object(reason) else line
+    if start >= 0:
+        record, reason = line[:start] + b"}", _decode_object(b"{" + line[start + 1 :])
+        if reason is not None and _decode_object(record) is not None:
+            return record, reason["rejected"]
+    return line, None
 
 
-def _is_object(line: bytes) -> bool:
+def _decode_object(line: bytes) -> dict[str, Any] | None:
     try:
-        value: Any = json.loads(line)
+        value = json.loads(line)
     except (ValueError, RecursionError):
-        return False
-    return isinstance(value, dict)
+        return None
+    return value if isinstance(value, dict) else None
 
 
-def _format_now() -> str:
-    return datetime.datetime.now(tz=datetime.timezone.utc).isoformat(timespec="seconds")
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(tz=datetime.timezone.utc)

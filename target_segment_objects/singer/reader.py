@@ -154,6 +154,18 @@ class MessageReader(GenericSingerReader[bytes]):
         if missing:
             self.raise_invalid(f"it has no {' and no '.join(missing)}")
 
+    def require_stream(self, message: dict[str, Any], *members: str) -> str:
+        """Return the stream of a message that must have a stream and other members.
+
+        Raises:
+            InvalidMessageError: A member is missing, or the stream is not a string.
+        """
+        self.assert_line_requires(message, {"stream", *members})
+        stream = message["stream"]
+        if not isinstance(stream, str):
+            self.raise_invalid("its stream is not a string")
+        return stream
+
     def _iterate_lines(self, file: IO[bytes] | IO[str]) -> Iterable[bytes]:
         if isinstance(file, io.TextIOBase):
             return self._encode_lines(file)
