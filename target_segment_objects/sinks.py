@@ -110,6 +110,24 @@ class SegmentObjectsSink(RecordSink):
             counter.increment(0)  # reads the clock, and may log
         return True
 
+    def load_record(self, record: dict[str, Any], message: dict[str, Any]) -> None:
+        """Load a record on the slow path.
+
+        Args:
+            record: The record after stream maps. Metadata is added to it or removed from it.
+            message: Its RECORD message.
+
+        Raises:
+            InvalidRecordError: It cannot be sent; others can.
+            SegmentObjectsError: Delivery has failed.
+        """
+        if self.include_sdc_metadata_properties:
+            self._add_sdc_metadata_to_record(record, message, {})
+        else:
+            self._remove_sdc_metadata_from_record(record)
+        self.process_record(record, {})
+        self.record_counter_metric.increment()
+
     def get_validator(self) -> RecordValidator | None:
         """Return a validator by jsonschema-rs; None where `validate_records` is off."""
         return RecordValidator(self.stream_name, self.schema) if self.validate_schema else None

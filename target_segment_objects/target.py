@@ -35,7 +35,7 @@ from target_segment_objects.singer.reader import (
 )
 from target_segment_objects.singer.replay import ReplayLog
 from target_segment_objects.singer.run import Interrupts, RunOutcome, run_steps
-from target_segment_objects.singer.stream_maps import transform_record
+from target_segment_objects.singer.stream_maps import StreamMapper, transform_record
 from target_segment_objects.sinks import SegmentObjectsSink
 
 if TYPE_CHECKING:
@@ -77,6 +77,10 @@ class TargetSegmentObjects(Target):
         self._record_prefixes: dict[str, bytes] = {}
         self._replay_log = ReplayLog()
         self._streams_with_versions: set[str] = set()
+
+    def setup_mapper(self) -> None:
+        """Set up the SDK's stream maps."""
+        self._mapper = StreamMapper(dict(self.config), self.logger)
 
     # The parts of a run
 
@@ -268,15 +272,9 @@ class TargetSegmentObjects(Target):
 
     def _load_mapped_record(self, stream_map: StreamMap, message: dict[str, Any]) -> None:
         record = transform_record(stream_map, message["record"])
-        if record is None:  # filtered out
-            return
-        sink = self.get_sink(stream_map.stream_alias, record=record)
-        if sink.include_sdc_metadata_properties:
-            sink._add_sdc_metadata_to_record(record, message, {})  # noqa: SLF001 - as the SDK does
-        else:
-            sink._remove_sdc_metadata_from_record(record)  # noqa: SLF001 - as the SDK does
-        sink.process_record(record, {})
-        sink.record_counter_metric.increment()
+        if record is not None:  # else it is filtered out
+            sink = self.get_sink(stream_map.stream_alias, record=record)
+            cast("SegmentObjectsSink", sink).load_record(record, message)
 
     # The fast path
 

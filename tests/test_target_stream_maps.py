@@ -126,8 +126,10 @@ def test_record_with_a_failing_expression_becomes_a_dead_letter(
         ({"id": None}, "Removing key property 'id'"),
         ({"__key_properties__": ["nope"]}, "Property 'nope' was not detected"),
         ({"__alias__": "users +"}, "users +"),
+        ({"__alias__": "1 + 'a'"}, "unsupported operand"),
+        ({"__alias__": "5"}, "__alias__ in stream_maps must be a string, and not 5"),
     ],
-    ids=["removed key", "unknown key", "alias"],
+    ids=["removed key", "unknown key", "alias syntax", "alias type", "number as alias"],
 )
 def test_stream_map_that_does_not_fit_its_stream_ends_the_run(
     sandbox: Sandbox,
@@ -139,4 +141,20 @@ def test_stream_map_that_does_not_fit_its_stream_ends_the_run(
     code, _ = run_target_in_process(sandbox, USERS, stream_maps={"users": stream_map})
     assert code == 1
     assert message in caplog.text
+    assert "Stream 'users': " in caplog.text
     assert "Traceback" not in caplog.text
+
+
+def test_schema_that_cannot_be_flattened_ends_the_run(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A column that flattening would produce twice is reported with its stream."""
+    street = {"street": {"type": "string"}}
+    home = {"type": "object", "properties": street}
+    schema = schema_line("u", {"id": {"type": "integer"}, "home": home, "home__street": {}})
+    code, _ = run_target_in_process(
+        sandbox, schema, flattening_enabled=True, flattening_max_depth=3
+    )
+    assert code == 1
+    assert "Stream 'u': " in caplog.text
+    assert "Duplicate column name produced in schema: home__street" in caplog.text

@@ -7,21 +7,55 @@ invalid record. The reason names the property and the exception, never a value o
 from __future__ import annotations
 
 import ast
+import json
 import traceback
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import simpleeval  # type: ignore[import-untyped]  # evaluates expressions for the SDK
+from singer_sdk.mapper import PluginMapper
 
-from target_segment_objects.exceptions import InvalidRecordError
+from target_segment_objects.exceptions import InputError, InvalidRecordError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from singer_sdk.mapper import StreamMap
 
 _FILTER: Final = "__filter__"
 _NULL: Final = "__NULL__"  # removes a property
 _OPTION_PREFIX: Final = "__"
+
+
+class StreamMapper(PluginMapper):
+    """The SDK's stream maps, whose failures at a SCHEMA are errors of this package."""
+
+    def register_raw_stream_schema(
+        self,
+        stream_name: str,
+        schema: dict[str, Any],
+        key_properties: Sequence[str] | None,
+    ) -> None:
+        """Apply the stream maps to a stream's schema.
+
+        Raises:
+            InputError: They do not fit the stream, or it cannot be flattened.
+        """
+        try:
+            super().register_raw_stream_schema(stream_name, schema, key_properties)
+        except Exception as cause:  # the SDK raises whatever an alias or the flattening raises
+            msg = (
+                f"Stream '{stream_name}': stream_maps or flattening cannot be applied to its "
+                f"SCHEMA: {str(cause).rstrip('.') or type(cause).__name__}."
+            )
+            raise InputError(msg) from cause
+        for stream_map in self.stream_maps[stream_name]:
+            alias = cast("object", stream_map.stream_alias)  # the SDK does not check the type
+            if not isinstance(alias, str):
+                msg = (
+                    f"Stream '{stream_name}': its __alias__ in stream_maps must be a string, and "
+                    f"not {json.dumps(alias, default=str)}. Put quotes into it."
+                )
+                raise InputError(msg)
 
 
 def find_invalid_expressions(stream_maps: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:

@@ -27,6 +27,7 @@ KNOWN: Final[dict[Any, dict[str, str]]] = {
     plugin_base.PluginBase: {
         "_validate_config": "0584b9e347e353fa",
         "_setup_signal_handlers": "eb4287001bdd7d19",
+        "setup_mapper": "18669d0d28bd587f",
         "cb_config": "bb313c8c34f6ff33",
         "get_singer_command": "71a1f42edd6f0d64",
     },
@@ -39,9 +40,12 @@ KNOWN: Final[dict[Any, dict[str, str]]] = {
         "__init__": "8013bcca4771f0ee",
         "_add_sdc_metadata_to_record": "0ac381cf306bfc0c",
         "_remove_sdc_metadata_from_record": "7cd9e5fb192f13ec",
+        "_remove_sdc_metadata_from_schema": "2dc71b7ab109162a",
         "_validate_and_parse": "970aadabcc4da8c7",
         "_singer_validate_message": "018b08ee7f624f61",
     },
+    mapper.PluginMapper: {"register_raw_stream_schema": "b86016569f9b1404"},
+    mapper.CustomStreamMap: {"_eval": "389317fd6fbbdc12"},  # its local `property_name` is read
     mapper.SameRecordTransform: {
         "transform": "db46d82cacfd5593",
         "get_filter_result": "1bf3b70e2572a4c4",
