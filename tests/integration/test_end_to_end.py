@@ -177,7 +177,7 @@ def test_unknown_host_is_an_error_after_the_retries(run_target: RunTarget) -> No
     )
     (error,) = list_error_lines(done)
     assert "segment.invalid" in error
-    assert "Check the network" in error
+    assert "Check api_url, the proxy and the network" in error
     assert "Retrying in" in done.stderr
     assert (done.returncode, done.stdout) == (1, "")
 
