@@ -11,18 +11,17 @@ exist until `delete`.
 from __future__ import annotations
 
 import logging
-import shutil
-import tempfile
 import weakref
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
+from target_segment_objects.delivery.spool_folder import SpoolFolder, remove_abandoned_folders
 from target_segment_objects.exceptions import SpoolError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 _ISAL_LEVEL: Final = 2  # its best compression of text, at about ten times the speed of zlib
 _ZLIB_LEVEL: Final = 6  # zlib's default
@@ -69,7 +68,8 @@ class BatchFile:
 class Spool:
     """The folder of a run's batch files, private to the user.
 
-    It is created with the first file, and removed by `close` or when the process exits.
+    It is created with the first file, and removed by `close` or when the process exits. If the
+    process is killed, the next run removes it.
     """
 
     def __init__(self, parent: str | None = None) -> None:
@@ -90,21 +90,42 @@ class Spool:
             SpoolError: The folder cannot be created.
         """
         if self._folder is None:
-            try:
-                self._folder = Path(tempfile.mkdtemp(prefix="segment-objects-", dir=self._parent))
-            except OSError as cause:
-                where = self._parent or "the system's temporary folder"
-                raise SpoolError("create a folder for batch files in", where, cause) from cause
-            self._remove_folder = weakref.finalize(
-                self, shutil.rmtree, self._folder, ignore_errors=True
-            )
+            self._folder = self._create_folder()
         self._file_count += 1
         return self._folder / f"{self._file_count:06}.jsonl.gz"
+
+    def _create_folder(self) -> Path:
+        try:
+            folder = SpoolFolder.create(self._parent)
+        except OSError as cause:
+            where = self._parent or "the system's temporary folder"
+            raise SpoolError("create a folder for batch files in", where, cause) from cause
+        self._remove_folder = weakref.finalize(self, folder.remove)
+        _log_abandoned_folders(folder.path.parent)
+        return folder.path
 
     def close(self) -> None:
         """Remove the folder and the files that are left in it."""
         self._remove_folder()
         self._folder = None
+
+
+def _log_abandoned_folders(parent: Path) -> None:
+    """Remove what killed runs have left, and report it in one line."""
+    abandoned = remove_abandoned_folders(parent)
+    if abandoned.removed:
+        logger.warning(
+            "Removed %s with %.1f MB of batch files that killed runs had left in %s.",
+            "1 folder" if abandoned.removed == 1 else f"{abandoned.removed} folders",
+            abandoned.removed_bytes / 1e6,
+            parent,
+        )
+    if abandoned.foreign:
+        logger.info(
+            "Batch files of other hosts are in %s. If no run uses them, remove them: %s",
+            parent,
+            ", ".join(path.name for path in abandoned.foreign),
+        )
 
 
 def _do_nothing() -> None:
