@@ -117,9 +117,14 @@ def _check_write_key(settings: Settings, user_agent: str) -> str:
             )
             raise ApiError(msg, status=error.status) from error
     return (
-        f"{settings.api_url} accepts the write key: session {session.sync_id} was started and "
-        "finished empty."
+        f"{settings.api_url} accepts the write key{_describe_form(client)}: session "
+        f"{session.sync_id} was started and finished empty."
     )
+
+
+def _describe_form(client: Client) -> str:
+    form = client.auth_form
+    return "" if form is None else f" (sent as base64 of '{form.value}')"
 
 
 def _create_client(settings: Settings, user_agent: str) -> Client:

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from target_segment_objects.segment.authentication import AuthForm
+
 DEFAULT_API_URL: Final = "https://objects-bulk-api.segmentapis.com"
 
 DEFAULT_REQUEST_TIMEOUT_SECONDS: Final = 300
@@ -118,6 +120,11 @@ class Client:
     ) -> None:
         """Close the connections."""
         self.close()
+
+    @property
+    def auth_form(self) -> AuthForm | None:
+        """The form of credentials that Segment accepted; None before a call has succeeded."""
+        return self._transport.auth.form if self._transport.auth.is_accepted else None
 
     def close(self) -> None:
         """Close the connections."""

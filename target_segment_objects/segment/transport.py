@@ -7,7 +7,7 @@ proxy is used for plain `http://`.
 
 from __future__ import annotations
 
-import base64
+import functools
 import io
 import ssl
 from contextlib import contextmanager
@@ -15,16 +15,17 @@ from typing import TYPE_CHECKING, Final
 
 import requests
 import requests.adapters
-import requests.auth
 import urllib3.exceptions
 
 from target_segment_objects import limits
 from target_segment_objects.exceptions import (
+    AuthenticationError,
     PermanentApiError,
     SpoolError,
     TransientApiError,
     UnreachableError,
 )
+from target_segment_objects.segment.authentication import AuthForm, WriteKeyAuth
 from target_segment_objects.segment.responses import Call, Response, build_error
 from target_segment_objects.segment.urls import validate_api_url
 
@@ -36,6 +37,7 @@ CONNECT_TIMEOUT_SECONDS: Final = 30.0
 """Longest wait for a connection; one that takes longer will not be established."""
 
 _MIN_SECRET_CHARACTERS: Final = 8  # a shorter key is no secret, and may be an ordinary word
+_UNAUTHORIZED: Final = 401
 _MAX_RESPONSE_BYTES: Final = 64 * 1024  # a response holds an identifier, or a reason
 
 _UNSENDABLE: Final = (
@@ -97,13 +99,13 @@ class HttpTransport:
         """
         validate_api_url(api_url)
         self._api_url = api_url.rstrip("/")
-        key = write_key.encode(errors="surrogatepass")
-        token = base64.b64encode(key + b":").decode()
+        self.auth = WriteKeyAuth(write_key)
         self._secrets = tuple(
-            secret for secret in (write_key, token) if len(secret) >= _MIN_SECRET_CHARACTERS
+            secret
+            for secret in (write_key, *self.auth.tokens)
+            if len(secret) >= _MIN_SECRET_CHARACTERS
         )
         self._http = _NoRedirectSession()
-        self._http.auth = requests.auth.HTTPBasicAuth(key, b"")
         if self._api_url.lower().startswith("http://"):
             # This is loopback. A proxy from the environment would get the key unencrypted, and
             # could not reach this machine anyway.
@@ -123,10 +125,25 @@ class HttpTransport:
     def send_call(self, call: Call, timeout_seconds: float) -> Response:
         """Send a call once, and return its successful response.
 
+        The first Start is sent once more if it is answered 401, with the other form of credentials.
+
         Raises:
             ApiError: There was no response, or it was not the documented success.
             SpoolError: The file cannot be read.
         """
+        form = self.auth.form
+        try:
+            response = self._send_request(call, timeout_seconds, form)
+        except AuthenticationError as refused:
+            if self.auth.is_accepted or refused.status != _UNAUTHORIZED or call.sync_id is not None:
+                raise
+            form = self.auth.other_form
+            response = self._send_request(call, timeout_seconds, form)
+        if not self.auth.is_accepted:
+            self.auth.accept(form)
+        return response
+
+    def _send_request(self, call: Call, timeout_seconds: float, form: AuthForm) -> Response:
         with (
             _open_part(call.file) as part,
             _check_completeness(part),
@@ -137,6 +154,7 @@ class HttpTransport:
                 headers=dict(call.headers),
                 json=call.json,
                 data=part,
+                auth=functools.partial(self.auth.add_to, form=form),
                 timeout=(min(timeout_seconds, CONNECT_TIMEOUT_SECONDS), timeout_seconds),
                 stream=True,
             )

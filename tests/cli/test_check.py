@@ -50,8 +50,8 @@ def test_check_passes_and_leaves_nothing_behind(
     assert rejects_file == f"OK: Rejected records can be written to {rejects}."
     assert rest == [
         (
-            f"OK: {sandbox.url} accepts the write key: session {session.sync_id} was started and "
-            "finished empty."
+            f"OK: {sandbox.url} accepts the write key (sent as base64 of 'write_key:'): session "
+            f"{session.sync_id} was started and finished empty."
         ),
         "Check passed.",
     ]
