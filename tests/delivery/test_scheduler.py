@@ -446,7 +446,7 @@ def test_unwritable_state_fails_the_delivery(tmp_path: Path, sandbox: Sandbox) -
 
 
 def test_wrong_key_is_not_retried(tmp_path: Path, start: Callable[..., Run]) -> None:
-    """401 is final: one Start, no wait."""
+    """401 is final: one Start in each form of the credentials, no wait."""
     with (
         Sandbox(tmp_path / "w.duckdb", write_key="right") as sandbox,
         FaultyProxy(sandbox.url) as proxy,
@@ -455,7 +455,7 @@ def test_wrong_key_is_not_retried(tmp_path: Path, start: Callable[..., Run]) -> 
         run.add("a", 1)
         with pytest.raises(AuthenticationError, match="Check write_key"):
             run.delivery.drain()
-        assert proxy.requests == ["start"]
+        assert proxy.requests == ["start", "start"], "once in each form of the credentials"
 
 
 @pytest.mark.slow
