@@ -23,7 +23,7 @@ from target_segment_objects.settings import SETTINGS
 from target_segment_objects.singer.stream_maps import find_invalid_expressions
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     Schema = Mapping[str, Any]
     NamedError = tuple[str, str]  # the setting and its error message
@@ -31,6 +31,12 @@ if TYPE_CHECKING:
 _MAX_SHOWN_CHARACTERS: Final = 200
 _TRUE_WORDS: Final = frozenset({"true", "yes", "on", "1"})
 _FALSE_WORDS: Final = frozenset({"false", "no", "off", "0"})
+
+_OTHER_VARIABLES: Final = (
+    "TARGET_SEGMENT_OBJECTS_LOGLEVEL",
+    "TARGET_SEGMENT_OBJECTS_SANDBOX",
+)
+"""Environment variables that are not settings."""
 
 _OWN_SETTINGS: Final = frozenset(SETTINGS["properties"])
 
@@ -105,9 +111,28 @@ def unknown_setting_warnings(config: Mapping[str, Any], schema: Schema) -> Itera
     known = list(schema["properties"])
     for name in config:
         if name not in known:
-            matches = difflib.get_close_matches(name.lower(), known, n=1)
-            hint = f" Did you mean {matches[0]}?" if matches else ""
-            yield f"Unknown setting '{name}' is ignored.{hint}"
+            yield f"Unknown setting '{name}' is ignored.{_suggest_name(name.lower(), known)}"
+
+
+def unknown_variable_warnings(
+    environment: Iterable[str], prefix: str, schema: Schema
+) -> Iterator[str]:
+    """Yield a warning for each environment variable that has our prefix and sets nothing.
+
+    Args:
+        environment: The names of the variables.
+        prefix: What comes before a setting's name.
+        schema: The settings' JSON schema.
+    """
+    known = [*(f"{prefix}{name.upper()}" for name in schema["properties"]), *_OTHER_VARIABLES]
+    for name in environment:
+        if name.startswith(prefix) and name not in known:
+            yield f"Unknown environment variable {name} is ignored.{_suggest_name(name, known)}"
+
+
+def _suggest_name(name: str, known: Sequence[str]) -> str:
+    matches = difflib.get_close_matches(name, known, n=1)
+    return f" Did you mean {matches[0]}?" if matches else ""
 
 
 def _find_non_finite_numbers(config: Mapping[str, Any], schema: Schema) -> Iterator[NamedError]:

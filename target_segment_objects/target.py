@@ -169,7 +169,10 @@ class TargetSegmentObjects(Target):
         load_dotenv(find_dotenv(usecwd=True))
         schema = cls.config_jsonschema
         cls.append_builtin_config(schema)
-        return config_validation.read_environment(os.environ, "TARGET_SEGMENT_OBJECTS_", schema)
+        prefix = "TARGET_SEGMENT_OBJECTS_"
+        for warning in config_validation.unknown_variable_warnings(os.environ, prefix, schema):
+            cls.logger.warning("%s", warning)
+        return config_validation.read_environment(os.environ, prefix, schema)
 
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
         """Report invalid settings in our words, before the SDK does in its own."""

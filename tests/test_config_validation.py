@@ -15,6 +15,7 @@ from target_segment_objects import limits
 from target_segment_objects.config_validation import (
     read_environment,
     unknown_setting_warnings,
+    unknown_variable_warnings,
     validation_errors,
 )
 from target_segment_objects.settings import SETTINGS, Settings
@@ -459,6 +460,26 @@ def test_other_variables_are_ignored() -> None:
     """Without the prefix, or without a setting of that name, a variable sets nothing."""
     environment = {"PATH": "x", "MAX_RETRIES": "3", f"{PREFIX}NOTHING": "1", PREFIX: "2"}
     assert read_environment(environment, PREFIX, SCHEMA) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        pytest.param("MAX_RETRY", f" Did you mean {PREFIX}MAX_RETRIES?", id="similar setting"),
+        pytest.param("LOG_LEVEL", f" Did you mean {PREFIX}LOGLEVEL?", id="similar variable"),
+    ],
+)
+def test_an_unknown_variable_gets_a_warning(name: str, hint: str) -> None:
+    """The warning has the name with our prefix and the nearest one, and not the value."""
+    (warning,) = unknown_variable_warnings({f"{PREFIX}{name}": KEY}, PREFIX, SCHEMA)
+    assert warning == f"Unknown environment variable {PREFIX}{name} is ignored.{hint}"
+
+
+def test_known_variables_get_no_warning() -> None:
+    """Settings, also the SDK's, the other variables, and what has no prefix of ours."""
+    names = [f"{PREFIX}{name.upper()}" for name in SCHEMA["properties"]]
+    others = [f"{PREFIX}LOGLEVEL", f"{PREFIX}SANDBOX", f"_{PREFIX}COMPLETE", "PATH"]
+    assert list(unknown_variable_warnings([*names, *others], PREFIX, SCHEMA)) == []
 
 
 # Unknown settings

@@ -5,6 +5,7 @@ It extends the SDK's command. Each mode returns the exit code of the process.
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import IO, Any, Final
 
 import click
 from click.shell_completion import CompletionItem
+from singer_sdk.exceptions import ConfigValidationError
 from singer_sdk.plugin_base import _ConfigInput  # what the SDK reads --config into
 
 from target_segment_objects import sandbox
@@ -19,6 +21,12 @@ from target_segment_objects.cli.about import FORMATS
 from target_segment_objects.cli.check import run_checks
 from target_segment_objects.cli.dry_run import add_placeholder_key, run_dry
 from target_segment_objects.cli.load import load_input
+from target_segment_objects.reporting.log_handlers import (
+    LOG_CONFIG_VARIABLE,
+    LoggingConfigError,
+    set_up_log_handlers,
+    validate_log_level,
+)
 from target_segment_objects.target import TargetSegmentObjects
 
 _SANDBOX_KEY: Final = "sandbox"
@@ -98,12 +106,23 @@ Signals:
 
 def run_command() -> None:
     """Run the command line of this process, and exit."""
-    build_command()()
+    try:
+        command = build_command()
+    except LoggingConfigError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(2)
+    command()
 
 
 def build_command() -> click.Command:
-    """Return the SDK's command with the options of this target; sets up the SDK's logging."""
-    command = TargetSegmentObjects.cli
+    """Return the SDK's command with the options of this target, and set up logging.
+
+    Raises:
+        LoggingConfigError: A variable for logging is not valid.
+    """
+    validate_log_level(os.environ)
+    command = _create_sdk_command()
+    set_up_log_handlers(sys.stderr)
     command.help = _HELP
     codes = "\n".join(f"  {code:<5}{meaning}" for code, meaning in EXIT_CODES.items())
     command.epilog = _MANUAL.format(exit_codes=codes)
@@ -113,6 +132,19 @@ def build_command() -> click.Command:
     kept = [param for param in command.params if param.name not in replaced]
     command.params = [*kept, *options]
     return command
+
+
+def _create_sdk_command() -> click.Command:
+    """Return the SDK's command. The SDK sets its logging up meanwhile."""
+    try:
+        return TargetSegmentObjects.cli
+    except Exception as cause:  # whatever the user's logging configuration imports and calls
+        path = os.environ.get(LOG_CONFIG_VARIABLE)
+        if path is None:
+            raise
+        reason = " ".join(str(cause).split()) or type(cause).__name__
+        msg = f"{LOG_CONFIG_VARIABLE} cannot be {path!r}: {reason}"
+        raise LoggingConfigError(msg) from cause
 
 
 def _list_options() -> list[click.Option]:
@@ -196,7 +228,13 @@ def _exit_with_code(*, about: bool, about_format: str, **options: Any) -> None: 
         click.echo(FORMATS[about_format](info))
         sys.exit(0)
     TargetSegmentObjects.print_version(print_fn=TargetSegmentObjects.logger.info)
-    sys.exit(_invoke(**options))
+    try:
+        code = _invoke(**options)
+    except ConfigValidationError as invalid:  # the SDK would add a line without information
+        for error in invalid.errors:
+            TargetSegmentObjects.logger.error("%s", error)
+        code = 1
+    sys.exit(code)
 
 
 def _invoke(

@@ -21,6 +21,7 @@ from target_segment_objects.cli.dry_run_report import DryRunReport, StreamPlan, 
 from target_segment_objects.cli.load import take_snapshot
 from target_segment_objects.outlets import MappedStream, Outlets, RejectedRecord
 from target_segment_objects.plurals import format_count
+from target_segment_objects.reporting.log_handlers import escape_unprintable
 from target_segment_objects.reporting.progress import Progress
 
 if TYPE_CHECKING:
@@ -132,7 +133,8 @@ def run_dry(target: TargetSegmentObjects, file_input: IO[bytes] | None) -> int:
         return outcome.exit_code
     stats = context.stats
     collections = stats.get_collections(context.delivery.get_status().outstanding)
-    click.echo("\n".join(render_text(dry_run.report, stats, collections)), err=True)
+    for line in render_text(dry_run.report, stats, collections):
+        click.echo(escape_unprintable(line), err=True)
     for problem in outcome.problems:
         logger.error("%s", problem)
     if stats.records_rejected and target.settings.invalid_records == "fail":

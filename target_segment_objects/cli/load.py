@@ -10,7 +10,8 @@ from typing import IO, TYPE_CHECKING
 
 from target_segment_objects.outlets import open_dead_letters, open_outlets
 from target_segment_objects.reporting import summary
-from target_segment_objects.reporting.progress import Progress, ProgressSnapshot, is_terminal
+from target_segment_objects.reporting.log_handlers import is_terminal
+from target_segment_objects.reporting.progress import Progress, ProgressSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,8 +1,7 @@
 """The progress of a run: one line at the bottom of a terminal, or a log line each minute.
 
 On a terminal, log lines are printed above the progress line. Whoever writes to standard output does
-it inside `paused`. METRIC lines are for programs, so a terminal does not show them, unless the user
-has configured logging. In a log, a line is written only if something has changed since the last.
+it inside `paused`. In a log, a line is written only if something has changed since the last.
 Progress has the level INFO, so a higher log level turns it off.
 
 The thread starts and ends with the context manager. It holds no lock of the run while it prints.
@@ -12,7 +11,6 @@ from __future__ import annotations
 
 import io
 import logging
-import os
 import threading
 import time
 from collections import deque
@@ -20,9 +18,8 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TextIO, cast
 
-from singer_sdk.metrics import METRICS_LOGGER_NAME
-
 from target_segment_objects.plurals import format_count
+from target_segment_objects.reporting.log_handlers import find_log_handlers, is_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -62,11 +59,6 @@ class ProgressSnapshot:
     sessions: int
     oldest_seconds: float | None
     verb: str = "sent"
-
-
-def is_terminal(stream: TextIO | None) -> bool:
-    """Return whether a stream is a terminal that can overwrite a line."""
-    return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 class Progress:
@@ -200,11 +192,10 @@ class _StatusLine:
     def start(self) -> None:
         """Show the line, and print log lines above it from now on."""
         writer = cast("TextIO", _LogWriter(self._console))
-        for handler in _find_handlers(self._stream):
-            handler.setStream(writer)
-            if "SINGER_SDK_LOG_CONFIG" not in os.environ:
-                handler.addFilter(_is_not_metric)
-            self._handlers.append(handler)
+        for handler in find_log_handlers():
+            if isinstance(handler, logging.StreamHandler) and handler.stream is self._stream:
+                handler.setStream(writer)
+                self._handlers.append(handler)
         self._show()
 
     def stop(self) -> None:
@@ -213,7 +204,6 @@ class _StatusLine:
             self._hide()
             for handler in self._handlers:
                 handler.setStream(self._stream)
-                handler.removeFilter(_is_not_metric)
             self._handlers.clear()
 
     def update(self, snapshot: ProgressSnapshot, rate: float) -> None:
@@ -267,15 +257,3 @@ class _LogWriter(io.TextIOBase):
         for line in lines:
             self._console.out(line, highlight=False)
         return len(text)
-
-
-def _is_not_metric(record: logging.LogRecord) -> bool:
-    return record.name != METRICS_LOGGER_NAME
-
-
-def _find_handlers(stream: TextIO) -> Iterator[logging.StreamHandler[TextIO]]:
-    loggers = [logging.root, *logging.root.manager.loggerDict.values()]
-    for logger in loggers:
-        for handler in getattr(logger, "handlers", ()):
-            if isinstance(handler, logging.StreamHandler) and handler.stream is stream:
-                yield handler

@@ -302,6 +302,7 @@ def test_invalid_setting_ends_the_run_at_the_start(run_target: RunTarget) -> Non
     assert "max_parallel_sessions cannot be 21" in done.stderr
     assert "from 1 to 20" in done.stderr
     assert "'batch_size_row' is ignored. Did you mean batch_size_rows?" in done.stderr
+    assert "max_parallel_sessions cannot be 21" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
 
 

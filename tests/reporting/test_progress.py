@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.support.terminal import Terminal
 
 USERS = schema_line("users", {"id": {"type": "integer"}})
-LOG_LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} \| [A-Z]+ +\| \S+ +\| .*")
+LOG_LINE = re.compile(r"\d\d:\d\d:\d\d .*")
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="Windows has no such terminals")
 
