@@ -86,7 +86,12 @@ def take_snapshot(context: RunContext, *, verb: str = "sent") -> ProgressSnapsho
     status = context.delivery.get_status()
     stats = context.stats
     return ProgressSnapshot(
-        stats.records_read, stats.objects_sent, status.sessions, status.oldest_seconds, verb
+        read=stats.records_read,
+        sent=stats.objects_sent,
+        sessions=status.sessions,
+        uploaded_bytes=status.uploaded_bytes,
+        oldest_seconds=status.oldest_seconds,
+        verb=verb,
     )
 
 

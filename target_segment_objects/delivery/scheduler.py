@@ -76,11 +76,13 @@ class DeliveryStatus:
         sessions: The number of batches that are being uploaded.
         outstanding: Collection to the number of objects that were added and are not delivered.
         oldest_seconds: Age of the oldest batch that is not delivered; None when all are.
+        uploaded_bytes: Compressed bytes that were uploaded.
     """
 
     sessions: int
     outstanding: Mapping[str, int]
     oldest_seconds: float | None
+    uploaded_bytes: int = 0
 
 
 class DeliveryScheduler:
@@ -164,7 +166,9 @@ class DeliveryScheduler:
                 outstanding[batch.collection] = outstanding.get(batch.collection, 0) + batch.objects
             oldest = next(iter(self._opened_at.values()), None)
             age = None if oldest is None else time.monotonic() - oldest
-            return DeliveryStatus(self._active_count, outstanding, age)
+            return DeliveryStatus(
+                self._active_count, outstanding, age, self._uploader.uploaded_bytes
+            )
 
     def drain(self) -> None:
         """Deliver everything that was added, and stop.

@@ -79,8 +79,15 @@ class BatchUploader:
         """
         self._api = api
         self._keep_alive_seconds = keep_alive_seconds
+        self._uploaded_bytes = 0
+        self._count_lock = threading.Lock()
         self._open_sessions: set[Session] = set()
         self._aborted = False
+
+    @property
+    def uploaded_bytes(self) -> int:
+        """Bytes of all parts that were uploaded, those of repeated sessions included."""
+        return self._uploaded_bytes
 
     @property
     def is_aborted(self) -> bool:
@@ -142,6 +149,8 @@ class BatchUploader:
                     msg = "Delivery was stopped"
                     raise DeliveryAbortedError(msg)
                 session.upload(file.path)
+                with self._count_lock:
+                    self._uploaded_bytes += file.gzip_bytes
         return SessionReport(
             batch.collection,
             session.sync_id,

@@ -50,6 +50,7 @@ class ProgressSnapshot:
         read: Records read.
         sent: Objects accepted by Segment.
         sessions: Open sessions.
+        uploaded_bytes: Compressed bytes uploaded.
         oldest_seconds: Age of the oldest batch that is not delivered; None when all are.
         verb: What happens to the objects.
     """
@@ -57,6 +58,7 @@ class ProgressSnapshot:
     read: int
     sent: int
     sessions: int
+    uploaded_bytes: int
     oldest_seconds: float | None
     verb: str = "sent"
 
@@ -90,6 +92,7 @@ class Progress:
         self._terminal_interval = terminal_interval_seconds
         self._log_interval = log_interval_seconds
         self._stopped = threading.Event()
+        self._started = time.monotonic()
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
@@ -142,7 +145,8 @@ class Progress:
 
     def _log_snapshot(self, snapshot: ProgressSnapshot, rate: float) -> None:
         if self._has_changed(snapshot):
-            self._logger.info("Progress: %s.", format_snapshot(snapshot, rate))
+            elapsed = time.monotonic() - self._started
+            self._logger.info("Progress: %s.", format_snapshot(snapshot, rate, elapsed))
 
     def _has_changed(self, snapshot: ProgressSnapshot) -> bool:
         """Return whether something besides time has changed since the last call."""
@@ -150,22 +154,44 @@ class Progress:
         return self._last_logged != before
 
 
-def format_snapshot(snapshot: ProgressSnapshot, rate: float) -> str:
+def format_snapshot(
+    snapshot: ProgressSnapshot, rate: float, elapsed_seconds: float, *, width: int | None = None
+) -> str:
     """Return how far a run is, in words.
 
     Args:
         snapshot: How far the run is.
-        rate: Records per second.
+        rate: Records read per second.
+        elapsed_seconds: How long the run has taken.
+        width: Longest line; the last parts are left out. None for a line of any length.
     """
     parts = [
-        f"{format_count(snapshot.read, 'record')} read",
-        f"{format_count(snapshot.sent, 'object')} {snapshot.verb}",
-        f"{format_count(snapshot.sessions, 'session')} open",
+        f"{snapshot.read:,} read",
+        f"{snapshot.sent:,} {snapshot.verb}",
+        _describe_activity(snapshot, rate),
+        _format_duration(elapsed_seconds),
         f"{rate:,.0f} records/s",
     ]
     if snapshot.oldest_seconds is not None:
         parts.append(f"oldest batch {snapshot.oldest_seconds:,.0f} s")
+    while width is not None and len(parts) > 1 and len(", ".join(parts)) > width:
+        parts.pop()
     return ", ".join(parts)
+
+
+def _describe_activity(snapshot: ProgressSnapshot, rate: float) -> str:
+    if snapshot.sessions:
+        megabytes = snapshot.uploaded_bytes / 1e6
+        return (
+            f"{format_count(snapshot.sessions, 'session')} uploading ({megabytes:,.1f} MB so far)"
+        )
+    return "reading" if rate else "waiting for the tap"
+
+
+def _format_duration(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 class _StatusLine:
@@ -188,6 +214,7 @@ class _StatusLine:
         self._handlers: list[logging.StreamHandler[TextIO]] = []
         self._lock = threading.RLock()
         self._is_shown = False
+        self._started = time.monotonic()
 
     def start(self) -> None:
         """Show the line, and print log lines above it from now on."""
@@ -210,9 +237,9 @@ class _StatusLine:
         """Show a snapshot, unless the line is hidden."""
         from rich.text import Text  # noqa: PLC0415 - only on a terminal
 
-        text = Text(
-            format_snapshot(snapshot, rate), style="cyan", no_wrap=True, overflow="ellipsis"
-        )
+        elapsed = time.monotonic() - self._started
+        line = format_snapshot(snapshot, rate, elapsed, width=self._console.width - 1)
+        text = Text(line, style="cyan", no_wrap=True, overflow="ellipsis")
         with self._lock, _ignore_closed_terminal():
             if self._is_shown:
                 self._live.update(text, refresh=True)

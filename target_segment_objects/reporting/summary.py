@@ -23,7 +23,7 @@ from target_segment_objects.plurals import format_count
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from rich.console import Console
 
@@ -34,12 +34,16 @@ _HEADINGS: Final = (
     "read",
     "sent",
     "rejected",
+    "not delivered",
     "bytes",
     "gzipped",
     "sessions",
     "seconds",
     "objects/s",
 )
+_DROPPED_FIRST: Final = ("gzipped", "seconds", "sessions", "objects/s", "bytes", "rejected")
+"""The columns that a narrow terminal does without, the least important first."""
+
 _TOTAL: Final = "Total"
 _COLUMN_GAP: Final = "  "
 
@@ -67,6 +71,7 @@ class CollectionStats:
         read: Records read for it: sent, rejected, or not delivered.
         sent: Objects accepted by Segment.
         rejected: Records that could not be sent.
+        undelivered: Objects that were read and are not delivered.
         raw_bytes: Uncompressed size of the objects sent.
         gzip_bytes: Compressed size of the objects sent.
         sessions: Finished sessions.
@@ -76,6 +81,7 @@ class CollectionStats:
     read: int = 0
     sent: int = 0
     rejected: int = 0
+    undelivered: int = 0
     raw_bytes: int = 0
     gzip_bytes: int = 0
     sessions: int = 0
@@ -142,7 +148,8 @@ class RunStats:
             for collection in outstanding:
                 _ = self._collections[collection]
             for collection, stats in self._collections.items():
-                stats.read = stats.sent + stats.rejected + outstanding.get(collection, 0)
+                stats.undelivered = outstanding.get(collection, 0)
+                stats.read = stats.sent + stats.rejected + stats.undelivered
             return dict(sorted(self._collections.items()))
 
 
@@ -218,7 +225,7 @@ def log_totals(
         format_count(total.sent, "object"),
         format_count(total.sessions, "session"),
         f"{stats.records_rejected:,}",
-        f"{sum(outstanding.values()):,}",
+        f"{total.undelivered:,}",
         format_count(total.raw_bytes, "byte"),
         f"{total.gzip_bytes:,}",
         seconds,
@@ -229,10 +236,10 @@ def log_collections(collections: Mapping[str, CollectionStats], logger: logging.
     """Log the counts of each collection in a line."""
     for name, stats in collections.items():
         logger.info(
-            "Collection %s: %s read, %s sent, %s rejected, %s (%s gzipped), %s, %.2f s, "
-            "%s objects/s.",
+            "Collection %s: %s read, %s sent, %s rejected, %s not delivered, %s (%s gzipped), "
+            "%s, %.2f s, %s objects/s.",
             name,
-            *(f"{count:,}" for count in (stats.read, stats.sent, stats.rejected)),
+            *_format_counts(stats),
             format_count(stats.raw_bytes, "byte"),
             f"{stats.gzip_bytes:,}",
             format_count(stats.sessions, "session"),
@@ -246,7 +253,8 @@ def print_summary(
 ) -> None:
     """Print a table with a row for each collection, and their total.
 
-    On a narrow terminal, each name has a line of its own.
+    A narrow terminal gets fewer columns. If a name is too long even so, the names have lines of
+    their own.
 
     Args:
         collections: The counts of each collection.
@@ -261,14 +269,41 @@ def print_summary(
     rows = [_HEADINGS, *(_build_row(name, stats) for name, stats in collections.items())]
     if len(collections) > 1:
         rows.append(_build_row(_TOTAL, total))
-    name_width, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
-    is_wide = name_width + sum(widths) + len(_COLUMN_GAP) * len(widths) <= console.width
-    for row in rows:
-        name, *figures = row
-        cells = (f"{figure:>{width}}" for figure, width in zip(figures, widths, strict=True))
-        separator = f"{'':{name_width - len(name)}}{_COLUMN_GAP}" if is_wide else "\n"
+    for name, line in _align_columns(rows, console.width):
         style = "bold" if name in {_HEADINGS[0], _TOTAL} else None
-        console.print(f"{name}{separator}{_COLUMN_GAP.join(cells)}", style=style, soft_wrap=True)
+        console.print(line, style=style, soft_wrap=True)
+
+
+def _align_columns(rows: list[tuple[str, ...]], width: int) -> Iterator[tuple[str, str]]:
+    """Yield the name and the line of each row, as wide as the terminal at most."""
+    names, *columns = zip(*rows, strict=True)
+    name_width = max(map(len, names)) + len(_COLUMN_GAP)
+    fitting = _drop_columns(columns, width - name_width)
+    is_wide = _measure_width(fitting) <= width - name_width
+    if not is_wide:
+        fitting = _drop_columns(columns, width)
+    widths = [max(map(len, column)) for column in fitting]
+    for name, *cells in zip(names, *fitting, strict=True):
+        line = _COLUMN_GAP.join(f"{cell:>{size}}" for cell, size in zip(cells, widths, strict=True))
+        if is_wide:
+            yield name, f"{name:{name_width}}{line}"
+        else:
+            short = name if len(name) <= width else f"{name[: width - 1]}…"
+            yield name, f"{short}\n{line}"
+
+
+def _drop_columns(columns: Iterable[tuple[str, ...]], width: int) -> list[tuple[str, ...]]:
+    """Return the columns without the least important ones, as many as are too many."""
+    kept = {column[0]: column for column in columns}
+    for heading in _DROPPED_FIRST:
+        if _measure_width(kept.values()) > width:
+            del kept[heading]
+    return list(kept.values())
+
+
+def _measure_width(columns: Iterable[tuple[str, ...]]) -> int:
+    widths = [max(map(len, column)) for column in columns]
+    return sum(widths) + len(_COLUMN_GAP) * (len(widths) - 1)
 
 
 def _build_row(name: str, stats: CollectionStats) -> tuple[str, ...]:
@@ -276,13 +311,18 @@ def _build_row(name: str, stats: CollectionStats) -> tuple[str, ...]:
 
     return (
         name,
-        *(f"{count:,}" for count in (stats.read, stats.sent, stats.rejected)),
+        *_format_counts(stats),
         decimal(stats.raw_bytes),
         decimal(stats.gzip_bytes),
         f"{stats.sessions:,}",
         f"{stats.seconds:,.2f}",
         f"{stats.objects_per_second:,.0f}",
     )
+
+
+def _format_counts(stats: CollectionStats) -> list[str]:
+    counts = (stats.read, stats.sent, stats.rejected, stats.undelivered)
+    return [f"{count:,}" for count in counts]
 
 
 def _add_up(collections: Iterable[CollectionStats]) -> CollectionStats:
@@ -298,6 +338,7 @@ def _build_tags(stats: CollectionStats) -> dict[str, Any]:
         "objects_read": stats.read,
         "objects_sent": stats.sent,
         "objects_rejected": stats.rejected,
+        "objects_undelivered": stats.undelivered,
         "raw_bytes": stats.raw_bytes,
         "gzip_bytes": stats.gzip_bytes,
         "sessions": stats.sessions,

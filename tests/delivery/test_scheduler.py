@@ -487,7 +487,7 @@ def test_status_reports_what_is_not_delivered(sandbox: Sandbox, start: Callable[
     """Objects by collection, sessions, the age of the oldest batch; nothing at the end."""
     with FaultyProxy(sandbox.url, [None, "hold"]) as proxy:
         run = start(proxy.url, DeliveryOptions(batch_size_rows=2), timeout_seconds=1)
-        assert run.delivery.get_status() == DeliveryStatus(0, {}, None)
+        assert run.delivery.get_status() == DeliveryStatus(0, {}, None, 0)
         for number in range(3):
             run.add("a", number)
         run.add("b", 1)
@@ -498,4 +498,6 @@ def test_status_reports_what_is_not_delivered(sandbox: Sandbox, start: Callable[
         assert status.oldest_seconds is not None
         assert 0.05 <= status.oldest_seconds < 20
         run.delivery.drain()
-    assert run.delivery.get_status() == DeliveryStatus(0, {}, None)
+    parts = sandbox.warehouse.sessions()
+    uploaded = sum(session.gzip_bytes for session in parts)
+    assert run.delivery.get_status() == DeliveryStatus(0, {}, None, uploaded)

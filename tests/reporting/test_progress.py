@@ -52,14 +52,14 @@ def test_a_terminal_shows_one_line_of_progress_below_whole_log_lines(
     with start_on_terminal(sandbox, tmp_path) as terminal:
         terminal.write_lines(USERS, *user_lines(0, 25))
         progress = re.compile(
-            r"25 records read, 20 objects sent, 0 sessions open, [\d,]+ records/s, "
+            r"25 read, 20 sent, (reading|waiting for the tap), 0:\d\d, [\d,]+ records/s, "
             r"oldest batch \d+ s"
         )
         wait_for(lambda: any(map(progress.fullmatch, terminal.seen)))
         wait_for(lambda: terminal.lines and progress.fullmatch(terminal.lines[-1]))
         assert terminal.has_cursor
         terminal.write_lines(*user_lines(25, 45))
-        wait_for(lambda: any(seen.startswith("45 records read") for seen in terminal.seen))
+        wait_for(lambda: any(seen.startswith("45 read") for seen in terminal.seen))
         assert sum("records/s" in shown for shown in terminal.lines) == 1
         assert terminal.close_input() == 0
         shown = terminal.lines
@@ -69,7 +69,7 @@ def test_a_terminal_shows_one_line_of_progress_below_whole_log_lines(
         assert LOG_LINE.fullmatch(log_line), log_line
         assert "records/s" not in log_line
     assert shown[table].split() == [
-        *("collection", "read", "sent", "rejected", "bytes", "gzipped"),
+        *("collection", "read", "sent", "rejected", "not", "delivered", "bytes", "gzipped"),
         *("sessions", "seconds", "objects/s"),
     ]
     assert shown[table + 1].split()[:4] == ["users", "45", "45", "0"]
@@ -85,7 +85,7 @@ def test_state_on_the_same_terminal_has_lines_of_its_own(sandbox: Sandbox, tmp_p
                 USERS, *user_lines(number * 10, number * 10 + 10), state_line({"at": number})
             )
             wait_for(lambda at=number: f'{{"at":{at}}}' in terminal.seen)  # type: ignore[misc]  # mypy cannot infer a lambda with a default
-        wait_for(lambda: any(seen.startswith("100 records read") for seen in terminal.seen))
+        wait_for(lambda: any(seen.startswith("100 read") for seen in terminal.seen))
         assert terminal.close_input() == 0
         shown = terminal.lines
     states = [line for line in shown if line.startswith("{")]
@@ -142,7 +142,7 @@ def test_the_error_is_the_last_line(sandbox: Sandbox, tmp_path: Path) -> None:
     """The progress line is removed when a run fails, and the error comes last."""
     with start_on_terminal(sandbox, tmp_path) as terminal:
         terminal.write_lines(USERS, *user_lines(0, 15))
-        wait_for(lambda: any(seen.startswith("15 records read") for seen in terminal.seen))
+        wait_for(lambda: any(seen.startswith("15 read") for seen in terminal.seen))
         terminal.write_lines("no message")
         assert terminal.close_input() == 1
     assert "Line 17 of the input is not a Singer message" in terminal.lines[-1]
@@ -154,7 +154,7 @@ def test_a_signal_on_a_terminal_ends_with_the_table(sandbox: Sandbox, tmp_path: 
     """What was read is delivered; the progress line is removed, and the cursor is visible."""
     with start_on_terminal(sandbox, tmp_path) as terminal:
         terminal.write_lines(USERS, *user_lines(0, 15))
-        wait_for(lambda: any(seen.startswith("15 records read") for seen in terminal.seen))
+        wait_for(lambda: any(seen.startswith("15 read") for seen in terminal.seen))
         terminal.process.send_signal(signal.SIGINT)
         assert terminal.process.wait(20) == 130
         terminal.close_input()
@@ -173,7 +173,7 @@ def test_a_run_goes_on_when_its_terminal_is_closed(sandbox: Sandbox, tmp_path: P
         start_on_terminal(sandbox, tmp_path, output=output) as terminal,
     ):
         terminal.write_lines(USERS, *user_lines(0, 15))
-        wait_for(lambda: any(seen.startswith("15 records read") for seen in terminal.seen))
+        wait_for(lambda: any(seen.startswith("15 read") for seen in terminal.seen))
         terminal.close()
         terminal.write_lines(*user_lines(15, 45), state_line({"at": 45}))
         assert terminal.close_input() == 0
@@ -215,7 +215,7 @@ class FakeRun:
 
     def __init__(self) -> None:
         """Start before the first record."""
-        self.snapshot = ProgressSnapshot(0, 0, 0, None)
+        self.snapshot = ProgressSnapshot(0, 0, 0, 0, None)
 
     def get_snapshot(self) -> ProgressSnapshot:
         """Return the current progress."""
@@ -236,14 +236,14 @@ def test_a_log_gets_a_line_for_each_interval_with_changes(
     logger = logging.getLogger("progress-of-a-test")
     with Progress(run.get_snapshot, io.StringIO(), logger, log_interval_seconds=0.02):
         wait_for(lambda: len(find_progress_lines(caplog)) == 1)
-        run.snapshot = ProgressSnapshot(1200, 1000, 2, 48.2)
+        run.snapshot = ProgressSnapshot(1200, 1000, 2, 1_250_000, 48.2)
         wait_for(lambda: len(find_progress_lines(caplog)) == 2)
-        run.snapshot = ProgressSnapshot(1200, 1000, 2, 49.9)  # only older
+        run.snapshot = ProgressSnapshot(1200, 1000, 2, 1_250_000, 49.9)  # only older
         assert not threading.Event().wait(0.2)
         assert len(find_progress_lines(caplog)) == 2
     assert re.fullmatch(
-        r"Progress: 1,200 records read, 1,000 objects sent, 2 sessions open, [\d,]+ records/s, "
-        r"oldest batch 48 s\.",
+        r"Progress: 1,200 read, 1,000 sent, 2 sessions uploading \(1\.2 MB so far\), 0:00, "
+        r"[\d,]+ records/s, oldest batch 48 s\.",
         find_progress_lines(caplog)[1],
     )
     assert "progress" not in {thread.name for thread in threading.enumerate()}
@@ -257,8 +257,42 @@ def test_a_log_has_no_line_before_the_first_minute(caplog: pytest.LogCaptureFixt
     assert find_progress_lines(caplog) == []
 
 
-def test_counts_have_real_plurals() -> None:
-    """One record is "1 record"; without a waiting batch, no age is shown."""
-    assert format_snapshot(ProgressSnapshot(1, 0, 1, None), 0.4) == (
-        "1 record read, 0 objects sent, 1 session open, 0 records/s"
+@pytest.mark.parametrize(
+    ("snapshot", "rate", "expected"),
+    [
+        pytest.param(
+            ProgressSnapshot(1, 0, 1, 0, None),
+            0.4,
+            "1 read, 0 sent, 1 session uploading (0.0 MB so far), 1:05, 0 records/s",
+            id="uploading",
+        ),
+        pytest.param(
+            ProgressSnapshot(9, 0, 0, 0, 2.0),
+            3.0,
+            "9 read, 0 sent, reading, 1:05, 3 records/s, oldest batch 2 s",
+            id="reading",
+        ),
+        pytest.param(
+            ProgressSnapshot(9, 9, 0, 0, None),
+            0.0,
+            "9 read, 9 sent, waiting for the tap, 1:05, 0 records/s",
+            id="waiting",
+        ),
+    ],
+)
+def test_progress_says_what_the_run_is_doing(
+    snapshot: ProgressSnapshot, rate: float, expected: str
+) -> None:
+    """A long upload does not look like a hang: the bytes and the time grow."""
+    assert format_snapshot(snapshot, rate, 65.9) == expected
+
+
+def test_progress_fits_80_columns() -> None:
+    """Large numbers leave out the last parts, not what the run is doing."""
+    snapshot = ProgressSnapshot(123_456_789, 123_000_000, 20, 12_345_600_000, 299.0)
+    line = format_snapshot(snapshot, 45_678.0, 4000.0, width=80)
+    assert line == (
+        "123,456,789 read, 123,000,000 sent, 20 sessions uploading (12,345.6 MB so far)"
     )
+    whole = format_snapshot(snapshot, 45_678.0, 4000.0)
+    assert whole == f"{line}, 1:06:40, 45,678 records/s, oldest batch 299 s"

@@ -7,6 +7,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from rich.console import Console
 
 from target_segment_objects.delivery.uploader import SessionReport
@@ -97,7 +98,7 @@ def test_the_end_of_a_run_reports_each_collection_and_the_total(
     sizes = [(row.raw_bytes, row.gzip_bytes) for row in sandbox.warehouse.sessions()]
     raw, packed = map(sum, zip(*sizes, strict=True))
     assert (job["tags"]["raw_bytes"], job["tags"]["gzip_bytes"]) == (raw, packed)
-    assert "Collection orders: 2 read, 1 sent, 1 rejected, " in done.stderr
+    assert "Collection orders: 2 read, 1 sent, 1 rejected, 0 not delivered, " in done.stderr
     assert (
         f"7 records read, 6 objects sent in 2 sessions, 1 rejected, 0 not delivered: {raw} bytes "
         f"({packed} gzipped) in " in done.stderr
@@ -175,36 +176,68 @@ def test_structured_logs_have_metrics_as_objects(
     assert job["tags"]["objects_sent"] == 2
 
 
-def print_table(width: int) -> list[str]:
+def print_table(width: int, *, name: str = "public_playlist_track") -> list[str]:
     """Return the lines of a table of two collections on a terminal of this width."""
     stats = RunStats()
-    stats.add_session(
-        SessionReport("public_playlist_track", "s", ("p",), 1500, 2_000_000, 3000, 0.5)
-    )
+    stats.add_session(SessionReport(name, "s", ("p",), 1500, 2_000_000, 3000, 0.5))
     stats.add_session(SessionReport("users", "t", ("q",), 1, 100, 10, 0.5))
     console = Console(file=io.StringIO(), width=width)
-    print_summary(stats.get_collections({}), console, seconds=0.5)
+    print_summary(stats.get_collections({name: 7}), console, seconds=0.5)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue().splitlines()
 
 
 def test_the_table_has_a_row_for_each_collection_and_a_total() -> None:
     """Figures are aligned with their headings; the total has the seconds of the run."""
-    lines = print_table(100)
+    lines = print_table(120)
     assert {len(line) for line in lines} == {len(lines[0])}
-    assert [" ".join(line.split()) for line in lines[1:]] == [
-        "public_playlist_track 1,500 1,500 0 2.0 MB 3.0 kB 1 0.50 3,000",
-        "users 1 1 0 100 bytes 10 bytes 1 0.50 2",
-        "Total 1,501 1,501 0 2.0 MB 3.0 kB 2 0.50 3,002",
+    assert [" ".join(line.split()) for line in lines] == [
+        "collection read sent rejected not delivered bytes gzipped sessions seconds objects/s",
+        "public_playlist_track 1,507 1,500 0 7 2.0 MB 3.0 kB 1 0.50 3,000",
+        "users 1 1 0 0 100 bytes 10 bytes 1 0.50 2",
+        "Total 1,508 1,501 0 7 2.0 MB 3.0 kB 2 0.50 3,002",
     ]
 
 
-def test_the_table_stays_readable_on_a_terminal_of_80_columns() -> None:
-    """Each name has a line of its own, and no figure is cut or broken."""
-    lines = print_table(80)
-    assert lines[::2] == ["collection", "public_playlist_track", "users", "Total"]
-    assert [line.split() for line in lines[1::2]] == [line.split()[1:] for line in print_table(100)]
-    assert max(map(len, lines)) <= 80
+@pytest.mark.parametrize(
+    ("width", "headings"),
+    [
+        pytest.param(100, "read sent rejected not delivered bytes sessions objects/s", id="100"),
+        pytest.param(80, "read sent rejected not delivered bytes", id="80"),
+        pytest.param(50, "read sent not delivered", id="50"),
+    ],
+)
+def test_a_narrow_terminal_gets_fewer_columns(width: int, headings: str) -> None:
+    """The table stays a table: one line for each row, and no line is too long."""
+    lines = print_table(width)
+    assert len(lines) == 4
+    assert {len(line) for line in lines} == {len(lines[0])}
+    assert len(lines[0]) <= width
+    assert lines[0].split() == ["collection", *headings.split()]
+
+
+@pytest.mark.parametrize("width", [40, 30])
+def test_names_have_their_own_lines_when_nothing_else_fits(width: int) -> None:
+    """No line is longer than the terminal, and no word is broken."""
+    lines = print_table(width, name="public_playlist_of_tracks")
+    assert [line.strip() for line in lines[::2]] == [
+        "collection",
+        "public_playlist_of_tracks",
+        "users",
+        "Total",
+    ]
+    assert max(map(len, lines)) <= width
+    assert [line.split()[:2] for line in lines[1::2]] == [
+        ["read", "sent"],
+        ["1,507", "1,500"],
+        ["1", "1"],
+        ["1,508", "1,501"],
+    ]
+
+
+def test_a_name_longer_than_the_terminal_is_shortened() -> None:
+    """The ellipsis says so; the log has the whole name."""
+    assert print_table(40, name="a" * 100)[2] == f"{'a' * 39}…"
 
 
 def test_undelivered_objects_count_as_read() -> None:
