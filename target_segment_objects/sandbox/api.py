@@ -11,6 +11,7 @@ import secrets
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from itertools import chain
 from typing import TYPE_CHECKING, Final, cast
 
 import anyio
@@ -182,10 +183,10 @@ class SandboxApi:
         if error:
             self._warehouse.record_session(_build_session_row(session, "error", error))
         else:
-            objects = (
-                item for part in session.ordered_parts() for item in parts.read_objects(part)
+            self._warehouse.load_session(
+                _build_session_row(session, "loaded"),
+                lambda: chain.from_iterable(map(parts.read_objects, session.ordered_parts())),
             )
-            self._warehouse.load_session(_build_session_row(session, "loaded"), objects)
 
 
 def _build_session_row(session: Session, outcome: str, error: str = "") -> SessionRow:

@@ -1,8 +1,11 @@
 """Merges objects into the warehouse's tables, within a transaction that the caller owns.
 
 Objects are processed in their order, because the first value of a column determines its type. They
-are staged by id and written in chunks, limited by number and bytes, to bound memory. A row keeps
-its old value where its object does not have a property that others of the chunk have.
+are staged by id and written in chunks. A row keeps its old value where its object does not have a
+property that others of the chunk have.
+
+Memory is bounded for any objects: chunks by their objects, bytes and cells, tables by the number of
+their columns.
 """
 
 from __future__ import annotations
@@ -17,19 +20,42 @@ from target_segment_objects.sandbox.columns import (
     infer_type,
     to_text,
 )
+from target_segment_objects.sandbox.errors import RejectedRequestError
 from target_segment_objects.sandbox.names import snake_case
+from target_segment_objects.sandbox.objects import MAX_PROPERTIES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     import duckdb
 
     from target_segment_objects.sandbox.columns import StoredValue
     from target_segment_objects.sandbox.objects import Object, Value
 
+    Columns = Mapping[str, Mapping[str, ColumnType]]
+    """Types of columns, by collection and column."""
+
 MAX_STAGED_OBJECTS: Final = 10_000
 MAX_STAGED_BYTES: Final = 16_000_000
-"""Number of objects, and bytes of their lines, after which staged rows are written."""
+MAX_STAGED_CELLS: Final = 200_000
+"""Objects, bytes of their lines, and rows of a table times their columns that are staged at most.
+
+A cell takes up to 500 bytes while it is written.
+"""
+
+MAX_SESSION_COLUMNS: Final = 4_800
+"""Columns of all tables that a session writes to: a column takes some 40 KB until the commit."""
+
+_MAX_ALTERED_COLUMNS: Final = 200_000
+"""Sum over all columns added in a session of the columns of their tables.
+
+For every added column DuckDB keeps about 500 bytes of each column of the table until the commit:
+2,000 columns that are added one by one take 1 GB.
+"""
+
+
+class TooManyChangesError(Exception):
+    """Raised when tables get their columns in too many steps. Load again with `find_columns`."""
 
 
 @dataclass(slots=True)
@@ -48,40 +74,56 @@ class _Table:
         column_types: Its columns except `id`, including those still to be created.
         created: How many of them exist in the table; `None` if there is no table yet.
         rows: Staged values by id and column.
+        staged_columns: Columns that any staged row has.
     """
 
     column_types: dict[str, ColumnType] = field(default_factory=dict)
     created: int | None = None
     rows: dict[str, dict[str, StoredValue]] = field(default_factory=dict)
+    staged_columns: set[str] = field(default_factory=set)
 
 
 class ObjectLoader:
     """Loads the objects of one session."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, columns: Columns | None = None
+    ) -> None:
         """Create a loader.
 
         Args:
             connection: A connection with an open transaction.
+            columns: All columns of the objects, to create them at once.
         """
         self._connection = connection
+        self._known_columns = columns or {}
         self._tables: dict[str, _Table] = {}
         self._losses: dict[tuple[str, str, str], _LossCount] = {}
+        self._altered_columns = 0
 
     def load_objects(self, objects: Iterable[Object]) -> None:
-        """Merge the objects in their order, and record the losses."""
+        """Merge the objects in their order, and record the losses.
+
+        Raises:
+            RejectedRequestError: They have too many properties.
+            TooManyChangesError: The columns must be known before.
+        """
         staged_objects = staged_bytes = 0
         for item in objects:
-            self._stage_object(item)
+            table = self._stage_object(item)
             staged_objects += 1
             staged_bytes += item.size
-            if staged_objects == MAX_STAGED_OBJECTS or staged_bytes >= MAX_STAGED_BYTES:
+            if (
+                staged_objects == MAX_STAGED_OBJECTS
+                or staged_bytes >= MAX_STAGED_BYTES
+                or len(table.rows) * len(table.staged_columns) >= MAX_STAGED_CELLS
+            ):
                 self._write_staged()
                 staged_objects = staged_bytes = 0
         self._write_staged()
         self._write_losses()
 
-    def _stage_object(self, item: Object) -> None:
+    def _stage_object(self, item: Object) -> _Table:
         table = self._tables.get(item.collection)
         if table is None:
             table = self._tables[item.collection] = self._read_table(item.collection)
@@ -96,9 +138,23 @@ class ObjectLoader:
                 if value is None:
                     continue  # a null creates no column
                 column_type = column_types[column] = infer_type(value)
+                self._check_columns(item.collection)
             row[column], loss = convert_value(column_type, value)
             if loss is not None:
                 self._count_loss(item, column, loss)
+        table.staged_columns.update(row)
+        return table
+
+    def _check_columns(self, collection: str) -> None:
+        if len(self._tables[collection].column_types) > MAX_PROPERTIES:
+            reason = f"the collection {collection} has more than {MAX_PROPERTIES} properties"
+            raise RejectedRequestError(reason)
+        if sum(len(table.column_types) for table in self._tables.values()) > MAX_SESSION_COLUMNS:
+            reason = (
+                f"the collections of the session have more than {MAX_SESSION_COLUMNS} properties "
+                "in all: send them in several sessions"
+            )
+            raise RejectedRequestError(reason)
 
     def _check_id_property(self, item: Object, value: Value) -> None:
         if value is not None and to_text(value) != item.id:
@@ -115,26 +171,59 @@ class ObjectLoader:
             " AND table_name = ? ORDER BY ordinal_position",
             [collection],
         ).fetchall()
-        if not columns:
-            return _Table()
         column_types = {name: ColumnType(kind) for name, kind in columns if name != "id"}
-        return _Table(column_types, created=len(column_types))
+        table = _Table(column_types, created=len(column_types) if columns else None)
+        for column, column_type in self._known_columns.get(collection, {}).items():
+            column_types.setdefault(column, column_type)
+        return table
 
     def _write_staged(self) -> None:
         for collection, table in self._tables.items():
             if table.rows:
-                self._create_columns(f'main."{collection}"', table)
+                self._create_columns(collection, table)
                 self._merge_rows(f'main."{collection}"', table)
                 table.rows.clear()
+                table.staged_columns.clear()
 
-    def _create_columns(self, name: str, table: _Table) -> None:
+    def _create_columns(self, collection: str, table: _Table) -> None:
+        columns = list(table.column_types.items())
         if table.created is None:
-            self._connection.execute(f'CREATE TABLE {name} ("id" VARCHAR PRIMARY KEY)')
-        for column, column_type in list(table.column_types.items())[table.created or 0 :]:
+            self._create_table(collection, columns)
+        elif table.created < len(columns):
+            self._add_columns(collection, columns, table.created)
+        table.created = len(columns)
+
+    def _create_table(self, name: str, columns: list[tuple[str, ColumnType]]) -> None:
+        declarations = ['"id" VARCHAR PRIMARY KEY']
+        declarations += [f'"{column}" {column_type.value}' for column, column_type in columns]
+        self._connection.execute(f'CREATE TABLE main."{name}" ({", ".join(declarations)})')
+
+    def _add_columns(
+        self, collection: str, columns: list[tuple[str, ColumnType]], created: int
+    ) -> None:
+        if self._known_columns:
+            self._copy_table(collection, columns, created)
+            return
+        self._altered_columns += (len(columns) - created) * len(columns)
+        if self._altered_columns > _MAX_ALTERED_COLUMNS:
+            raise TooManyChangesError
+        for column, column_type in columns[created:]:
             self._connection.execute(
-                f'ALTER TABLE {name} ADD COLUMN "{column}" {column_type.value}'
+                f'ALTER TABLE main."{collection}" ADD COLUMN "{column}" {column_type.value}'
             )
-        table.created = len(table.column_types)
+
+    def _copy_table(
+        self, collection: str, columns: list[tuple[str, ColumnType]], created: int
+    ) -> None:
+        """Replace a table by a copy with all columns."""
+        copy = f"{collection} copy"  # no collection has a space in its name
+        self._create_table(copy, columns)
+        names = ", ".join(f'"{name}"' for name in ("id", *(name for name, _ in columns[:created])))
+        self._connection.execute(
+            f'INSERT INTO main."{copy}" ({names}) SELECT {names} FROM main."{collection}"'  # noqa: S608 - letters, digits and _
+        )
+        self._connection.execute(f'DROP TABLE main."{collection}"')
+        self._connection.execute(f'ALTER TABLE main."{copy}" RENAME TO "{collection}"')
 
     def _merge_rows(self, name: str, table: _Table) -> None:
         sql, parameters = _build_merge(name, table)
@@ -149,19 +238,30 @@ class ObjectLoader:
             )
 
 
+def find_columns(objects: Iterable[Object]) -> Columns:
+    """Return all columns that the objects create in an empty warehouse."""
+    columns: dict[str, dict[str, ColumnType]] = {}
+    for item in objects:
+        column_types = columns.setdefault(item.collection, {})
+        for name, value in item.properties:
+            column = snake_case(name)
+            if value is not None and column != "id" and column not in column_types:
+                column_types[column] = infer_type(value)
+    return columns
+
+
 def _build_merge(name: str, table: _Table) -> tuple[str, list[list[Any]]]:
     """Return the SQL that merges the staged rows, and its parameters: a list for each column.
 
     A column that some rows do not have gets a second list, which says which rows have it.
     """
     rows = table.rows.values()
-    sent = {column for row in rows for column in row}
     staged = ["unnest(?::VARCHAR[]) AS key"]
     parameters: list[list[Any]] = [list(table.rows)]
     merged: dict[str, str] = {'"id"': "staged.key"}
     join = ""
     for number, (column, column_type) in enumerate(table.column_types.items()):
-        if column not in sent:
+        if column not in table.staged_columns:
             continue
         staged.append(f"{_unnest_parameter(column_type)} AS v{number}")
         parameters.append([row.get(column) for row in rows])

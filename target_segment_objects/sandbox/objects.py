@@ -36,6 +36,13 @@ class FloatText(str):
 Value = str | IntegerText | FloatText | bool | None
 Properties = tuple[tuple[str, Value], ...]
 
+MAX_PROPERTIES: Final = 1_600
+"""Properties of an object, and of a collection.
+
+The sandbox's choice, which bounds its memory: a table in Postgres or Redshift has at most 1,600
+columns. Segment documents no limit for an object.
+"""
+
 _KEYS: Final = frozenset({"id", "collection", "properties"})
 _VALUE_TYPES: Final = frozenset({str, IntegerText, FloatText, bool, type(None)})
 _COLLECTION_NAME: Final = re.compile(r"[a-z](?:[a-z_]*[a-z])?")
@@ -149,6 +156,9 @@ def _check_collection(value: object) -> str:
 def _check_properties(value: object) -> Properties:
     if not isinstance(value, tuple) or not value:
         reason = "properties must be an object with at least one property"
+        raise RejectedRequestError(reason)
+    if len(value) > MAX_PROPERTIES:
+        reason = f"the object has more than {MAX_PROPERTIES} properties"
         raise RejectedRequestError(reason)
     if not {type(member) for _, member in value} <= _VALUE_TYPES:
         _reject_nested_value(value)

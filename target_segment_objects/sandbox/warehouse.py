@@ -17,16 +17,21 @@ from typing import TYPE_CHECKING, Any, Final
 import duckdb
 
 from target_segment_objects.sandbox.errors import WarehouseError
-from target_segment_objects.sandbox.loading import ObjectLoader
+from target_segment_objects.sandbox.loading import (
+    ObjectLoader,
+    TooManyChangesError,
+    find_columns,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime
     from pathlib import Path
     from types import TracebackType
 
     from typing_extensions import Self
 
+    from target_segment_objects.sandbox.loading import Columns
     from target_segment_objects.sandbox.objects import Object
 
 _METADATA_DDL: Final = """
@@ -155,10 +160,29 @@ class Warehouse:
         """Close the warehouse."""
         self.close()
 
-    def load_session(self, session: SessionRow, objects: Iterable[Object]) -> None:
-        """Merge objects in their order and record the session, in one transaction."""
+    def load_session(
+        self, session: SessionRow, read_objects: Callable[[], Iterable[Object]]
+    ) -> None:
+        """Merge objects in their order and record the session, in one transaction.
+
+        Args:
+            session: The session.
+            read_objects: Returns its objects. May be called again.
+
+        Raises:
+            RejectedRequestError: They have too many properties.
+        """
+        try:
+            self._load_objects(session, read_objects())
+        except TooManyChangesError:
+            columns = find_columns(read_objects())
+            self._load_objects(session, read_objects(), columns)
+
+    def _load_objects(
+        self, session: SessionRow, objects: Iterable[Object], columns: Columns | None = None
+    ) -> None:
         with self._transaction() as connection:
-            ObjectLoader(connection).load_objects(objects)
+            ObjectLoader(connection, columns).load_objects(objects)
             _insert_session(connection, session)
 
     def record_session(self, session: SessionRow) -> None:

@@ -509,6 +509,32 @@ def test_object_size_limit(client: BareClient) -> None:
         assert f"larger than {limits.MAX_OBJECT_BYTES} bytes" in response.reason
 
 
+def test_number_of_properties_limit(client: BareClient) -> None:
+    """An object with 1,600 properties is accepted; one with 1,601 is rejected with its line."""
+    sync_id = client.start_session()
+    names = [f"p{number}" for number in range(1601)]
+    fits = object_line(dict.fromkeys(names[:-1], 1), collection="wide")
+    assert client.upload_lines(sync_id, fits).status == 201
+    response = client.upload_lines(sync_id, fits + object_line(dict.fromkeys(names, 1)))
+    assert (response.status, response.line) == (400, 2)
+    assert "more than 1600 properties" in response.reason
+
+
+def test_too_many_properties_reject_the_finish(tmp_path: Path) -> None:
+    """If only the session as a whole has too many, Finish gets 400, and nothing is loaded."""
+    with Sandbox(tmp_path / "w.duckdb") as sandbox:
+        client = BareClient(sandbox.url)
+        sync_id = client.start_session()
+        for start in (0, 1000):
+            properties = {f"p{number}": 1 for number in range(start, start + 1000)}
+            assert client.upload_lines(sync_id, object_line(properties)).status == 201
+        response = client.finish_session(sync_id)
+        assert response.status == 400
+        assert "users has more than 1600 properties" in response.reason
+        assert sandbox.warehouse.collections() == []
+        assert client.finish_session(sync_id, "too wide").status == 202
+
+
 @pytest.mark.parametrize(
     ("fits", "past"),
     [

@@ -5,6 +5,8 @@ from __future__ import annotations
 import doctest
 import json
 import string
+import subprocess
+import sys
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from target_segment_objects.sandbox import WarehouseError, names
+from target_segment_objects.sandbox.errors import RejectedRequestError
 from target_segment_objects.sandbox.loading import MAX_STAGED_OBJECTS
 from target_segment_objects.sandbox.names import snake_case
-from target_segment_objects.sandbox.objects import Object, parse_object
+from target_segment_objects.sandbox.objects import MAX_PROPERTIES, Object, parse_object
 from target_segment_objects.sandbox.warehouse import Loss, SessionRow, Warehouse
 
 if TYPE_CHECKING:
@@ -45,7 +48,7 @@ def make_session_row(sync_id: str = "s") -> SessionRow:
 
 def load_objects(warehouse: Warehouse, *objects: Object) -> None:
     """Load objects as one session."""
-    warehouse.load_session(make_session_row(f"s{len(warehouse.sessions())}"), objects)
+    warehouse.load_session(make_session_row(f"s{len(warehouse.sessions())}"), lambda: objects)
 
 
 # Names
@@ -417,7 +420,7 @@ def test_session_is_loaded_completely_or_not_at_all(warehouse: Warehouse) -> Non
         raise ValueError(message)
 
     with pytest.raises(ValueError, match="read error"):
-        warehouse.load_session(make_session_row("failed"), fail_after_many())
+        warehouse.load_session(make_session_row("failed"), fail_after_many)
     assert warehouse.columns("users") == {"id": "VARCHAR", "a": "BIGINT"}
     assert warehouse.rows("users") == [{"id": "1", "a": 1}]
     assert warehouse.losses() == []
@@ -436,6 +439,79 @@ def test_objects_are_written_in_chunks(warehouse: Warehouse) -> None:
     assert rows["4"] == {"id": "4", "a": total - 1, "b0": None, "b1": 4, "b2": None}
     assert rows["5"] == {"id": "5", "a": 5, "b0": None, "b1": None, "b2": 5}
     assert len(warehouse.rows("users", limit=3)) == 3
+
+
+def test_columns_added_in_many_steps(warehouse: Warehouse) -> None:
+    """Objects with ever other properties get the same table as if all columns were known first."""
+    load_objects(warehouse, make_object('{"p1":0,"old":true}', "first"))
+    objects = [make_object(f'{{"p{n}":{n}}}', f"{n % 1000}") for n in range(MAX_PROPERTIES - 1)]
+    load_objects(warehouse, *objects)
+    assert len(warehouse.columns("users")) == 1 + MAX_PROPERTIES
+    rows = {row.pop("id"): row for row in warehouse.rows("users")}
+    kept = {name: {k: v for k, v in row.items() if v is not None} for name, row in rows.items()}
+    assert kept["first"] == {"p1": 0, "old": True}
+    assert kept["7"] == {"p7": 7, "p1007": 1007}
+    assert len(kept) == 1001
+    assert warehouse.losses() == []
+    assert len(warehouse.sessions()) == 2
+
+
+def test_too_many_properties_of_a_collection_are_rejected(warehouse: Warehouse) -> None:
+    """A collection has at most 1,600 properties, counted over all objects; nothing is loaded."""
+    first = make_object(json.dumps({f"p{n}": n for n in range(MAX_PROPERTIES)}))
+    load_objects(warehouse, first)
+    with pytest.raises(RejectedRequestError, match="users has more than 1600 properties"):
+        load_objects(warehouse, make_object('{"p0":1}', "2"), make_object('{"more":1}'))
+    assert warehouse.count("users") == 1
+    assert len(warehouse.sessions()) == 1
+
+
+def test_too_many_properties_of_a_session_are_rejected(warehouse: Warehouse) -> None:
+    """The collections of a session together have a limit, too."""
+    properties = json.dumps({f"p{n}": n for n in range(MAX_PROPERTIES)})
+    objects = [make_object(properties, collection=name) for name in ("a", "b", "c", "d")]
+    with pytest.raises(RejectedRequestError, match="more than 4800 properties in all"):
+        load_objects(warehouse, *objects)
+    assert warehouse.collections() == []
+
+
+WIDE_OBJECTS = """
+import datetime, json, resource, sys
+from pathlib import Path
+from target_segment_objects.sandbox.objects import MAX_PROPERTIES, parse_object
+from target_segment_objects.sandbox.warehouse import SessionRow, Warehouse
+
+def read_objects():
+    for number in range(MAX_PROPERTIES):
+        names = [f"p{number}"] if sys.argv[2] == "sparse" else [
+            f"p{n}" for n in range(MAX_PROPERTIES)]
+        item = {"id": str(number % 300), "collection": "users",
+            "properties": dict.fromkeys(names, "text")}
+        yield parse_object(json.dumps(item).encode())
+        if number == 200 and sys.argv[2] == "dense":
+            return
+
+now = datetime.datetime(2024, 1, 1)
+row = SessionRow("s", "loaded", ("users",), 1, 1, 1, 1, now, now, "")
+with Warehouse.open(Path(sys.argv[1])) as warehouse:
+    warehouse.load_session(row, read_objects)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss has another unit")
+@pytest.mark.parametrize("kind", ["sparse", "dense"])
+def test_memory_is_bounded_for_objects_with_many_properties(tmp_path: Path, kind: str) -> None:
+    """At most 500 MB, for objects with all properties and for objects with ever other ones."""
+    done = subprocess.run(
+        [sys.executable, "-c", WIDE_OBJECTS, str(tmp_path / "w.duckdb"), kind],
+        capture_output=True,
+        check=True,
+        text=True,
+        timeout=120,
+    )
+    assert int(done.stdout) <= 500
 
 
 VALUES: Mapping[str, st.SearchStrategy[Any]] = {
