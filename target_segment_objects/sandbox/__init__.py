@@ -4,9 +4,8 @@ The sandbox rejects what Segment's documentation says is rejected, and shows wha
 warehouse. It imports nothing of this package but `limits`. The target's tests rely on it, so it
 implements the rules a second time instead of calling the target's own code.
 
-    names → objects → parts ┐
-                  columns → warehouse → api → server → cli
-                 sessions ──────────────┘
+    names → objects → parts, columns → loading → warehouse → report
+    parts, sessions, middleware, warehouse → api; api, protocol → server → cli
 
 This module is cheap to import. Only `load_sandbox` imports rich and the packages of the extra
 `sandbox` (DuckDB, Starlette, uvicorn).

@@ -93,25 +93,8 @@ class SandboxApi:
 
     def build_app(self) -> ASGIApp:
         """Return the ASGI application."""
-        middleware = [
-            Middleware(
-                AuthMiddleware,
-                write_key=self._options.write_key,
-                auth_form=self._options.auth_form,
-            ),
-            Middleware(ConcurrencyMiddleware, limiter=self._limiter),
-        ]
-        routes = [
-            Route(path, call, methods=["POST"], middleware=middleware)
-            for path, call in {
-                "/v0/start": self._handle_start,
-                "/v0/upload/{sync_id}": self._handle_upload,
-                "/v0/keep-alive/{sync_id}": self._handle_keep_alive,
-                "/v0/finish/{sync_id}": self._handle_finish,
-            }.items()
-        ]
         app = Starlette(
-            routes=routes,
+            routes=self._build_routes(),
             middleware=[
                 Middleware(BodyMiddleware, timeout_seconds=self._options.client_timeout_seconds)
             ],
@@ -124,6 +107,25 @@ class SandboxApi:
         )
         app.router.redirect_slashes = False  # /v0/start/ is not a call
         return app
+
+    def _build_routes(self) -> list[Route]:
+        middleware = [
+            Middleware(
+                AuthMiddleware,
+                write_key=self._options.write_key,
+                auth_form=self._options.auth_form,
+            ),
+            Middleware(ConcurrencyMiddleware, limiter=self._limiter),
+        ]
+        return [
+            Route(path, call, methods=["POST"], middleware=middleware)
+            for path, call in {
+                "/v0/start": self._handle_start,
+                "/v0/upload/{sync_id}": self._handle_upload,
+                "/v0/keep-alive/{sync_id}": self._handle_keep_alive,
+                "/v0/finish/{sync_id}": self._handle_finish,
+            }.items()
+        ]
 
     async def expire_sessions(self) -> None:
         """Expire idle sessions and delete their parts."""
@@ -262,7 +264,7 @@ async def _respond_unknown_call(request: Request, error: Exception) -> Response:
 
 
 async def _respond_disconnected(_: Request, __: Exception) -> Response:
-    """Respond to a client that has disconnected during its request. Nobody reads it."""
+    """Respond to a client that has disconnected during its request, and does not read it."""
     return Response(status_code=400)
 
 

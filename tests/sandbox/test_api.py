@@ -777,7 +777,7 @@ def test_rejected_client_that_stops_in_a_body_sees_the_reason(tmp_path: Path) ->
 
 
 def test_clients_that_stop_do_not_lock_out_others(tmp_path: Path) -> None:
-    """As many half requests as there are places, and the places are free after the timeout."""
+    """Half requests up to the limit of simultaneous ones do not count after the timeout."""
     with (
         Sandbox(tmp_path / "w.duckdb", client_timeout_seconds=0.5) as sandbox,
         ExitStack() as stack,
