@@ -15,6 +15,9 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from target_segment_objects.cli.load import load_input
+from target_segment_objects.delivery.scheduler import DeliveryOptions, DeliveryScheduler
+from target_segment_objects.delivery.spool import Spool
+from target_segment_objects.exceptions import SegmentObjectsError
 from target_segment_objects.sandbox.server import Sandbox
 from target_segment_objects.segment import client
 from target_segment_objects.target import TargetSegmentObjects
@@ -225,3 +228,95 @@ def test_second_run_from_the_last_state_completes_a_failed_one(
             assert read_rows(sandbox, collection) == drop_nulls(
                 merge_records(tap.objects(collection))
             )
+
+
+@dataclass
+class PartedLoad:
+    """Objects and STATEs that are delivered without the target, in files of one object each."""
+
+    objects: list[tuple[str, int]] = field(default_factory=list)
+    """Pairs of collection and id; the number of the pair is the object's property."""
+
+    states: list[int] = field(default_factory=list)
+    """The STATEs that were written: how many objects each of them covers."""
+
+    def deliver(self, url: str, folder: Path, options: DeliveryOptions, retries: int) -> bool:
+        """Deliver all objects, with a STATE after each; return whether that succeeded."""
+        spool = Spool(str(folder))
+        with client.Client(
+            "k", api_url=url, max_retries=retries, timeout_seconds=HANG_SECONDS / 2
+        ) as api:
+            delivery = DeliveryScheduler(
+                api, spool, write_state=self.states.append, options=options
+            )
+            succeeded = True
+            try:
+                for number, (collection, object_id) in enumerate(self.objects):
+                    delivery.add_object(collection, _format_object(collection, object_id, number))
+                    delivery.add_state(number + 1)
+            except SegmentObjectsError:
+                succeeded = False
+            try:
+                delivery.drain()
+            except SegmentObjectsError:
+                succeeded = False
+        spool.close()
+        return succeeded
+
+    def build_rows(self, collection: str, count: int) -> dict[int, dict[str, Any]]:
+        """Return a collection's rows after so many of all objects."""
+        return {
+            object_id: {"id": str(object_id), "n": number}
+            for number, (name, object_id) in enumerate(self.objects[:count])
+            if name == collection
+        }
+
+
+def _format_object(collection: str, object_id: int, number: int) -> bytes:
+    return json.dumps(
+        {"id": str(object_id), "collection": collection, "properties": {"n": number}}
+    ).encode()
+
+
+@pytest.mark.slow
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(
+    objects=st.lists(st.tuples(st.sampled_from("ab"), st.integers(1, 2)), min_size=4, max_size=16),
+    script=st.lists(st.sampled_from((None, None, None, "late", "reset after", "500")), max_size=30),
+    batch_size=st.integers(2, 5),
+    parallel=st.integers(1, 2),
+    retries=st.integers(1, 2),
+)
+def test_order_holds_in_sessions_of_many_parts(
+    objects: list[tuple[str, int]],
+    script: list[str | None],
+    batch_size: int,
+    parallel: int,
+    retries: int,
+) -> None:
+    """Late uploads included: each collection equals a prefix of its objects, with the STATE's."""
+    clock = ManualClock()
+    load = PartedLoad(objects)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Sandbox(Path(folder) / "w.duckdb", clock=clock) as sandbox,
+        FaultyProxy(sandbox.url, script, clock=clock, hang_seconds=HANG_SECONDS) as proxy,
+    ):
+        options = DeliveryOptions(
+            batch_size_rows=batch_size, max_file_bytes=60, max_parallel_sessions=parallel
+        )
+        succeeded = load.deliver(proxy.url, Path(folder), options, retries)
+        event(f"{'succeeded' if succeeded else 'failed'}, {proxy.requests.count('start')} sessions")
+        assert load.states == sorted(set(load.states))
+        covered = load.states[-1] if load.states else 0
+        if succeeded:
+            assert covered == len(objects)
+        for collection in "ab":
+            possible = [
+                load.build_rows(collection, count) for count in range(covered, len(objects) + 1)
+            ]
+            assert read_rows(sandbox, collection) in possible
