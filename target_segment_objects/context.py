@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from target_segment_objects.delivery.scheduler import DeliveryScheduler
 from target_segment_objects.delivery.spool import Spool
 from target_segment_objects.exceptions import RejectLimitError
 from target_segment_objects.mapping.naming import CollectionResolver
+from target_segment_objects.mapping.stream_state import StreamState
 from target_segment_objects.plurals import format_count
 
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ class RunContext:
         self.collections = CollectionResolver(
             settings.collection_map, pluralize=settings.pluralize_collections, log=logger.info
         )
+        self._stream_states: dict[str, StreamState] = {}
         self._outlets = outlets
         self._has_failed_limit = False
         self._logger = logger
@@ -65,6 +68,13 @@ class RunContext:
             on_failure=on_failure,
             options=settings.delivery,
         )
+
+    def get_stream_state(self, stream: str) -> StreamState:
+        """Return what the mapping of a stream, named as after stream maps, remembers of the run."""
+        if stream not in self._stream_states:
+            log = functools.partial(self.log_warning, stream)
+            self._stream_states[stream] = StreamState(stream, log)
+        return self._stream_states[stream]
 
     def log_warning(self, stream: str, message: str) -> None:
         """Log a warning about a stream once, and keep it with the stream's statistics."""

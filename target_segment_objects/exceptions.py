@@ -62,12 +62,14 @@ class InvalidRecordError(SegmentObjectsError):
         *,
         field: str | None = None,
         object_id: str | None = None,
+        hint: str = "",
     ) -> None:
         """Store the parts of the message."""
         self.stream = stream
         self.reason = reason
         self.field = field
         self.object_id = object_id
+        self.hint = hint
         super().__init__(stream, reason)
 
     def __str__(self) -> str:
@@ -77,7 +79,8 @@ class InvalidRecordError(SegmentObjectsError):
             parts.append(f"object '{self.object_id}'")
         if self.field is not None:
             parts.append(f"property '{self.field}'")
-        return f"Invalid record: {', '.join(parts)}: {self.reason}"
+        message = f"Invalid record: {', '.join(parts)}: {self.reason}"
+        return f"{message}. {self.hint}" if self.hint else message
 
 
 class MissingKeyError(InvalidRecordError):

@@ -71,6 +71,7 @@ class SegmentObjectsSink(RecordSink):
         """
         context = target.context
         self._log_warning = functools.partial(context.log_warning, stream_name)
+        self._state = context.get_stream_state(stream_name)
         super().__init__(cast("Target", target), stream_name, schema, key_properties)
         self._delivery = context.delivery
         self._mapper = RecordMapper(
@@ -79,7 +80,7 @@ class SegmentObjectsSink(RecordSink):
             self.schema,
             self.key_properties,
             options=context.settings.mapping,
-            warn=self._log_warning,
+            state=self._state,
         )
         self._stream_stats = context.stats.streams[stream_name]
         self._sends_nulls = context.settings.mapping.null_properties == "send"
@@ -130,7 +131,9 @@ class SegmentObjectsSink(RecordSink):
 
     def get_validator(self) -> RecordValidator | None:
         """Return a validator by jsonschema-rs; None where `validate_records` is off."""
-        return RecordValidator(self.stream_name, self.schema) if self.validate_schema else None
+        if not self.validate_schema:
+            return None
+        return RecordValidator(self.stream_name, self.schema, warnings=self._state.warnings)
 
     def process_record(self, record: dict[str, Any], context: dict[str, Any]) -> None:  # noqa: ARG002
         """Validate, map and deliver a record.

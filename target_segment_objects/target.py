@@ -22,7 +22,14 @@ from singer_sdk.singerlib.json import serialize_json
 
 from target_segment_objects import config_validation
 from target_segment_objects.context import RunContext
-from target_segment_objects.exceptions import InputError, InvalidMessageError, InvalidRecordError
+from target_segment_objects.exceptions import (
+    InputError,
+    InvalidMessageError,
+    InvalidRecordError,
+    UnmappableStreamError,
+)
+from target_segment_objects.mapping.naming import format_path
+from target_segment_objects.mapping.schema import find_deepest_property
 from target_segment_objects.outlets import MappedStream, Outlets, RejectedRecord, open_outlets
 from target_segment_objects.reporting.summary import RunStats
 from target_segment_objects.settings import SETTINGS, Settings
@@ -198,7 +205,15 @@ class TargetSegmentObjects(Target):
             self.message_reader.raise_invalid("its key_properties are not a list of names")
         self._schema_lines[stream] = self.message_reader.line
         self.message_reader.fast_handlers.pop(self._record_prefixes.pop(stream, b""), None)
-        super()._process_schema_message(message_dict)
+        try:
+            super()._process_schema_message(message_dict)
+        except RecursionError:  # where the SDK copies the schema
+            label = format_path((find_deepest_property(schema),))
+            msg = (
+                f"Stream '{stream}': the property '{label}' is nested too deeply in the SCHEMA. "
+                "Exclude or simplify it in the tap."
+            )
+            raise UnmappableStreamError(msg) from None
         for stream_map in self.mapper.stream_maps[stream]:
             sink = self._sinks_active.get(stream_map.stream_alias)
             if isinstance(sink, SegmentObjectsSink):

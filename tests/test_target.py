@@ -229,6 +229,88 @@ def test_changed_schema_keeps_the_order(sandbox: Sandbox) -> None:
     assert [row["name"] for row in sandbox.warehouse.rows("users")] == ["new", "x"]
 
 
+def test_undeclared_property_keeps_its_name_after_a_changed_schema(sandbox: Sandbox) -> None:
+    """Also if the new SCHEMA declares a property that would have the same name."""
+    integer = {"type": "integer"}
+    code, _ = run_target_in_process(
+        sandbox,
+        USERS,
+        record_line("users", {"id": 1, "userId": "a"}),
+        schema_line("users", {"id": integer, "user_id": {"type": "string"}}),
+        record_line("users", {"id": 2, "user_id": "b", "userId": "c"}),
+        schema_line("users", {"id": integer}),
+        record_line("users", {"id": 3, "userId": "d", "user_id": "e"}),
+    )
+    assert code == 0
+    rows = sandbox.warehouse.rows("users")
+    assert [row["user_id"] for row in rows] == ["a", "c", "d"]
+    assert [row["user_id_2"] for row in rows] == [None, "b", "e"]
+
+
+def test_streams_of_one_collection_have_names_of_their_own(sandbox: Sandbox) -> None:
+    """So the names do not depend on which stream comes first."""
+    integer = {"type": "integer"}
+    schemas = [schema_line(stream, {"id": integer}) for stream in ("de", "fr")]
+    code, _ = run_target_in_process(
+        sandbox,
+        *schemas,
+        record_line("de", {"id": 1, "userId": "a"}),
+        record_line("fr", {"id": 2, "user_id": "b"}),
+        collection_map={"de": "shop", "fr": "shop"},
+    )
+    assert code == 0
+    assert [row["user_id"] for row in sandbox.warehouse.rows("shop")] == ["a", "b"]
+
+
+@pytest.mark.parametrize("name", ['12" disk', "12\\disk", "12\tdisk", "12\ud800disk"], ids=ascii)
+def test_any_name_of_a_property_or_stream_is_loaded(sandbox: Sandbox, name: str) -> None:
+    """Quotes, backslashes, control characters and unpaired surrogates separate words."""
+    schema = schema_line(name, {"id": {"type": "integer"}, name: {"type": "string"}})
+    record = record_line(name, {"id": 1, name: "x"})
+    code, _ = run_target_in_process(sandbox, schema, record, record)
+    assert code == 0
+    (row,) = sandbox.warehouse.rows("one_two_disk")
+    assert row["12_disk"] == "x"
+
+
+@pytest.mark.parametrize("validate", [True, False], ids=["validated", "not validated"])
+def test_schema_nested_too_deeply_ends_the_run(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture, *, validate: bool
+) -> None:
+    """The message names stream and property; the records before it are delivered."""
+    deep: dict[str, Any] = {"type": "integer"}
+    for _ in range(240):
+        deep = {"type": "object", "properties": {"a": deep}}
+    code, _ = run_target_in_process(
+        sandbox,
+        USERS,
+        record_line("users", {"id": 1}),
+        schema_line("deep", {"id": {"type": "integer"}, "tree": deep}),
+        validate_records=validate,
+    )
+    assert code == 1
+    assert sandbox.warehouse.count("users") == 1
+    assert "Stream 'deep': the property 'tree' is nested too deeply" in caplog.text
+    assert "Traceback" not in caplog.text
+
+
+def test_violation_at_json_text_does_not_stop_the_load(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The records are sent, with one warning for the property."""
+    integers = {"type": ["null", "array"], "items": {"type": ["integer"]}}
+    values: list[object] = [[1, 2], [None], "{1,2}", [[3]]]
+    code, _ = run_target_in_process(
+        sandbox,
+        schema_line("users", {"id": {"type": "integer"}, "tags": integers}),
+        *(record_line("users", {"id": id_, "tags": tags}) for id_, tags in enumerate(values)),
+    )
+    assert code == 0
+    rows = sandbox.warehouse.rows("users")
+    assert [row["tags"] for row in rows] == ["[1,2]", "[null]", "{1,2}", "[[3]]"]
+    assert caplog.text.count("'tags' has values that do not match its schema") == 1
+
+
 def test_unusual_records_are_loaded_unchanged(sandbox: Sandbox) -> None:
     """Types follow the schema, no value is truncated, and no two ids or names collide."""
     schema = schema_line(

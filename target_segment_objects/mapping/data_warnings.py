@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from target_segment_objects.mapping.naming import PropertyPath
 
 
+def _describe_id(key_properties: Sequence[str]) -> str:
+    if not key_properties:
+        return "a digest of the record, because the stream has no key properties"
+    return "made of " + " and ".join(naming.format_path((key,)) for key in key_properties)
+
+
 class DataWarnings:
     """The warnings of one stream.
 
@@ -30,6 +36,7 @@ class DataWarnings:
         self._stream = stream
         self._log = log
         self._warned: set[tuple[str, str]] = set()
+        self._renamed: set[PropertyPath] = set()
         self.long_paths: frozenset[PropertyPath] = frozenset()
 
     def warn_names(self, names: Mapping[PropertyPath, str], key_properties: Sequence[str]) -> None:
@@ -58,6 +65,24 @@ class DataWarnings:
             "characters. They are sent in full, but Segment's warehouses truncate them.",
         )
 
+    def warn_schema_mismatch(self, label: str, violation: str) -> None:
+        """Warn of a property with values that its schema does not accept, but that are sent."""
+        self._warn_once(
+            "schema mismatch",
+            label,
+            f"the property '{label}' has values that do not match its schema, which {violation}. "
+            "They are sent, because the property is sent as JSON text in any case.",
+        )
+
+    def warn_unchecked_pattern(self, label: str, pattern: str) -> None:
+        """Warn of a pattern that is not checked."""
+        self._warn_once(
+            "unchecked pattern",
+            f"{label} {pattern}",
+            f"the property '{label}' has the pattern {pattern}, which only Python supports. It is "
+            "not checked.",
+        )
+
     def warn_truncated(self, label: str) -> None:
         """Warn of a property with strings that are truncated before they are sent."""
         self._warn_once(
@@ -68,15 +93,15 @@ class DataWarnings:
         )
 
     def _warn_renamed(self, names: Mapping[PropertyPath, str]) -> None:
-        renamed = [
+        changes = [
             f"'{naming.format_path(path)}' is sent as {name}"
             for path, name in names.items()
-            if name != naming.to_path_name(path)
+            if name != naming.to_path_name(path) and path not in self._renamed
         ]
-        if renamed:
-            changes = ", ".join(renamed)
-            self._warn_once(
-                "renamed", changes, f"some properties have the same name in Segment, so {changes}."
+        if changes:
+            self._renamed.update(names)
+            self._log_warning(
+                f"some properties have the same name in Segment, so {', '.join(changes)}."
             )
 
     def _warn_hidden_id(
@@ -84,15 +109,24 @@ class DataWarnings:
     ) -> None:
         for path, name in names.items():
             if name == "id" and path != tuple(key_properties):  # such a path has one level
+                label = naming.format_path(path)
+                advice = f"Rename '{label}' with stream_maps to keep it"
+                if not key_properties:
+                    advice = (
+                        f'If it identifies a row, set __key_properties__ to ["{label}"] in the '
+                        f"stream_maps of '{self._stream}'. Otherwise rename it there to keep it"
+                    )
                 self._warn_once(
                     "hidden id",
                     "",
-                    f"the property '{naming.format_path(path)}' is sent as id, but it is not the "
-                    "stream's only key property. A warehouse's id column holds the object's id "
-                    "instead. Rename the property with stream_maps to see it there.",
+                    f"the property '{label}' is sent as id, but a warehouse's id column holds the "
+                    f"object's id instead, which is {_describe_id(key_properties)}. {advice}.",
                 )
 
     def _warn_once(self, topic: str, label: str, message: str) -> None:
         if (topic, label) not in self._warned:
             self._warned.add((topic, label))
-            self._log(f"Stream '{self._stream}': {message}")
+            self._log_warning(message)
+
+    def _log_warning(self, message: str) -> None:
+        self._log(f"Stream '{self._stream}': {message}")

@@ -30,6 +30,8 @@ from target_segment_objects.mapping.fast_path_types import (
     RecordTypeBuilder,
     UnsupportedSchemaError,
     ValueMatcher,
+    is_encodable,
+    is_valid_schema,
 )
 from target_segment_objects.mapping.object_ids import join_key_values
 from target_segment_objects.mapping.schema import PropertyType
@@ -78,6 +80,8 @@ def compile_fast_path(  # noqa: C901 - the hot path is one function: each call i
     Raises:
         UnsupportedSchemaError: Only the slow path supports this schema.
     """
+    if not (is_encodable(stream) and is_valid_schema(schema)):
+        raise UnsupportedSchemaError("its name or its schema is not valid")
     types = {prop.path: prop.type for prop in properties}
     builder = RecordTypeBuilder(types, warned_long_paths)
     record_type, nested = builder.build_struct(schema)
@@ -188,12 +192,12 @@ def _build_plain_id(values: list[Any], keys: list[int]) -> str | None:
         value = values[position]
         if type(value) is int:
             parts.append(str(value))
-        elif type(value) is str and value:
+        elif type(value) is str:
             parts.append(value)
         else:
             return None
     object_id = parts[0] if len(parts) == 1 else join_key_values(parts)
-    return object_id if len(object_id) <= limits.MAX_ID_CHARACTERS else None
+    return object_id if 0 < len(object_id) <= limits.MAX_ID_CHARACTERS else None
 
 
 def _convert_numbers(values: list[Any], numbers: list[tuple[int, bool]]) -> bool:

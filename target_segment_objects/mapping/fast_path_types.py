@@ -6,10 +6,12 @@ raises `UnsupportedSchemaError`, and so does any keyword that is not known to be
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
+import jsonschema_rs
 import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     Schema = dict[str, Any]
 
 _INT64_RANGE: Final = (-(2**63), 2**63 - 1)
+_SURROGATES: Final = re.compile(r"[\ud800-\udfff]")
+_ESCAPED_CHARACTERS: Final = re.compile(r'["\\\x00-\x1f\ud800-\udfff]')
 _ABSENT_NUMBER: Final = Raw(b"")
 
 _RESTRICTING_KEYWORDS: Final = frozenset(
@@ -110,6 +114,8 @@ class RecordTypeBuilder:
             UnsupportedSchemaError: No type expresses the schema.
         """
         _refuse_keywords(schema, known={"minLength", "maxLength", "items"})
+        if not all(map(is_plain_name, schema["properties"])):
+            raise UnsupportedSchemaError("the name of a property has to be escaped in JSON")
         required = schema.get("required", [])
         fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
         nested: NestedFields = []
@@ -175,6 +181,26 @@ class RecordTypeBuilder:
         return _make_optional(field_type, types), UNSET
 
 
+def is_valid_schema(schema: Schema) -> bool:
+    """Return whether a schema has the form that JSON Schema prescribes."""
+    # Whatever version `$schema` names, validation reads 2020-12.
+    without_version = {key: value for key, value in schema.items() if key != "$schema"}
+    try:
+        return jsonschema_rs.meta.is_valid(without_version)
+    except ValueError:  # an unpaired surrogate, or nested too deeply
+        return False
+
+
+def is_plain_name(name: str) -> bool:
+    """Return whether msgspec can decode a struct that has a field of this name."""
+    return not _ESCAPED_CHARACTERS.search(name)
+
+
+def is_encodable(text: str) -> bool:
+    """Return whether a string has no unpaired surrogate, so that msgspec can compare with it."""
+    return not _SURROGATES.search(text)
+
+
 def _make_optional(field_type: Any, types: frozenset[str]) -> Any:  # noqa: ANN401 - types
     """Return a type that may be absent, and null where the schema allows it."""
     present = field_type | None if "null" in types else field_type
@@ -197,7 +223,7 @@ def _build_enum(schema: Schema, present_types: frozenset[str]) -> tuple[Any, fro
     if not (
         present_types == {"string"}
         and values
-        and all(type(value) is str for value in values)
+        and all(type(value) is str and is_encodable(value) for value in values)
         and max(map(len, values)) <= limits.WAREHOUSE_STRING_CHARACTERS
     ):
         raise UnsupportedSchemaError("an enum has other values than short strings")

@@ -16,9 +16,12 @@ import msgspec
 from target_segment_objects import limits
 from target_segment_objects.exceptions import InvalidRecordError, UnmappableStreamError
 from target_segment_objects.mapping import naming
-from target_segment_objects.mapping.data_warnings import DataWarnings
 from target_segment_objects.mapping.object_ids import build_object_id
-from target_segment_objects.mapping.schema import PropertyType, read_property_types
+from target_segment_objects.mapping.schema import (
+    PropertyType,
+    SchemaTooLargeError,
+    read_property_types,
+)
 from target_segment_objects.mapping.values import (
     CONVERTERS,
     ENCODER,
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from target_segment_objects.mapping.naming import PropertyPath
+    from target_segment_objects.mapping.stream_state import StreamState
     from target_segment_objects.mapping.values import Scalar
 
     Record = dict[str, Any]
@@ -110,7 +114,7 @@ class RecordMapper:
         key_properties: Sequence[str],
         *,
         options: MappingOptions,
-        warn: Callable[[str], object],
+        state: StreamState,
     ) -> None:
         """Compile the schema.
 
@@ -120,7 +124,7 @@ class RecordMapper:
             schema: The stream's JSON schema.
             key_properties: The names of the properties that make the id; none for a digest.
             options: The user's choices.
-            warn: Takes a message; gets each at most once.
+            state: What the stream's mapping remembers across SCHEMAs.
 
         Raises:
             UnmappableStreamError: A declared property cannot have a name in Segment.
@@ -130,8 +134,8 @@ class RecordMapper:
         self._key_properties = tuple(key_properties)
         self._send_nulls = options.null_properties == "send"
         self._truncate = options.oversized_values == "truncate"
-        self._warnings = DataWarnings(stream, warn)
-        self._used_names: set[str] = set()
+        self._names = state.names
+        self._warnings = state.warnings
         self.properties: list[PropertyMapping] = []
         self._root = _DeclaredObject(())
         self._objects: dict[PropertyPath, _DeclaredObject] = {(): self._root}
@@ -169,7 +173,16 @@ class RecordMapper:
     # Names
 
     def _compile_schema(self, schema: dict[str, Any]) -> None:
-        types = read_property_types(schema)
+        try:
+            types = read_property_types(schema)
+        except SchemaTooLargeError as error:
+            label = None if error.property is None else naming.format_path((error.property,))
+            subject = "its SCHEMA" if label is None else f"the property '{label}'"
+            msg = (
+                f"Stream '{self.stream}': {subject} {error.reason}. Drop or simplify it with "
+                "stream_maps, or correct the tap's schema."
+            )
+            raise UnmappableStreamError(msg) from None
         for path in types:
             if not naming.to_path_name(path):
                 msg = (
@@ -178,7 +191,7 @@ class RecordMapper:
                     "with stream_maps."
                 )
                 raise UnmappableStreamError(msg)
-        names = naming.assign_unique_names(types)
+        names = self._names.assign_names(types)
         for path, property_type in types.items():
             self._insert_property(PropertyMapping(path, names[path], property_type))
         self._warnings.warn_names(names, self._key_properties)
@@ -192,20 +205,18 @@ class RecordMapper:
                 self._objects[path] = parent.children[path[-1]] = _DeclaredObject(path)
             parent = self._objects[path]
         parent.children[prop.path[-1]] = prop
-        self._used_names.add(prop.name)
         self.properties.append(prop)
 
     def _name_undeclared(self, paths: Iterable[PropertyPath]) -> None:
-        """Name what the schema does not declare, each path once."""
+        """Name the properties that the schema does not declare."""
         unnamed = [path for path in paths if path not in self._undeclared]
         for path in unnamed:
             if not naming.to_path_name(path):
                 label = naming.format_path(path)
                 raise self._invalid_record("its name has no letter or digit", label)
-        names = naming.assign_unique_names(sorted(unnamed), self._used_names)
+        names = self._names.assign_names(sorted(unnamed))
         for path, name in names.items():
             self._undeclared[path] = PropertyMapping(path, name, PropertyType.STRING)
-            self._used_names.add(name)
         self._warnings.warn_names(names, self._key_properties)
 
     # Properties

@@ -1,7 +1,8 @@
 """Build the id of a record's object. The only home of the rules for ids.
 
-1. One key property: its value as a string. Several: their strings, joined by `_` in the order of
-   the key properties; `%` and `_` inside a part are percent-encoded.
+1. One key property: its value as a string, which is not empty. Several: their strings, joined by
+   `_` in the order of the key properties; `%` and `_` inside a part are percent-encoded. A part may
+   be empty, as in a database.
 2. No key properties: the SHA-256 of the record's canonical JSON without the `_sdc_` columns, so
    that the same row is the same object in every run.
 3. An id of more than 100 characters: its SHA-256. The key columns are sent as properties anyway.
@@ -40,13 +41,15 @@ def build_object_id(stream: str, key_properties: Sequence[str], record: dict[str
         record: The record.
 
     Raises:
-        MissingKeyError: A key property is missing, null, empty or NaN.
+        MissingKeyError: A key property is missing, null or NaN, or the only one is empty.
         InvalidRecordError: A value that the id needs cannot be written.
     """
     if not key_properties:
         return _hash_record(stream, record)
     parts = [_read_key_value(stream, key, record) for key in key_properties]
     object_id = parts[0] if len(parts) == 1 else join_key_values(parts)
+    if not object_id:
+        raise _missing_key(stream, key_properties[0], "empty")
     if len(object_id) > limits.MAX_ID_CHARACTERS:
         return hashlib.sha256(object_id.encode()).hexdigest()
     return object_id
@@ -62,13 +65,15 @@ def _read_key_value(stream: str, key: str, record: dict[str, Any]) -> str:
     value = record.get(key)
     if value is None:
         problem = "null" if key in record else "missing"
-    elif value == "":
-        problem = "empty"
     elif isinstance(value, (float, Decimal)) and not is_finite(value):
         problem = "not a number"
     else:
         return _format_key_value(stream, key, value)
-    raise MissingKeyError(stream, f"the key property is {problem}", field=format_path((key,)))
+    raise _missing_key(stream, key, problem)
+
+
+def _missing_key(stream: str, key: str, problem: str) -> MissingKeyError:
+    return MissingKeyError(stream, f"the key property is {problem}", field=format_path((key,)))
 
 
 def _format_key_value(stream: str, key: str, value: object) -> str:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import referencing
 import referencing.exceptions
 from referencing.jsonschema import DRAFT202012
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from target_segment_objects.mapping.naming import PropertyPath
 
@@ -38,6 +38,35 @@ _JSON_TYPES: Final[dict[type, frozenset[str]]] = {
 }
 _MALFORMED_SCHEMA_ERRORS: Final = (AttributeError, TypeError, ValueError)
 """What `referencing` raises for an `$id` or a `$ref` that no schema may have."""
+
+
+_TOO_DEEP: Final = "is nested too deeply"
+_UNUSED_KEYWORDS: Final = frozenset(
+    {"$defs", "const", "default", "definitions", "enum", "examples"}
+)
+"""Keywords whose value is data, or schemas that count only where they are referred to."""
+_MAP_KEYWORDS: Final = frozenset({"dependentSchemas", "patternProperties", "properties"})
+_MAX_SUBSCHEMAS: Final = 100_000
+"""Subschemas of a schema whose references are replaced by their targets.
+
+A chain of 40 definitions that each refer to the next one twice has 2 ** 40. Reading so many takes
+years, and so does validation. Segment's own limit is far below: 5,000 properties of a collection.
+"""
+
+
+class SchemaTooLargeError(Exception):
+    """A schema has too many subschemas, or is nested too deeply, to be read.
+
+    Attributes:
+        property: The declared property that is the cause, where one is.
+        reason: What is too large.
+    """
+
+    def __init__(self, name: str | None, reason: str) -> None:
+        """Keep the parts."""
+        self.property = name
+        self.reason = reason
+        super().__init__(name, reason)
 
 
 class PropertyType(enum.Enum):
@@ -63,12 +92,32 @@ def read_property_types(schema: JsonSchema) -> dict[PropertyPath, PropertyType]:
 
     Returns:
         Path to type. An object with declared properties is not in it, but its properties are.
+
+    Raises:
+        SchemaTooLargeError: Reading or validation would take too long.
     """
-    reader = _SchemaReader(schema)
-    root = reader.resolve_schema([(schema, frozenset())])
-    return dict(reader.iterate_properties(root, ()))
+    return _SchemaReader(schema).read(lambda resolved: resolved.property_type)
 
 
+def read_json_types(schema: JsonSchema) -> dict[PropertyPath, frozenset[str]]:
+    """Return the JSON types of each declared property that is sent, in the schema's order."""
+    return _SchemaReader(schema).read(lambda resolved: resolved.types)
+
+
+def find_deepest_property(schema: JsonSchema) -> str:
+    """Return the top-level property whose schema is nested most deeply; empty if there is none."""
+    depths: dict[str, int] = {}
+    pending = [(name, child, 1) for name, child in _get_members(schema, "properties")]
+    while pending:
+        name, value, depth = pending.pop()
+        depths[name] = max(depth, depths.get(name, 0))
+        if isinstance(value, (dict, list)):
+            children = value.values() if isinstance(value, dict) else value
+            pending += [(name, child, depth + 1) for child in children]
+    return max(depths, key=lambda name: depths[name], default="")
+
+
+_Fact = TypeVar("_Fact")
 FollowedRefs: TypeAlias = "frozenset[str]"
 """The `$ref`s that were followed to get to a part of the schema."""
 
@@ -109,22 +158,78 @@ class _SchemaReader:
     """Reads the schema of one stream."""
 
     def __init__(self, root: JsonSchema) -> None:
+        self._root = root
         resource = DRAFT202012.create_resource(root)
         self._resolver = referencing.Registry().with_resource("", resource).resolver()
         self._recursive_refs: dict[str, bool] = {}
+        self._target_refs: dict[str, frozenset[str]] = {}
+        self._target_sizes: dict[tuple[str, bool], int] = {}
 
-    def iterate_properties(
+    def read(self, select: Callable[[_ResolvedSchema], _Fact]) -> dict[PropertyPath, _Fact]:
+        """Return what is selected of each declared property."""
+        self._refuse_large_schema()
+        try:
+            root = self._resolve_schema([(self._root, frozenset())])
+            properties = self._iterate_properties(root, ())
+            return {path: select(resolved) for path, resolved in properties}
+        except RecursionError:
+            raise SchemaTooLargeError(None, _TOO_DEEP) from None
+
+    def _refuse_large_schema(self) -> None:
+        total = 0
+        for name, schema in (*_get_members(self._root, "properties"), (None, self._root)):
+            try:
+                total = self._measure_schema(schema, in_recursion=False)
+            except RecursionError:
+                raise SchemaTooLargeError(name, _TOO_DEEP) from None
+            if total > _MAX_SUBSCHEMAS:
+                reason = f"has more than {_MAX_SUBSCHEMAS:,} subschemas"
+                raise SchemaTooLargeError(name, reason)
+
+    def _measure_schema(self, schema: object, *, in_recursion: bool) -> int:
+        """Return how many subschemas there are when references are replaced by their targets.
+
+        A recursive reference is followed once, as in `_add_part`.
+        """
+        if isinstance(schema, list):
+            return 1 + sum(self._measure_schema(item, in_recursion=in_recursion) for item in schema)
+        if not isinstance(schema, dict):
+            return 1
+        total = 1
+        for keyword, value in schema.items():
+            if keyword in _MAP_KEYWORDS and isinstance(value, dict):
+                children = list(value.values())
+                total += self._measure_schema(children, in_recursion=in_recursion)
+            elif keyword not in _UNUSED_KEYWORDS:
+                total += self._measure_schema(value, in_recursion=in_recursion)
+        ref = schema.get("$ref")
+        if isinstance(ref, str):
+            total += self._measure_target(ref, in_recursion=in_recursion)
+        return total
+
+    def _measure_target(self, ref: str, *, in_recursion: bool) -> int:
+        is_recursive = self._is_recursive(ref)
+        if is_recursive and in_recursion:
+            return 1
+        key = (ref, in_recursion)
+        if key not in self._target_sizes:
+            self._target_sizes[key] = self._measure_schema(
+                self._resolve_ref(ref), in_recursion=in_recursion or is_recursive
+            )
+        return self._target_sizes[key]
+
+    def _iterate_properties(
         self, resolved: _ResolvedSchema, parent: PropertyPath
-    ) -> Iterator[tuple[PropertyPath, PropertyType]]:
+    ) -> Iterator[tuple[PropertyPath, _ResolvedSchema]]:
         for name, parts in resolved.properties.items():
             path = (*parent, name)
-            child = self.resolve_schema(parts)
+            child = self._resolve_schema(parts)
             if child.is_declared_object:
-                yield from self.iterate_properties(child, path)
+                yield from self._iterate_properties(child, path)
             else:
-                yield path, child.property_type
+                yield path, child
 
-    def resolve_schema(self, parts: Iterable[tuple[object, FollowedRefs]]) -> _ResolvedSchema:
+    def _resolve_schema(self, parts: Iterable[tuple[object, FollowedRefs]]) -> _ResolvedSchema:
         """Return what all parts say together."""
         resolved = _ResolvedSchema()
         for part, refs in parts:
@@ -162,13 +267,17 @@ class _SchemaReader:
         """Return whether the target of a reference refers, directly or not, to itself."""
         if ref not in self._recursive_refs:
             reachable: set[str] = set()
-            pending = _find_refs(self._resolve_ref(ref))
+            pending = self._find_target_refs(ref)
             while pending:
                 reachable |= pending
-                targets = [self._resolve_ref(found) for found in pending]
-                pending = set().union(*map(_find_refs, targets)) - reachable
+                pending = frozenset().union(*map(self._find_target_refs, pending)) - reachable
             self._recursive_refs[ref] = ref in reachable
         return self._recursive_refs[ref]
+
+    def _find_target_refs(self, ref: str) -> frozenset[str]:
+        if ref not in self._target_refs:
+            self._target_refs[ref] = frozenset(_find_refs(self._resolve_ref(ref)))
+        return self._target_refs[ref]
 
     def _resolve_ref(self, ref: str) -> object:
         """Return the target of a reference within the schema; None if there is none.

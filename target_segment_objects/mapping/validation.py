@@ -2,37 +2,44 @@
 
 It is about a hundred times as fast as the SDK's validator and gives the same results: JSON Schema
 2020-12, formats not checked. docs/mapping.md lists the differences. What jsonschema-rs cannot read
-(NaN, a pattern that only Python supports, a reference without a target) is validated by the SDK's
-library. A reason says what the schema requires and never shows the value.
+is validated by `fallback_validation`. A reason says what the schema requires and never shows the
+value.
+
+A violation at a value that is sent as JSON text does no harm, because the column is one of strings
+in any case. It is a warning, and the record is sent.
 """
 
 from __future__ import annotations
 
-import decimal
-import re
-from fractions import Fraction
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import jsonschema
 import jsonschema_rs
-import referencing
 import referencing.exceptions
 from singer_sdk.exceptions import InvalidJSONSchema
 from singer_sdk.sinks.core import BaseJSONSchemaValidator
 from singer_sdk.typing import DEFAULT_JSONSCHEMA_VALIDATOR
 
-from target_segment_objects.exceptions import InvalidRecordError
-from target_segment_objects.mapping import naming
-from target_segment_objects.mapping.values import has_non_finite, is_finite, to_json
+from target_segment_objects.exceptions import InvalidRecordError, UnmappableStreamError
+from target_segment_objects.mapping import naming, patterns
+from target_segment_objects.mapping.fallback_validation import FallbackValidator
+from target_segment_objects.mapping.schema import (
+    SchemaTooLargeError,
+    find_deepest_property,
+    read_json_types,
+)
+from target_segment_objects.mapping.values import has_non_finite, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from target_segment_objects.mapping.data_warnings import DataWarnings
+    from target_segment_objects.mapping.naming import PropertyPath
+
 _MAX_SHOWN_CHARACTERS: Final = 80  # of a constraint in a reason
-_MAX_EXACT_EXPONENT: Final = 1000  # 64-bit floats end at 308
-_PATTERN_OPTIONS: Final = jsonschema_rs.FancyRegexOptions()
-"""The engine with look-around and back-references."""
+_CONTAINER_TYPES: Final = frozenset({"array", "object"})
 _CLOSING_KEYWORDS: Final = frozenset({"additionalProperties", "unevaluatedProperties"})
 _SHOWN_KEYWORDS: Final = frozenset(
     {
@@ -54,58 +61,76 @@ _SHOWN_KEYWORDS: Final = frozenset(
     }
 )
 """Keywords whose value says what to fix, and belongs to the schema, not to the record."""
+_HINT: Final = (
+    "Correct the tap's schema or change the property with stream_maps; or set validate_records to "
+    "false to send such records, or invalid_records to dead_letter to go on without them."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Violation:
+    """What a schema does not accept in a record.
+
+    Attributes:
+        path: Where, from the record down: names and positions.
+        reason: What the schema requires or does not allow.
+    """
+
+    path: tuple[str | int, ...]
+    reason: str
 
 
 class RecordValidator(BaseJSONSchemaValidator):
     """Validates the records of one stream against one schema."""
 
-    def __init__(self, stream: str, schema: dict[str, Any]) -> None:
+    def __init__(self, stream: str, schema: dict[str, Any], *, warnings: DataWarnings) -> None:
         """Compile the schema.
 
         Args:
             stream: The stream's name, for messages.
             schema: Its JSON schema.
+            warnings: Takes what is not checked, or does no harm.
 
         Raises:
             InvalidJSONSchema: It is not a valid schema.
+            UnmappableStreamError: It is nested too deeply.
         """
         super().__init__(schema)
         self._stream = stream
-        self._validator: jsonschema_rs.Draft202012Validator | None = None
-        try:
-            self._validator = jsonschema_rs.Draft202012Validator(
-                schema,
-                validate_formats=False,
-                retriever=_refuse_remote,
-                pattern_options=_PATTERN_OPTIONS,
-                keywords={"dependencies": _IgnoredKeyword},
-            )
-        except (ValueError, jsonschema_rs.ReferencingError):
+        self._warnings = warnings
+        self._matcher = patterns.PatternMatcher()
+        self._readable_schema = schema
+        self._validator = _compile_schema(schema)
+        if self._validator is None:
             self._check_schema()
+            self._readable_schema = patterns.translate_patterns(
+                schema, self._matcher, warnings.warn_unchecked_pattern
+            )
+            self._validator = _compile_schema(self._readable_schema)
 
     def validate(self, record: dict[str, Any]) -> None:
         """Validate a record.
 
         Raises:
-            InvalidRecordError: The schema does not accept it.
+            InvalidRecordError: The schema does not accept it, and it would do harm.
         """
-        if self._validator is None:
-            return self._validate_with_fallback(record)
         try:
-            if self._validator.is_valid(record):
-                return None
-            error = next(self._validator.iter_errors(record), None)
-        except ValueError:  # NaN from the tap, or a type that only a stream map makes
-            return self._validate_with_fallback(record)
-        if error is None or has_non_finite(record):
-            return self._validate_with_fallback(record)
-        if isinstance(error.kind, jsonschema_rs.ValidationErrorKind.Required):
-            violation = f"requires the property '{error.kind.property}'"
-        elif isinstance(error.kind, jsonschema_rs.ValidationErrorKind.FalseSchema):
-            violation = _describe_false_schema(error.schema_path)
-        else:
-            violation = _describe_constraint(error.kind.name, error.kind.value)
-        raise self._invalid_record(violation, error.instance_path)
+            if self._validator is not None and self._validator.is_valid(record):
+                return
+        except ValueError:
+            pass  # jsonschema-rs cannot read the record
+        harmless: dict[PropertyPath, str] = {}
+        for violation in self._iterate_violations(record):
+            path = self._find_json_text(violation.path, record)
+            if path is None:
+                field = naming.format_path(self._select_declared(violation.path)) or None
+                reason = f"the schema {violation.reason}"
+                raise InvalidRecordError(self._stream, reason, field=field, hint=_HINT)
+            harmless.setdefault(path, violation.reason)
+        for path, reason in harmless.items():
+            self._warnings.warn_schema_mismatch(naming.format_path(path), reason)
+
+    # The schema
 
     def _check_schema(self) -> None:
         try:
@@ -117,59 +142,86 @@ class RecordValidator(BaseJSONSchemaValidator):
                 f"{error.message[:_MAX_SHOWN_CHARACTERS]}"
             )
             raise InvalidJSONSchema(msg) from error
-
-    def _validate_with_fallback(self, record: dict[str, Any]) -> None:
-        try:
-            # NaN is neither below nor above anything, also when it is compared with a Decimal.
-            with decimal.localcontext() as context:
-                context.traps[decimal.InvalidOperation] = False
-                error = next(self._fallback_validator.iter_errors(record), None)
-        except referencing.exceptions.Unresolvable as missing:
-            reason = (
-                f"its schema refers to {missing.ref or 'something'}, which is not in the schema"
+        except RecursionError:
+            label = naming.format_path((find_deepest_property(self.schema),))
+            msg = (
+                f"Stream '{self._stream}': the property '{label}' is nested too deeply to be "
+                "validated. Drop or simplify it with stream_maps, or set validate_records to false."
             )
-            raise InvalidRecordError(self._stream, reason) from None
-        except re.error as cause:  # with NaN in the record, patterns are read by Python
-            reason = f"Python cannot read its schema's pattern {to_json(cause.pattern)}"
+            raise UnmappableStreamError(msg) from None
+
+    # Violations
+
+    def _iterate_violations(self, record: dict[str, Any]) -> Iterator[_Violation]:
+        if self._validator is not None and not has_non_finite(record):
+            try:
+                errors = [*self._validator.iter_errors(record)]
+            except ValueError:
+                errors = []  # jsonschema-rs cannot read the record
+            if errors:
+                yield from map(_describe_error, errors)
+                return
+        yield from self._iterate_with_fallback(record)
+
+    def _iterate_with_fallback(self, record: dict[str, Any]) -> Iterator[_Violation]:
+        try:
+            yield from map(_describe_fallback_error, self._fallback.iterate_errors(record))
+        except referencing.exceptions.Unresolvable as missing:
+            target = missing.ref or "something"
+            reason = f"its schema refers to {target}, which is not in the schema"
             raise InvalidRecordError(self._stream, reason) from None
         except RecursionError:
             raise InvalidRecordError(self._stream, "it is nested too deeply") from None
-        if error is None:
-            return
-        if error.validator == "required":
-            missing_name = next(
-                name for name in error.validator_value if name not in error.instance
-            )
-            violation = f"requires the property '{missing_name}'"
-        elif error.validator is None:  # a schema that is `false`
-            violation = _describe_false_schema(list(error.absolute_schema_path))
-        else:
-            violation = _describe_constraint(error.validator, error.validator_value)
-        raise self._invalid_record(violation, error.absolute_path)
 
     @cached_property
-    def _fallback_validator(self) -> Any:  # noqa: ANN401 - a class that jsonschema makes at run time
-        # Its own registry is empty, so that no address is followed.
-        return _FallbackValidator(
-            self.schema,
-            registry=referencing.Registry(),
-            format_checker=jsonschema.FormatChecker(formats=()),
-        )
+    def _fallback(self) -> FallbackValidator:
+        return FallbackValidator(self._readable_schema, self._matcher)
 
-    def _invalid_record(self, violation: str, path: Iterable[str | int]) -> InvalidRecordError:
-        return InvalidRecordError(
-            self._stream,
-            f"the schema {violation}",
-            field=naming.format_path(self._select_declared(path)) or None,
-        )
+    def _find_json_text(
+        self, path: Sequence[str | int], record: dict[str, Any]
+    ) -> PropertyPath | None:
+        """Return the property that is sent as JSON text and has a violation; None if none has."""
+        value: Any = record
+        for depth, step in enumerate(path, start=1):
+            value = value[step]
+            property_path = tuple(map(str, path[:depth]))
+            if property_path not in self._declared_objects:
+                is_inside = len(path) > depth
+                is_json_text = is_inside or self._is_json_text(property_path, value)
+                return property_path if is_json_text else None
+        return None
+
+    def _is_json_text(self, path: PropertyPath, value: object) -> bool:
+        """Return whether a property's schema and value make it JSON text."""
+        types = self._json_types.get(path, frozenset()) - {"null"}
+        if isinstance(value, list):
+            return "array" in types
+        if isinstance(value, dict):
+            return "object" in types
+        return value is not None and bool(types) and types <= _CONTAINER_TYPES
+
+    @cached_property
+    def _json_types(self) -> dict[PropertyPath, frozenset[str]]:
+        try:
+            return read_json_types(self.schema)
+        except SchemaTooLargeError:  # such a stream has no mapper
+            return {}
+
+    @cached_property
+    def _declared_objects(self) -> frozenset[PropertyPath]:
+        """The paths of the objects that are flattened."""
+        return frozenset(path[:depth] for path in self._json_types for depth in range(1, len(path)))
 
     def _select_declared(self, path: Iterable[str | int]) -> Iterator[str]:
         """Yield a path up to the first name that is data: a key of a free-form object."""
-        declared = set(_find_declared_names(self.schema))
         for depth, step in enumerate(path):
-            if depth and isinstance(step, str) and step not in declared:
+            if depth and isinstance(step, str) and step not in self._declared_names:
                 return
             yield str(step)
+
+    @cached_property
+    def _declared_names(self) -> frozenset[str]:
+        return frozenset(_find_declared_names(self.schema))
 
 
 class _IgnoredKeyword:
@@ -185,9 +237,47 @@ class _IgnoredKeyword:
         """Accept any value."""
 
 
+def _compile_schema(schema: dict[str, Any]) -> jsonschema_rs.Draft202012Validator | None:
+    """Return a validator; None if jsonschema-rs cannot read the schema."""
+    try:
+        return jsonschema_rs.Draft202012Validator(
+            schema,
+            validate_formats=False,
+            retriever=_refuse_remote,
+            pattern_options=patterns.PATTERN_OPTIONS,
+            keywords={"dependencies": _IgnoredKeyword},
+        )
+    except (ValueError, jsonschema_rs.ReferencingError):
+        return None
+
+
 def _refuse_remote(uri: str) -> None:
     msg = f"it refers to {uri}, and addresses are not followed"
     raise ValueError(msg)
+
+
+def _describe_error(error: jsonschema_rs.ValidationError) -> _Violation:
+    kind = error.kind
+    if isinstance(kind, jsonschema_rs.ValidationErrorKind.Required):
+        reason = f"requires the property '{kind.property}'"
+    elif isinstance(kind, jsonschema_rs.ValidationErrorKind.FalseSchema):
+        reason = _describe_false_schema(error.schema_path)
+    else:
+        reason = _describe_constraint(kind.name, kind.value)
+    return _Violation(tuple(error.instance_path), reason)
+
+
+def _describe_fallback_error(error: Any) -> _Violation:  # noqa: ANN401 - its types are too wide
+    if error.validator == "required":
+        missing = next(name for name in error.validator_value if name not in error.instance)
+        reason = f"requires the property '{missing}'"
+    elif error.validator is None:  # a schema that is `false`
+        reason = _describe_false_schema(list(error.absolute_schema_path))
+    elif error.validator == "pattern":
+        reason = _describe_constraint("pattern", patterns.recover_pattern(error.validator_value))
+    else:
+        reason = _describe_constraint(error.validator, error.validator_value)
+    return _Violation(tuple(error.absolute_path), reason)
 
 
 def _describe_false_schema(path: Sequence[str | int]) -> str:
@@ -219,37 +309,3 @@ def _find_declared_names(schema: object) -> Iterator[str]:
             if keyword == "properties" and isinstance(value, dict):
                 yield from value
             yield from _find_declared_names(value)
-
-
-def _is_integer(_: object, value: object) -> bool:
-    if isinstance(value, decimal.Decimal):
-        return value.is_finite() and value == value.to_integral_value()
-    if isinstance(value, float):
-        return value.is_integer()
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _check_multiple_of(
-    validator: Any,  # noqa: ANN401 - a class that jsonschema makes at run time
-    divisor: float | decimal.Decimal,
-    value: object,
-    schema: object,  # noqa: ARG001 - jsonschema passes it
-) -> Iterator[jsonschema.ValidationError]:
-    if validator.is_type(value, "number") and not _is_multiple(value, divisor):
-        yield jsonschema.ValidationError("")
-
-
-def _is_multiple(value: Any, divisor: float | decimal.Decimal) -> bool:  # noqa: ANN401 - a number
-    if not is_finite(value):
-        return False
-    number = decimal.Decimal(str(value))
-    if abs(number.adjusted()) > _MAX_EXACT_EXPONENT:  # a few bytes of input would fill the memory
-        return False
-    return (Fraction(number) / Fraction(str(divisor))).denominator == 1
-
-
-_FallbackValidator: Final = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
-    DEFAULT_JSONSCHEMA_VALIDATOR,
-    validators={"multipleOf": _check_multiple_of},
-    type_checker=DEFAULT_JSONSCHEMA_VALIDATOR.TYPE_CHECKER.redefine("integer", _is_integer),
-)

@@ -42,6 +42,8 @@ class StreamMapper(PluginMapper):
         """
         try:
             super().register_raw_stream_schema(stream_name, schema, key_properties)
+        except RecursionError:  # the schema is at fault: the target names its deepest property
+            raise
         except Exception as cause:  # the SDK raises whatever an alias or the flattening raises
             msg = (
                 f"Stream '{stream_name}': stream_maps or flattening cannot be applied to its "

@@ -17,13 +17,14 @@ from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
 from target_segment_objects.cli.load import load_input
-from target_segment_objects.exceptions import InvalidRecordError
+from target_segment_objects.exceptions import InvalidRecordError, UnmappableStreamError
 from target_segment_objects.mapping.fast_path import (
     FastPath,
     UnsupportedSchemaError,
     compile_fast_path,
 )
 from target_segment_objects.mapping.mapper import MappingOptions, RecordMapper
+from target_segment_objects.mapping.stream_state import StreamState
 from target_segment_objects.mapping.validation import RecordValidator
 from target_segment_objects.singer.reader import MessageReader
 from target_segment_objects.target import TargetSegmentObjects
@@ -43,10 +44,11 @@ class BothPaths:
 
     def __post_init__(self) -> None:
         """Compile the slow path."""
+        state = StreamState("s", self.warnings.append)
         self.mapper = RecordMapper(
-            "s", "c", self.schema, self.keys, options=self.options, warn=self.warnings.append
+            "s", "c", self.schema, self.keys, options=self.options, state=state
         )
-        self.validator = RecordValidator("s", self.schema)
+        self.validator = RecordValidator("s", self.schema, warnings=state.warnings)
         self.warnings.clear()  # those of the schema are the same for both paths
 
     def compile_fast(self) -> FastPath:
@@ -139,10 +141,22 @@ UNSUPPORTED = [
     '{"id": 1, "free": null}',
     '{"id": 1, "choice": "z"}',
     '{"id": 1, "must": null}',
+    '{"id": 1, "tags": [null]}',
+    '{"id": 1, "tags": "{1,2}"}',
+    '{"id": 1, "free": "POINT(1 2)"}',
     '{"id": 1, "home": {"size": 1}}',
     '{"id": 1, "home": {"street": "x", "more": 1}}',
     '{"id": 1, "home": "x"}',
     '{"id": 1, "any": "%s"}' % ("x" * 33000),
+]
+
+
+COMPOSITE = {"properties": {"id": {"type": "string"}, "k": {"type": ["string", "integer"]}}}
+COMPOSITE_RECORDS = [
+    '{"id": "", "k": ""}',
+    '{"id": "", "k": "_"}',
+    '{"id": "x", "k": ""}',
+    '{"id": "", "k": 1}',
 ]
 
 
@@ -208,6 +222,45 @@ def test_unsupported_schema_is_refused(declared: object) -> None:
     schema = {"properties": {"id": {"type": "integer"}, "a": declared}}
     with pytest.raises(UnsupportedSchemaError):
         BothPaths(schema).compile_fast()
+
+
+NAMES_OUTSIDE_STRUCTS = ['12" disk', "a\\b", "a\nb", "a\x1fb", "a\ud800b"]
+
+
+@pytest.mark.parametrize("name", NAMES_OUTSIDE_STRUCTS, ids=ascii)
+def test_name_that_json_escapes_is_left_to_the_slow_path(name: str) -> None:
+    """A declared property of such a name is mapped, at any level."""
+    inner: dict[str, Any] = {"type": "object", "properties": {name: {"type": "string"}}}
+    for properties in (inner["properties"], {"o": inner}):
+        both = BothPaths({"properties": {"id": {"type": "integer"}, **properties}})
+        with pytest.raises(UnsupportedSchemaError):
+            both.compile_fast()
+        value = {name: "x"} if "o" not in properties else {"o": {name: "x"}}
+        line = both.map_slowly(build_line(json.dumps({"id": 1, **value})))
+        assert line is not None
+        assert line.endswith(b':"x"}}')
+
+
+def test_free_form_values_may_have_names_that_json_escapes() -> None:
+    """They are inside a JSON text, which the fast path supports."""
+    free = {"type": "object", "properties": {}, "additionalProperties": {"type": "string"}}
+    both = BothPaths({"properties": {"id": {"type": "integer"}, "free": free}})
+    line = build_line(json.dumps({"id": 1, "free": dict.fromkeys(NAMES_OUTSIDE_STRUCTS[:4], "x")}))
+    assert both.compile_fast()(line) == both.map_slowly(line) is not None
+
+
+def test_stream_with_an_unpaired_surrogate_is_left_to_the_slow_path() -> None:
+    """The types of the fast path cannot compare with such a name."""
+    with pytest.raises(UnsupportedSchemaError):
+        compile_fast_path(
+            stream="s\ud800",
+            collection="c",
+            schema=FLAT,
+            key_properties=("id",),
+            properties=BothPaths(FLAT).mapper.properties,
+            send_nulls=True,
+            warned_long_paths=frozenset(),
+        )
 
 
 def test_stream_without_keys_is_refused() -> None:
@@ -353,6 +406,7 @@ def streams(draw: st.DrawFn) -> tuple[dict[str, Any], tuple[str, ...], list[str]
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(stream=streams(), nulls=st.sampled_from(["send", "omit"]))
 @example(stream=(FLAT, ("id",), SUPPORTED + UNSUPPORTED), nulls="send")
+@example(stream=(COMPOSITE, ("id", "k"), COMPOSITE_RECORDS), nulls="send")
 def test_fast_path_agrees_with_the_slow_path_on_every_record(
     stream: tuple[dict[str, Any], tuple[str, ...], list[str]],
     nulls: Any,  # noqa: ANN401 - a literal
@@ -373,6 +427,58 @@ def test_fast_path_agrees_with_the_slow_path_on_every_record(
         if fast is not None:
             assert fast == slow
             assert len(both.warnings) == warning_count
+
+
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3) | names,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=3) | names, inner, max_size=3)
+    ),
+    max_leaves=4,
+)
+KEYWORDS = (
+    *("type", "enum", "minimum", "maximum", "minLength", "maxLength", "items", "properties"),
+    *("required", "anyOf", "additionalProperties", "format", "$schema", "title"),
+)
+ANY_SCHEMA = st.recursive(
+    ANY_JSON | st.fixed_dictionaries({"type": st.sampled_from(["string", "integer", "object"])}),
+    lambda inner: (
+        st.dictionaries(st.sampled_from(KEYWORDS), inner, max_size=4)
+        | st.fixed_dictionaries({"properties": st.dictionaries(names, inner, max_size=3)})
+    ),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=300)
+@given(st.dictionaries(names | st.text(max_size=3), ANY_SCHEMA, max_size=3), ANY_JSON)
+@example({"a": {"type": "string", "maxLength": -1}}, None)
+@example({"a": {"type": 5}}, None)
+@example({"a": {"type": "string", "enum": 5}}, None)
+@example({"a": {"type": "string", "enum": ["\ud800"]}}, None)
+@example({}, 5)
+def test_any_schema_is_compiled_or_refused(properties: dict[str, Any], required: object) -> None:
+    """Without validation, a schema may be any JSON."""
+    schema = {
+        "properties": {**properties, "id": {"type": "integer"}},
+        **({} if required is None else {"required": required}),
+    }
+    try:
+        mapper = RecordMapper(
+            "s", "c", schema, ("id",), options=OPTIONS, state=StreamState("s", print)
+        )
+        compile_fast_path(
+            stream="s",
+            collection="c",
+            schema=schema,
+            key_properties=("id",),
+            properties=mapper.properties,
+            send_nulls=True,
+            warned_long_paths=frozenset(),
+        )
+    except (UnsupportedSchemaError, UnmappableStreamError) as error:
+        event(type(error).__name__)
 
 
 class NoHandlers(dict[bytes, Any]):

@@ -27,8 +27,10 @@ from target_segment_objects.exceptions import (
     UnmappableStreamError,
 )
 from target_segment_objects.mapping import naming
+from target_segment_objects.mapping.data_warnings import DataWarnings
 from target_segment_objects.mapping.mapper import MappingOptions, RecordMapper
 from target_segment_objects.mapping.naming import CollectionResolver
+from target_segment_objects.mapping.stream_state import StreamState
 from target_segment_objects.mapping.validation import RecordValidator
 from target_segment_objects.sandbox import objects as strict
 from target_segment_objects.singer.reader import MessageReader
@@ -62,7 +64,7 @@ def compile_mapper(
         {"type": "object", "properties": properties},
         keys,
         options=MappingOptions(**(options or {})),
-        warn=(warnings if warnings is not None else []).append,
+        state=StreamState("s", (warnings if warnings is not None else []).append),
     )
 
 
@@ -215,12 +217,15 @@ def test_documented_differences_in_validation(row: Row) -> None:
         sdk = "refuses"
     except (ArithmeticError, InvalidJSONSchema, referencing.exceptions.Unresolvable):
         sdk = "fails"
+    warnings: list[str] = []
+    validator_warnings = DataWarnings("s", warnings.append)
     try:
-        RecordValidator("s", schema).validate(record)
+        RecordValidator("s", schema, warnings=validator_warnings).validate(record)
         here = "accepts"
     except InvalidRecordError:
         here = "refuses"
     assert (sdk, here) == (row["SDK"], row["Here"])
+    assert len(warnings) == row.expects_log
 
 
 # Properties of any record
@@ -429,6 +434,56 @@ def test_sandbox_accepts_every_line(
     assert "\n".join(warnings).encode() is not None
 
 
+@given(
+    st.lists(
+        st.tuples(
+            st.sets(NAMES, max_size=4),
+            st.lists(st.sets(NAMES, min_size=1, max_size=3), max_size=3),
+        ),
+        min_size=2,
+        max_size=4,
+    )
+)
+@example([(set(), [{"userId"}]), ({"user_id"}, [{"userId", "user_id"}])])
+@example([(set(), [{"userId"}, {"user_id"}]), (set(), [{"user_id"}, {"userId"}])])
+@example([({"userId"}, []), ({"userId", "user_id"}, [{"userId"}])])
+def test_property_keeps_its_name_across_schemas(
+    schemas: list[tuple[set[str], list[set[str]]]],
+) -> None:
+    """In one run, each property of a stream has one name, and no name has two properties."""
+    state = StreamState("s", print)
+    names: dict[str, str] = {}
+    for declared, records in schemas:
+        mapper = RecordMapper(
+            "s",
+            "s",
+            {"properties": {name: {"type": "string"} for name in sorted(declared)}},
+            [],
+            options=MappingOptions(),
+            state=state,
+        )
+        for record in records:
+            for name in record:
+                line = mapper.map_record({name: "x"})
+                ((sent, _),) = read_json(line)["properties"].items()
+                assert names.setdefault(name, sent) == sent
+    assert len(set(names.values())) == len(names)
+
+
+def test_warnings_are_given_once_across_schemas() -> None:
+    """A changed SCHEMA does not repeat them."""
+    warnings: list[str] = []
+    state = StreamState("s", warnings.append)
+    for _ in range(2):
+        properties: dict[str, Any] = {"id": {}, "ID": {}, "long": {}}
+        mapper = RecordMapper(
+            "s", "s", {"properties": properties}, ["k"], options=MappingOptions(), state=state
+        )
+        mapper.map_record({"k": 1, "K": 1, "long": "x" * 600, "n": math.nan})
+        assert mapper.warned_long_paths == {("long",)}
+    assert len(warnings) == len(set(warnings)) == 5
+
+
 KEYS: dict[str, st.SearchStrategy[Any]] = {
     "integer": st.integers(-20, 20) | INTEGERS,
     "number": st.integers(-3, 3) | DECIMALS | st.sampled_from([Decimal("1.0"), Decimal("0.10")]),
@@ -473,7 +528,6 @@ def test_long_id_becomes_its_digest() -> None:
     [
         pytest.param({"b": 1}, "missing", id="missing"),
         pytest.param({"a": None}, "null", id="null"),
-        pytest.param({"a": ""}, "empty", id="empty"),
         pytest.param({"a": math.nan}, "not a", id="NaN"),
     ],
 )
@@ -483,6 +537,16 @@ def test_key_without_a_value_is_invalid(record: Record, reason: str, keys: list[
     with pytest.raises(MissingKeyError, match=f"'a': the key property is {reason}") as raised:
         compile_mapper({}, keys=keys).map_record({"b": 1, **record})
     assert raised.value.field == "a"
+
+
+def test_only_key_is_not_empty() -> None:
+    """An empty string is a value of one of several keys, as in a database."""
+    with pytest.raises(MissingKeyError, match="'a': the key property is empty"):
+        compile_mapper({}, keys=["a"]).map_record({"a": "", "b": 1})
+    mapper = compile_mapper({}, keys=["a", "b"])
+    keys = [("", 1), ("", ""), ("x", ""), ("", "x"), ("", "_")]
+    ids = [strict.parse_object(mapper.map_record({"a": a, "b": b})).id for a, b in keys]
+    assert ids == ["_1", "_", "x_", "_x", "_%5F"]
 
 
 @pytest.mark.parametrize(
@@ -604,6 +668,16 @@ def test_deeply_nested_record_is_sent_or_invalid() -> None:
     with ThreadPoolExecutor(1) as thread:
         assert thread.submit(map_nested, 100).result() is None
         assert thread.submit(map_nested, 950).result() in (None, "it is nested too deeply")
+
+
+def test_property_id_of_a_stream_without_keys_can_become_the_key() -> None:
+    """The warning offers `__key_properties__`, because a warehouse's id column holds a digest."""
+    warnings: list[str] = []
+    compile_mapper({"id": {}}, keys=[], warnings=warnings)
+    (warning,) = warnings
+    assert "set __key_properties__ to [\"id\"] in the stream_maps of 's'" in warning
+    compile_mapper({"id": {}}, keys=["x"], warnings=warnings)
+    assert "__key_properties__" not in warnings[1]
 
 
 def test_undeclared_property_keeps_its_name() -> None:

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from target_segment_objects.mapping.schema import PropertyType, read_property_types
+from target_segment_objects.mapping.schema import (
+    PropertyType,
+    SchemaTooLargeError,
+    find_deepest_property,
+    read_property_types,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=3),
@@ -141,6 +149,61 @@ def test_mutually_recursive_definitions_take_no_time() -> None:
         {"start": {"$ref": "#/definitions/d0"}}, definitions=dict.fromkeys(names, definition)
     )
     assert found == {f"start.{name}": PropertyType.STRING for name in names}
+
+
+def build_chain(length: int, refer_to: Callable[[str], object]) -> dict[str, Any]:
+    """Return definitions that each refer to the next one."""
+    chain = {f"d{i}": refer_to(f"#/$defs/d{i + 1}") for i in range(length)}
+    return {**chain, f"d{length}": {"type": "integer"}}
+
+
+@pytest.mark.parametrize(
+    "refer_to",
+    [
+        pytest.param(
+            lambda ref: {"properties": {"a": {"$ref": ref}, "b": {"$ref": ref}}}, id="properties"
+        ),
+        pytest.param(lambda ref: {"allOf": [{"$ref": ref}, {"$ref": ref}]}, id="allOf"),
+        pytest.param(lambda ref: {"not": {"anyOf": [{"$ref": ref}, {"$ref": ref}]}}, id="not"),
+        pytest.param(lambda ref: {"items": {"oneOf": [{"$ref": ref}] * 2}}, id="items"),
+    ],
+)
+@pytest.mark.timeout(20)
+def test_exponential_references_are_refused(refer_to: Callable[[str], object]) -> None:
+    """40 definitions that each refer to the next one twice would take years to read."""
+    definitions = build_chain(40, refer_to)
+    with pytest.raises(SchemaTooLargeError, match="100,000 subschemas") as raised:
+        read_types({"x": {}, "p": {"$ref": "#/$defs/d0"}}, **{"$defs": definitions})
+    assert raised.value.property == "p"
+    assert read_types({"p": {"$ref": "#/$defs/d30"}}, **{"$defs": definitions})
+
+
+def test_definitions_that_are_not_used_do_not_count() -> None:
+    """Nor do properties that are named like a keyword escape the limit."""
+    definitions = build_chain(40, lambda ref: {"allOf": [{"$ref": ref}, {"$ref": ref}]})
+    assert read_types({"p": {}}, **{"$defs": definitions})
+    for name in ("enum", "const", "definitions"):
+        with pytest.raises(SchemaTooLargeError):
+            read_types({name: {"$ref": "#/$defs/d0"}}, **{"$defs": definitions})
+
+
+@pytest.mark.timeout(20)
+def test_long_chain_of_references_is_refused() -> None:
+    """The message names the property; Python's recursion limit does not show."""
+    definitions = build_chain(2000, lambda ref: {"properties": {"a": {"$ref": ref}}})
+    with pytest.raises(SchemaTooLargeError, match="nested too deeply") as raised:
+        read_types({"p": {"$ref": "#/$defs/d0"}}, **{"$defs": definitions})
+    assert raised.value.property == "p"
+
+
+def test_deepest_property_is_found() -> None:
+    """However deep a schema is."""
+    schema: Any = {}
+    for _ in range(5000):
+        schema = {"items": [schema]}
+    properties = {"a": {"type": ["string", "null"]}, "b": schema, "c": {}}
+    assert find_deepest_property({"properties": properties}) == "b"
+    assert find_deepest_property({}) == ""
 
 
 @given(SCHEMAS)
