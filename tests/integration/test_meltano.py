@@ -51,10 +51,9 @@ NOT_COPIED = shutil.ignore_patterns(".*", "*.duckdb*", "__pycache__", "*.egg-inf
 
 
 def installs_meltano(test: Callable[..., None]) -> Callable[..., None]:
-    """Mark a test that needs the installed project: slow, and in one process with the others."""
-    for mark in (pytest.mark.meltano, pytest.mark.slow, pytest.mark.xdist_group("meltano")):
-        test = mark(test)
-    return test
+    """Mark a test that needs the installed project."""
+    marked: Callable[..., None] = pytest.mark.meltano(pytest.mark.slow(test))
+    return marked
 
 
 @dataclass(frozen=True, slots=True)

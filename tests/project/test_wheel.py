@@ -22,7 +22,7 @@ SCRIPTS = "Scripts" if os.name == "nt" else "bin"
 INSTALL_SECONDS = 280
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("wheel")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
