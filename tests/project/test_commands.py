@@ -66,11 +66,16 @@ RUN = [
 
 @pytest.fixture
 def folder(tmp_path: Path, sandbox: Sandbox) -> Path:
-    """A folder as the documentation assumes it, with the configurations and a tap."""
+    """A folder as the documentation assumes it: configurations, a tap, rejected records."""
     project = tmp_path / "project"
     commands = project / "bin"
     commands.mkdir(parents=True)
-    config = {"write_key": "k", "api_url": sandbox.url}
+    config = {
+        "write_key": "k",
+        "api_url": sandbox.url,
+        "invalid_records": "dead_letter",
+        "dead_letter_path": "rejects.singer",
+    }
     (project / "config.json").write_text(json.dumps(config), encoding="utf-8")
     (project / "tap.json").write_text("{}", encoding="utf-8")
     lines = [
@@ -78,6 +83,7 @@ def folder(tmp_path: Path, sandbox: Sandbox) -> Path:
         record_line("users", {"id": 1}),
         state_line({"at": 1}),
     ]
+    (project / "rejects.singer").write_text("\n".join(lines[:2]) + "\n", encoding="utf-8")
     tap = commands / "tap-x"
     tap.write_text("#!/bin/sh\ncat <<'END'\n" + "\n".join(lines) + "\nEND\n", encoding="utf-8")
     tap.chmod(0o755)
