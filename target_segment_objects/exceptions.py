@@ -28,6 +28,9 @@ the write key or the content of a record.
 
 from __future__ import annotations
 
+import errno
+from typing import Final
+
 
 class SegmentObjectsError(Exception):
     """The base of all errors of this package; its text is meant for the user."""
@@ -91,6 +94,20 @@ class RejectLimitError(SegmentObjectsError):
     """More records were rejected than `max_invalid_records` allows."""
 
 
+_SPOOL_ADVICE: Final = {
+    errno.ENOSPC: "Free some space there",
+    getattr(errno, "EDQUOT", errno.ENOSPC): "Free some space there",  # Windows has no quotas
+    errno.EFBIG: "Free some space there",
+    errno.ENOENT: "Check that the folder exists",
+    errno.ENOTDIR: "Check that the folder exists",
+    errno.EACCES: "Check its permissions",
+    errno.EPERM: "Check its permissions",
+    errno.EROFS: "Check its permissions",
+    errno.EMFILE: "Raise the limit of open files",
+    errno.ENFILE: "Raise the limit of open files",
+}
+
+
 class SpoolError(SegmentObjectsError):
     """A batch file, its folder or the dead-letter file cannot be written or read."""
 
@@ -111,9 +128,8 @@ class SpoolError(SegmentObjectsError):
             instead: What the user can set instead.
         """
         reason = cause.strerror or str(cause) or type(cause).__name__
-        super().__init__(
-            f"Cannot {action} {path}: {reason}. Free some space there, or set {instead}."
-        )
+        advice = _SPOOL_ADVICE.get(cause.errno or 0, "Check the disk")
+        super().__init__(f"Cannot {action} {path}: {reason}. {advice}, or set {instead}.")
 
 
 class OutputError(SegmentObjectsError):

@@ -276,7 +276,10 @@ def test_missing_parent_folder_is_named(tmp_path: Path) -> None:
     """The error holds the folder and the cause."""
     spool = Spool(str(tmp_path / "gone"))
     batch = Batch("users", spool, max_file_bytes=100)
-    with pytest.raises(SpoolError, match=r"Cannot create .* in .*/gone: No such file or directory"):
+    with pytest.raises(
+        SpoolError,
+        match=r"Cannot create .* in .*/gone: No such .*\. Check that the folder exists",
+    ):
         batch.add(LINE)
 
 
@@ -371,7 +374,7 @@ def test_lack_of_file_descriptors_is_recoverable(spool: Spool) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
-        with pytest.raises(SpoolError, match=r"Too many open files"):
+        with pytest.raises(SpoolError, match=r"Too many open files\. Raise the limit"):
             batch.add(LINE)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
