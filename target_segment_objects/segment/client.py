@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
@@ -68,6 +69,38 @@ ABORT_TIMEOUT_SECONDS: Final = 3.0
 """Longest wait for a slot, a connection and a response each, while the process is stopping."""
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Attempts:
+    """The failed attempts of one call.
+
+    Attributes:
+        limit: Returns how often a call is sent at most, if it fails with an error.
+        on_lost_response: Called when an attempt may be carried out later.
+        failures: Their number.
+    """
+
+    limit: Callable[[Exception], int]
+    on_lost_response: Callable[[], object]
+    failures: int = 0
+
+    def add_failure(self, error: Exception) -> bool:
+        """Count a failure, and return whether it was the last attempt."""
+        self.failures += 1
+        if isinstance(error, TransientApiError) and error.is_response_lost:
+            self.on_lost_response()
+        return self.failures >= self.limit(error)
+
+    def log_retry(self, details: Any) -> None:  # noqa: ANN401 - backoff has no public type for it
+        """Log the wait before the next attempt."""
+        logger.warning(
+            "%s. Retrying in %.1f s (attempt %d of %d).",
+            details["exception"],
+            details["wait"],
+            self.failures + 1,
+            self.limit(details["exception"]),
+        )
 
 
 class Client:
@@ -221,37 +254,20 @@ class Client:
     ) -> Response:
         """Send a call until the response is final."""
         timeout_seconds = timeout_seconds or self._timeout_seconds
-        attempts = 0
-
-        def count_attempt(error: Exception) -> bool:
-            nonlocal attempts
-            attempts += 1
-            if isinstance(error, TransientApiError) and error.is_response_lost:
-                on_lost_response()
-            return attempts >= self._limit_attempts(error)
-
-        def log_retry(details: Any) -> None:  # noqa: ANN401 - backoff has no public type for it
-            logger.warning(
-                "%s. Retrying in %.1f s (attempt %d of %d).",
-                details["exception"],
-                details["wait"],
-                attempts + 1,
-                self._limit_attempts(details["exception"]),
-            )
-
+        attempts = _Attempts(self._limit_attempts, on_lost_response)
         retrying = backoff.on_exception(
             _generate_waits,
             TransientApiError,
             max_wait_seconds=self._max_wait_seconds,
-            giveup=count_attempt,
+            giveup=attempts.add_failure,
             jitter=None,  # _generate_waits adds it, but not to what Retry-After asks for
-            on_backoff=[log_retry],
+            on_backoff=[attempts.log_retry],
             logger=None,
         )
         try:
             return retrying(self._send_in_slot)(call, timeout_seconds)
         except TransientApiError as error:
-            count = f", {attempts} times" if attempts > 1 else ""
+            count = f", {attempts.failures} times" if attempts.failures > 1 else ""
             msg = f"{error}{count}. {self._advise(error)}"
             raise type(error)(msg, status=error.status) from error
 
