@@ -39,7 +39,7 @@ class Checkpoints:
     def __init__(self) -> None:
         """Begin with no batch and no STATE."""
         self._held: dict[Hashable, Checkpoint | None] = {}  # by undelivered batch, oldest first
-        self._latest_state: Any = None
+        self._latest: Checkpoint | None = None
 
     def open_batch(self, batch: Hashable) -> None:
         """Register a batch; it holds back every STATE that is added from now on.
@@ -71,10 +71,9 @@ class Checkpoints:
 
     def add_state(self, state: Any) -> Checkpoint | None:  # noqa: ANN401 - STATE is any JSON
         """Add a STATE, and return it if it is to be written now."""
-        if _is_same_json(state, self._latest_state):
+        if self._latest is not None and _is_same_json(state, self._latest.state):
             return None
-        self._latest_state = state
-        checkpoint = Checkpoint(state)
+        checkpoint = self._latest = Checkpoint(state)
         if not self._held:
             return checkpoint
         self._held[next(reversed(self._held))] = checkpoint

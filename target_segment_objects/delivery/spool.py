@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from target_segment_objects.delivery.spool_folder import SpoolFolder, remove_abandoned_folders
 from target_segment_objects.exceptions import SpoolError
+from target_segment_objects.plurals import format_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,7 +117,7 @@ def _log_abandoned_folders(parent: Path) -> None:
     if abandoned.removed:
         logger.warning(
             "Removed %s with %.1f MB of batch files that killed runs had left in %s.",
-            "1 folder" if abandoned.removed == 1 else f"{abandoned.removed} folders",
+            format_count(abandoned.removed, "folder"),
             abandoned.removed_bytes / 1e6,
             parent,
         )

@@ -25,6 +25,7 @@ from target_segment_objects.exceptions import (
     TransientApiError,
     UploadOrderError,
 )
+from target_segment_objects.plurals import format_count
 from target_segment_objects.segment.session import Session
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class BatchUploader:
                 logger.warning(
                     "%s. Sending %s again in a new session (retry %d of %d).",
                     error,
-                    _count_parts(len(batch.files)),
+                    format_count(len(batch.files), "part"),
                     attempt,
                     MAX_SESSION_RETRIES,
                 )
@@ -174,7 +175,3 @@ def _add_advice(error: ApiError, advice: str) -> ApiError:
     """Return the same error with what to do: here is a STATE to resume from, unlike in a check."""
     msg = f"{error}{advice}: the last STATE says where to resume."
     return type(error)(msg, status=error.status)
-
-
-def _count_parts(count: int) -> str:
-    return "1 part" if count == 1 else f"{count} parts"

@@ -52,6 +52,13 @@ def test_a_repeated_state_is_not_released_again() -> None:
     assert checkpoints.add_state({"at": 1}) is None
 
 
+def test_null_is_a_state_like_any_other() -> None:
+    """The first one is released, and not taken for the absence of a STATE."""
+    checkpoints = Checkpoints()
+    assert checkpoints.add_state(None) == Checkpoint(None)
+    assert checkpoints.add_state(None) is None
+
+
 @pytest.mark.parametrize(
     ("first", "second"),
     [
