@@ -77,6 +77,7 @@ def numbers(line: str) -> list[int]:
     return [int(found.replace(",", "")) for found in re.findall(r"\d[\d,]*", line)]
 
 
+@pytest.mark.slow
 def test_the_account_of_chinook_is_what_the_sandbox_then_holds(
     tmp_path: Path, run_target: RunTarget
 ) -> None:

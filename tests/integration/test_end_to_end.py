@@ -65,6 +65,7 @@ def drop_zone(value: object) -> object:
     return value.replace(tzinfo=None) if isinstance(value, datetime) else value
 
 
+@pytest.mark.slow
 def test_every_value_of_a_real_database_is_loaded(tmp_path: Path, run_target: RunTarget) -> None:
     """Chinook, as a Postgres tap wrote it: 15,607 objects in 11 tables equal to the input."""
     file = tmp_path / "warehouse.duckdb"
@@ -89,6 +90,7 @@ def test_every_value_of_a_real_database_is_loaded(tmp_path: Path, run_target: Ru
             assert sorted(map(sort_columns, loaded)) == sorted(map(sort_columns, expected))
 
 
+@pytest.mark.slow
 def test_column_types_follow_the_schema(tmp_path: Path, run_target: RunTarget) -> None:
     """A number column is a double even if its values are whole; dates are timestamps."""
     file = tmp_path / "warehouse.duckdb"

@@ -401,6 +401,7 @@ HOSTILE_SCHEMAS = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(
     st.dictionaries(HOSTILE_TEXTS, HOSTILE_SCHEMAS, max_size=4),
     st.dictionaries(HOSTILE_TEXTS, HOSTILE, min_size=1, max_size=4),

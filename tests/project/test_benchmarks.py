@@ -115,6 +115,7 @@ def test_records_of_streams_alternate() -> None:
 # Checks of the outputs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["B", "C", CHINOOK])
 def test_our_and_the_plain_target_write_the_same_objects(tmp_path: Path, name: str) -> None:
     """Both write the same objects, and all of them; for A, see `test_comparison`."""

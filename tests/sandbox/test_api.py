@@ -566,6 +566,7 @@ def test_configured_file_size_limit(tmp_path: Path) -> None:
         assert "1000 bytes" in response.reason
 
 
+@pytest.mark.slow
 def test_default_file_size_limit(client: BareClient) -> None:
     """A file of 512,000,000 bytes is accepted; one more line gets 413."""
     block = gzip.compress(padded_line(399_999) * 32, 1)

@@ -441,6 +441,7 @@ def test_objects_are_written_in_chunks(warehouse: Warehouse) -> None:
     assert len(warehouse.rows("users", limit=3)) == 3
 
 
+@pytest.mark.slow
 def test_columns_added_in_many_steps(warehouse: Warehouse) -> None:
     """Objects with ever other properties get the same table as if all columns were known first."""
     load_objects(warehouse, make_object('{"p1":0,"old":true}', "first"))
