@@ -124,15 +124,16 @@ def has_patterns(schema: object) -> bool:
 
 def find_strings(value: object) -> Iterator[str]:
     """Yield every string in a value, the keys of its objects included."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        yield from value
-        for child in value.values():
-            yield from find_strings(child)
-    elif isinstance(value, list):
-        for item in value:
-            yield from find_strings(item)
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, dict):
+            yield from item
+            pending += item.values()
+        elif isinstance(item, list):
+            pending += item
 
 
 def _replace_patterns(

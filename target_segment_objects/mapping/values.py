@@ -88,11 +88,16 @@ def is_finite(value: float | Decimal) -> bool:
 
 def has_non_finite(value: object) -> bool:
     """Return whether a value is, or contains, NaN or an infinity."""
-    if isinstance(value, dict):
-        return any(map(has_non_finite, value.values()))
-    if isinstance(value, (list, tuple)):
-        return any(map(has_non_finite, value))
-    return isinstance(value, (float, Decimal)) and not is_finite(value)
+    pending = [value]
+    while pending:  # not recursive: a value may be nested as deeply as can be read
+        item = pending.pop()
+        if isinstance(item, dict):
+            pending += item.values()
+        elif isinstance(item, (list, tuple)):
+            pending += item
+        elif isinstance(item, (float, Decimal)) and not is_finite(item):
+            return True
+    return False
 
 
 def to_id_string(value: object) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import math
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -350,6 +351,18 @@ def test_remote_reference_is_not_fetched() -> None:
     error = validate(schema, {"a": 1})
     assert error is not None
     assert "refers to http://127.0.0.1:9/schema" in error.reason
+
+
+@pytest.mark.parametrize("depth", [200, 500, 900])
+@pytest.mark.parametrize("number", ["1", "NaN"])
+def test_invalid_deeply_nested_record_has_its_reason(depth: int, number: str) -> None:
+    """Whichever library finds the violation, and with patterns in the schema."""
+    schema = {"id": {"type": "integer"}, "d": {"patternProperties": {"^x": {}}}}
+    record = read_json(f'{{"id":"x","n":{number},"d":{"[" * depth}1{"]" * depth}}}')
+    with ThreadPoolExecutor(1) as thread:  # with a stack of its own
+        error = thread.submit(validate, {"properties": schema}, record).result()
+    assert error is not None
+    assert (error.field, error.reason) == ("id", 'the schema requires type "integer"')
 
 
 def test_deeply_nested_record_is_validated_or_invalid() -> None:
