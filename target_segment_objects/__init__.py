@@ -7,10 +7,11 @@ when it is first used, so that neither the Singer SDK nor what draws on a termin
 from __future__ import annotations
 
 import importlib
-from importlib import metadata
-from typing import TYPE_CHECKING, Any, Final
 
+TYPE_CHECKING = False  # importing `typing` takes time, in which the command handles no signal yet
 if TYPE_CHECKING:
+    from typing import Any, Final
+
     from target_segment_objects import limits
     from target_segment_objects.delivery.scheduler import DeliveryOptions, DeliveryScheduler
     from target_segment_objects.delivery.spool import Batch, BatchFile, Spool
@@ -79,6 +80,8 @@ _MODULES: Final = {
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands for
     """Import a public name when it is first used."""
     if name == "__version__":
+        from importlib import metadata  # noqa: PLC0415 - slow to import
+
         return metadata.version("target-segment-objects")
     if name == "limits":
         return importlib.import_module(f"{__name__}.limits")

@@ -1,5 +1,9 @@
 """The command: what the shell calls, and `python -m target_segment_objects`.
 
+Until the imports are done, a SIGINT or SIGTERM ends the process at once. There is nothing to clean
+up, and an exception in the middle of an import would print a traceback. Afterwards it unwinds to
+the end, so that what is open is closed. A run sets handlers of its own.
+
 The garbage collector is off while the SDK is imported, and what was imported is frozen: it would
 otherwise look through some hundred modules several times, and once more when the process ends,
 which is a good part of the time of a small load.
@@ -8,10 +12,16 @@ which is a good part of the time of a small load.
 from __future__ import annotations
 
 import gc
-from typing import TYPE_CHECKING
+import os
+import signal
+import sys
 
+TYPE_CHECKING = False  # importing `typing` takes time, in which a signal has no handler yet
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
+
+_SIGNAL_EXIT_BASE = 128  # a shell's exit code for a process that a signal ended
 
 
 def main(import_command: Callable[[], Callable[[], None]] | None = None) -> None:
@@ -20,10 +30,12 @@ def main(import_command: Callable[[], Callable[[], None]] | None = None) -> None
     Args:
         import_command: Imports a command and returns it; None for this package's.
     """
+    _set_signal_handlers(_exit_at_once)
     gc.disable()
     run_command = (import_command or _import_command)()
     gc.freeze()
     gc.enable()
+    _set_signal_handlers(_exit_orderly)
     run_command()
 
 
@@ -31,6 +43,20 @@ def _import_command() -> Callable[[], None]:
     from target_segment_objects.cli.command import run_command  # noqa: PLC0415 - see above
 
     return run_command
+
+
+def _set_signal_handlers(handler: Callable[[int, FrameType | None], None]) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as for a job in the background
+            signal.signal(number, handler)
+
+
+def _exit_at_once(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    os._exit(_SIGNAL_EXIT_BASE + signum)
+
+
+def _exit_orderly(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    sys.exit(_SIGNAL_EXIT_BASE + signum)
 
 
 if __name__ == "__main__":

@@ -114,6 +114,12 @@ def unknown_setting_warnings(config: Mapping[str, Any], schema: Schema) -> Itera
             yield f"Unknown setting '{name}' is ignored.{_suggest_name(name.lower(), known)}"
 
 
+def unused_setting_warnings(config: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a warning for each setting that has no effect because of another one."""
+    if config.get("dead_letter_path") and config.get("invalid_records") != "dead_letter":
+        yield 'dead_letter_path has no effect: it needs invalid_records "dead_letter".'
+
+
 def unknown_variable_warnings(
     environment: Iterable[str], prefix: str, schema: Schema
 ) -> Iterator[str]:

@@ -186,8 +186,11 @@ class TargetSegmentObjects(Target):
         schema = self.config_jsonschema
         self.append_builtin_config(schema)
         self._config = {name: value for name, value in self._config.items() if value is not None}
-        for warning in config_validation.unknown_setting_warnings(self._config, schema):
-            self.logger.warning(warning)
+        for warning in (
+            *config_validation.unknown_setting_warnings(self._config, schema),
+            *config_validation.unused_setting_warnings(self._config),
+        ):
+            self.logger.warning("%s", warning)
         found = config_validation.validation_errors(self._config, schema)
         if found and raise_errors:
             msg = "The settings are not valid"

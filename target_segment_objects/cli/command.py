@@ -9,16 +9,16 @@ import os
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import click
 from click.shell_completion import CompletionItem
 from singer_sdk.exceptions import ConfigValidationError
-from singer_sdk.plugin_base import _ConfigInput  # what the SDK reads --config into
 
 from target_segment_objects import sandbox
 from target_segment_objects.cli.about import FORMATS
 from target_segment_objects.cli.check import run_checks
+from target_segment_objects.cli.config_files import ConfigFileError, read_config_files
 from target_segment_objects.cli.dry_run import add_placeholder_key, run_dry
 from target_segment_objects.cli.load import load_input
 from target_segment_objects.reporting.log_handlers import (
@@ -28,6 +28,9 @@ from target_segment_objects.reporting.log_handlers import (
     validate_log_level,
 )
 from target_segment_objects.target import TargetSegmentObjects
+
+if TYPE_CHECKING:
+    from singer_sdk.plugin_base import _ConfigInput
 
 _SANDBOX_KEY: Final = "sandbox"
 
@@ -210,15 +213,11 @@ def _complete_config(
 def _read_config_files(
     ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
 ) -> _ConfigInput:
-    """Read the configuration files, and say which one cannot be read."""
-    for path in value:
-        try:
-            _ConfigInput.from_cli_args(path)
-        except (OSError, TypeError, ValueError) as cause:
-            found = Path(path).is_file()
-            msg = f"{path} is not a JSON object." if found else f"Config file not found: {path}"
-            raise click.BadParameter(msg, ctx=ctx, param=param) from cause
-    return _ConfigInput.from_cli_args(*value)
+    """Read the configuration files."""
+    try:
+        return read_config_files(value)
+    except ConfigFileError as error:
+        raise click.BadParameter(str(error), ctx=ctx, param=param) from error
 
 
 def _exit_with_code(*, about: bool, about_format: str, **options: Any) -> None:  # noqa: ANN401 - as `_invoke` takes them

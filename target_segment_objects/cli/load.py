@@ -8,6 +8,8 @@ import time
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING
 
+from target_segment_objects.cli import input_warnings
+from target_segment_objects.exceptions import InputError, OutputError, SegmentObjectsError
 from target_segment_objects.outlets import open_dead_letters, open_outlets
 from target_segment_objects.reporting import summary
 from target_segment_objects.reporting.log_handlers import is_terminal
@@ -41,13 +43,10 @@ def load_input(
     Returns:
         The exit code of the process.
     """
-    source = target.message_reader.default_input if file_input is None else file_input
-    rejects = open_dead_letters(target.settings)
-    if rejects is not None and rejects.is_same_file(source):
-        target.logger.error(
-            "dead_letter_path is the file that is read. Rename the file and load it under its new "
-            "name: records that are rejected again go to a new file."
-        )
+    try:
+        _require_streams(target, file_input)
+    except SegmentObjectsError as error:
+        target.logger.error("%s", error)
         return 1
 
     def log_session(report: SessionReport) -> None:
@@ -72,8 +71,46 @@ def load_input(
         _show_summary(target, seconds)
     if show_result is not None:
         show_result()
+    if outcome.is_complete:
+        _log_input_warnings(target)
     _log_problems(target, outcome)
     return outcome.exit_code
+
+
+def _require_streams(target: TargetSegmentObjects, file_input: IO[bytes] | None) -> None:
+    """Check the input and standard output before anything is sent.
+
+    Raises:
+        InputError: There is no input, or it is the dead-letter file.
+        OutputError: There is no standard output.
+    """
+    if sys.stdout is None:
+        msg = "Standard output is closed, so STATE cannot be written. Redirect it to a file."
+        raise OutputError(msg)
+    source = target.message_reader.default_input if file_input is None else file_input
+    rejects = open_dead_letters(target.settings)
+    if rejects is not None and rejects.is_same_file(source):
+        msg = (
+            "dead_letter_path is the file that is read. Rename the file and load it under its new "
+            "name: records that are rejected again go to a new file."
+        )
+        raise InputError(msg)
+    if file_input is None and source.isatty():
+        target.logger.info(input_warnings.WAITING)
+
+
+def _log_input_warnings(target: TargetSegmentObjects) -> None:
+    if target.message_reader.line_number == 0:
+        target.logger.warning(input_warnings.EMPTY)
+        return
+    stream_maps = target.mapper.stream_maps
+    for warning in input_warnings.missing_stream_warnings(
+        target.settings.collection_map,
+        target.config.get("stream_maps") or {},
+        sources=stream_maps.keys(),
+        streams={stream.stream_alias for streams in stream_maps.values() for stream in streams},
+    ):
+        target.logger.warning("%s", warning)
 
 
 def take_snapshot(context: RunContext, *, verb: str = "sent") -> ProgressSnapshot:

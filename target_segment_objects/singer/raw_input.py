@@ -67,6 +67,8 @@ class _RawInput(io.RawIOBase):
             prefix = _read_prefix(self._file)
         elif self._require_gzip:
             raise gzip.BadGzipFile("Not a gzipped file" if prefix else "Not gzip, but empty")
+        elif not prefix:
+            return 0  # a terminal that has been read to its end would be read again
         rest = _PrefixedInput(prefix.removeprefix(BYTE_ORDER_MARK), self._file)
         self._read_available = rest.readinto
         return rest.readinto(buffer)

@@ -308,28 +308,6 @@ def test_invalid_setting_ends_the_run_at_the_start(run_target: RunTarget) -> Non
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("content", "expected"),
-    [
-        pytest.param(None, "Config file not found: ", id="missing"),
-        pytest.param("[1]", "is not a JSON object", id="a-list"),
-        pytest.param("{", "is not a JSON object", id="not-json"),
-    ],
-)
-def test_unusable_config_file_is_an_error(
-    tmp_path: Path, run_target: RunTarget, content: str | None, expected: str
-) -> None:
-    """A file that is missing or not a JSON object is named, without a traceback."""
-    path = tmp_path / "broken.json"
-    if content is not None:
-        path.write_text(content, encoding="utf-8")
-    done = run_target("--config", str(path))
-    assert done.returncode == 2
-    assert "broken.json" in done.stderr
-    assert expected in done.stderr
-    assert "Traceback" not in done.stderr
-
-
 def test_sandbox_overrides_the_configured_url(tmp_path: Path, run_target: RunTarget) -> None:
     """With --sandbox nothing goes to Segment, whatever the file and the environment say."""
     done = run_target(

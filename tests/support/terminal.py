@@ -40,6 +40,7 @@ class Terminal:
         folder: Path,
         environment: Mapping[str, str] | None = None,
         output: IO[bytes] | bool = False,
+        has_input: bool = False,
     ) -> None:
         """Start the process.
 
@@ -48,6 +49,7 @@ class Terminal:
             folder: Where it runs.
             environment: Additional variables.
             output: Where standard output goes: a file, the terminal (True), or nowhere (False).
+            has_input: Whether standard input is the terminal, too, instead of a pipe.
         """
         self.seen: set[str] = set()
         self.raw = b""
@@ -60,7 +62,7 @@ class Terminal:
         environ = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
         self.process = subprocess.Popen(
             arguments,
-            stdin=subprocess.PIPE,
+            stdin=slave if has_input else subprocess.PIPE,
             stdout=stdout,
             stderr=slave,
             cwd=folder,
@@ -105,8 +107,10 @@ class Terminal:
 
     def close_input(self) -> int:
         """Close standard input, and wait for the process and its output. Return the exit code."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
+        if self.process.stdin is None:
+            os.write(self._master, b"\x04")  # Ctrl-D
+        else:
+            self.process.stdin.close()
         code = self.process.wait(END_TIMEOUT_SECONDS)
         self._reader.join(END_TIMEOUT_SECONDS)
         return code
