@@ -36,8 +36,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _own_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _own_temporary_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
     """Give each test its temporary folder: a run reports what killed runs left in a shared one."""
+    tmp_path_factory.getbasetemp()  # pytest's own folder must not be in that of the first test
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         for name in ("TMPDIR", "TEMP", "TMP"):
             monkeypatch.setenv(name, folder)

@@ -1,16 +1,20 @@
 """`--check`: tests whether a run could use its folders and its write key.
 
-It writes a batch file to the spool folder, and starts a bulk session and finishes it empty. It
-makes fewer attempts than a run, and waits for seconds only.
+It writes a batch file to the spool folder, compares its free space with what a batch may need, and
+starts a bulk session and finishes it empty. It makes fewer attempts than a run, and waits for
+seconds only.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
 from typing import TYPE_CHECKING, Final
 
+from target_segment_objects import limits
+from target_segment_objects.delivery.scheduler import QUEUED_BATCHES_PER_SESSION
 from target_segment_objects.delivery.spool import Batch, Spool
 from target_segment_objects.exceptions import (
     ApiError,
@@ -33,21 +37,35 @@ MAX_WAIT_SECONDS: Final = 3.0
 MAX_TIMEOUT_SECONDS: Final = 15.0
 """For one response."""
 
+_MEGABYTE: Final = 1_000_000
+_GIGABYTE: Final = 1_000_000_000
 
-def run_checks(settings: Settings, write_line: Callable[[str], object], *, user_agent: str) -> bool:
+
+def _measure_free_bytes(folder: str) -> int:
+    return shutil.disk_usage(folder).free
+
+
+def run_checks(
+    settings: Settings,
+    write_line: Callable[[str], object],
+    *,
+    user_agent: str,
+    measure_free_bytes: Callable[[str], int] = _measure_free_bytes,
+) -> bool:
     """Check what a run needs, and report each result.
 
     Args:
         settings: The settings of the run.
         write_line: Receives the results.
         user_agent: The User-Agent header for Segment.
+        measure_free_bytes: Returns the free space of a folder.
 
     Returns:
         Whether every check passed.
     """
     passed = True
     for check in (
-        _check_spool_folder,
+        lambda settings: _check_spool_folder(settings, measure_free_bytes),
         _check_dead_letter_file,
         lambda settings: _check_write_key(settings, user_agent),
     ):
@@ -63,7 +81,7 @@ def run_checks(settings: Settings, write_line: Callable[[str], object], *, user_
     return passed
 
 
-def _check_spool_folder(settings: Settings) -> str:
+def _check_spool_folder(settings: Settings, measure_free_bytes: Callable[[str], int]) -> str:
     folder = settings.spool_dir or tempfile.gettempdir()
     spool = Spool(settings.spool_dir)
     try:
@@ -72,8 +90,32 @@ def _check_spool_folder(settings: Settings) -> str:
         batch.close()
     finally:
         spool.close()
-    free_gigabytes = shutil.disk_usage(folder).free / 1e9
-    return f"Batch files can be written to {folder} ({free_gigabytes:,.1f} GB free)."
+    free = measure_free_bytes(folder)
+    needed = estimate_batch_bytes(settings)
+    if free < needed:
+        reason = f"only {_format_size(free)} free, and one batch may need {_format_size(needed)}"
+        raise SpoolError("write batch files to", folder, OSError(errno.ENOSPC, reason))
+    batches = QUEUED_BATCHES_PER_SESSION * settings.max_parallel_sessions + 1
+    advice = ""
+    if free < batches * needed:
+        advice = f"; {batches} batches at the same time may need {_format_size(batches * needed)}"
+    return f"Batch files can be written to {folder} ({_format_size(free)} free{advice})."
+
+
+def estimate_batch_bytes(settings: Settings) -> int:
+    """Return the disk space to expect of one batch, in bytes.
+
+    That is one batch file that cannot be compressed, or less if all objects of a batch, each as
+    large as Segment accepts, are smaller. Few batches need more: JSON compresses well.
+    """
+    largest = settings.batch_size_rows * limits.MAX_OBJECT_BYTES
+    return min(settings.max_file_bytes, largest)
+
+
+def _format_size(size: int) -> str:
+    if size < _MEGABYTE:
+        return f"{size / 1000:,.0f} KB"
+    return f"{size / 1e6:,.0f} MB" if size < _GIGABYTE else f"{size / 1e9:,.1f} GB"
 
 
 def _check_dead_letter_file(settings: Settings) -> str | None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
+from target_segment_objects import limits
 from target_segment_objects.cli import check
 from target_segment_objects.sandbox.server import Sandbox
 from target_segment_objects.settings import Settings
@@ -13,16 +17,59 @@ from tests.support.scripted_server import Reply, ScriptedServer
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
-
     from tests.support import RunTarget
 
 
-def check_settings(**config: Any) -> tuple[bool, list[str]]:  # noqa: ANN401 - settings
-    """Run the checks in this process. Return whether they passed, and the lines."""
+def check_settings(free: int = 10**12, **config: Any) -> tuple[bool, list[str]]:  # noqa: ANN401 - settings
+    """Run the checks in this process. Return whether they passed, and the lines.
+
+    Args:
+        free: Free space of the disk, in bytes.
+        **config: Settings.
+    """
     lines: list[str] = []
     settings = Settings.from_config({"write_key": "k", **config})
-    return check.run_checks(settings, lines.append, user_agent="test"), lines
+    passed = check.run_checks(
+        settings, lines.append, user_agent="test", measure_free_bytes=lambda _: free
+    )
+    return passed, lines
+
+
+@pytest.mark.parametrize(
+    ("free", "expected"),
+    [
+        pytest.param(64_000, "FAILED: Cannot write batch files to", id="64 KB"),
+        pytest.param(99_999_999, "FAILED: Cannot write batch files to", id="below one batch"),
+        pytest.param(100_000_000, "OK: Batch files can be written to", id="one batch"),
+    ],
+)
+def test_free_space_is_compared_with_what_a_batch_may_need(
+    sandbox: Sandbox, tmp_path: Path, free: int, expected: str
+) -> None:
+    """Below the size of one batch file the check fails; the message says what is needed."""
+    passed, lines = check_settings(
+        free=free, api_url=sandbox.url, spool_dir=str(tmp_path), max_file_bytes=100_000_000
+    )
+    assert lines[0].startswith(expected)
+    assert passed is expected.startswith("OK")
+    if not passed:
+        assert "one batch may need 100 MB" in lines[0]
+        assert "Free some space" in lines[0]
+
+
+def test_space_for_all_waiting_batches_is_only_advised(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A run with several sessions may need more than one batch; most need less."""
+    settings = {"api_url": sandbox.url, "spool_dir": str(tmp_path), "max_parallel_sessions": 4}
+    passed, lines = check_settings(free=899_999_999, **settings)
+    assert passed
+    assert "(900 MB free; 9 batches at the same time may need 900 MB)" in lines[0]
+    assert "at the same time" not in check_settings(free=900_000_000, **settings)[1][0]
+
+
+def test_small_batches_need_less_space() -> None:
+    """A batch of one object is at most one object."""
+    settings = Settings.from_config({"write_key": "k", "batch_size_rows": 1})
+    assert check.estimate_batch_bytes(settings) == limits.MAX_OBJECT_BYTES
 
 
 def test_check_passes_and_leaves_nothing_behind(
@@ -46,7 +93,7 @@ def test_check_passes_and_leaves_nothing_behind(
     assert (session.outcome, session.objects, session.parts) == ("loaded", 0, 0)
     folder, rejects_file, *rest = done.stdout.splitlines()
     assert folder.startswith(f"OK: Batch files can be written to {spool} (")
-    assert folder.endswith(" GB free).")
+    assert re.search(r"\([\d,.]+ [MG]B free.*\)\.$", folder)
     assert rejects_file == f"OK: Rejected records can be written to {rejects}."
     assert rest == [
         (
