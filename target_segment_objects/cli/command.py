@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import click
+from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 from singer_sdk.exceptions import ConfigValidationError
 
@@ -19,7 +20,7 @@ from target_segment_objects import sandbox
 from target_segment_objects.cli.about import FORMATS
 from target_segment_objects.cli.check import run_checks
 from target_segment_objects.cli.config_files import ConfigFileError, read_config_files
-from target_segment_objects.cli.dry_run import add_placeholder_key, run_dry
+from target_segment_objects.cli.dry_run import DRY_RUN_FORMATS, add_placeholder_key, run_dry
 from target_segment_objects.cli.load import load_input
 from target_segment_objects.reporting.log_handlers import (
     LOG_CONFIG_VARIABLE,
@@ -131,8 +132,8 @@ def build_command() -> click.Command:
     command.epilog = _MANUAL.format(exit_codes=codes)
     command.callback = _exit_with_code
     options = _list_options()
-    replaced = {option.name for option in options}
-    kept = [param for param in command.params if param.name not in replaced]
+    replaced = {name for option in options for name in option.opts}
+    kept = [param for param in command.params if replaced.isdisjoint(param.opts)]
     command.params = [*kept, *options]
     return command
 
@@ -166,11 +167,10 @@ def _list_options() -> list[click.Option]:
             ["--about"], is_flag=True, help="Describe the target and its settings, and exit."
         ),
         click.Option(
-            ["--format", "about_format"],
+            ["--format", "output_format"],
             type=click.Choice(list(FORMATS), case_sensitive=False),
-            default="text",
-            show_default=True,
-            help="Output format of --about.",
+            help="Output format of --about or --dry-run, which has no Markdown. The default is "
+            "text; JSON is for programs.",
         ),
         click.Option(
             ["--input", "file_input"],
@@ -187,8 +187,9 @@ def _list_options() -> list[click.Option]:
         click.Option(
             ["--dry-run", "is_dry_run"],
             is_flag=True,
-            help="Read, map and validate the input, and report what each stream would become. "
-            "Sends nothing, writes no STATE and no dead-letter file. Needs no write key.",
+            help="Read, map and validate the input, and report on standard output what each stream "
+            "would become and how many API calls a run would make. Sends nothing, writes no STATE "
+            "and no dead-letter file. Needs no write key.",
         ),
         click.Option(
             ["--sandbox", "sandbox_warehouse"],
@@ -220,15 +221,17 @@ def _read_config_files(
         raise click.BadParameter(str(error), ctx=ctx, param=param) from error
 
 
-def _exit_with_code(*, about: bool, about_format: str, **options: Any) -> None:  # noqa: ANN401 - as `_invoke` takes them
+def _exit_with_code(*, about: bool, output_format: str | None, **options: Any) -> None:  # noqa: ANN401 - as `_invoke` takes them
     """Do what the command line asks for, and exit with its code."""
+    _refuse_conflicts(about=about, output_format=output_format, **options)
+    output_format = output_format or "text"
     if about:
         info = TargetSegmentObjects._get_about_info()  # noqa: SLF001 - as the SDK does
-        click.echo(FORMATS[about_format](info))
+        click.echo(FORMATS[output_format](info))
         sys.exit(0)
     TargetSegmentObjects.print_version(print_fn=TargetSegmentObjects.logger.info)
     try:
-        code = _invoke(**options)
+        code = _invoke(output_format=output_format, **options)
     except ConfigValidationError as invalid:  # the SDK would add a line without information
         for error in invalid.errors:
             TargetSegmentObjects.logger.error("%s", error)
@@ -236,8 +239,30 @@ def _exit_with_code(*, about: bool, about_format: str, **options: Any) -> None: 
     sys.exit(code)
 
 
+def _refuse_conflicts(
+    *, about: bool, output_format: str | None, is_check: bool, is_dry_run: bool, **_: object
+) -> None:
+    """Raise a usage error for options that cannot be used together."""
+    # A dry run ignores a sandbox that the environment sets for all runs.
+    source = click.get_current_context().get_parameter_source("sandbox_warehouse")
+    if is_check and is_dry_run:
+        msg = "--check and --dry-run cannot be used together."
+    elif is_dry_run and source is ParameterSource.COMMANDLINE:
+        msg = "--dry-run and --sandbox cannot be used together: a dry run loads nothing."
+    elif output_format is None or about:
+        return
+    elif not is_dry_run:
+        msg = "--format can only be used with --about or --dry-run."
+    elif output_format not in DRY_RUN_FORMATS:
+        msg = f"--dry-run has the formats {' and '.join(DRY_RUN_FORMATS)}, not {output_format}."
+    else:
+        return
+    raise click.UsageError(msg)
+
+
 def _invoke(
     *,
+    output_format: str,
     config: _ConfigInput,
     is_check: bool,
     is_dry_run: bool,
@@ -245,12 +270,9 @@ def _invoke(
     sandbox_warehouse: Path | None,
 ) -> int:
     """Check, dry-run or load; return the exit code."""
-    if is_check and is_dry_run:
-        msg = "--check and --dry-run cannot be used together."
-        raise click.UsageError(msg)
     if is_dry_run:
         target = TargetSegmentObjects(config=add_placeholder_key(_merge_environment(config)))
-        return run_dry(target, file_input)
+        return run_dry(target, file_input, output_format=output_format)
     if sandbox_warehouse is not None:
         return _run_in_sandbox(config, file_input, sandbox_warehouse, is_check=is_check)
     target = TargetSegmentObjects(config=config.config, parse_env_config=config.parse_env)

@@ -17,17 +17,22 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import click
 import msgspec
 
+from target_segment_objects.cli.dry_run_json import render_json
 from target_segment_objects.cli.dry_run_report import DryRunReport, StreamPlan, render_text
-from target_segment_objects.cli.load import take_snapshot
+from target_segment_objects.cli.load import log_input_warnings, take_snapshot
 from target_segment_objects.outlets import MappedStream, Outlets, RejectedRecord
 from target_segment_objects.plurals import format_count
-from target_segment_objects.reporting.log_handlers import escape_unprintable
 from target_segment_objects.reporting.progress import Progress
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from target_segment_objects.context import RunContext
+    from target_segment_objects.delivery.uploader import SessionReport
+    from target_segment_objects.singer.run import RunOutcome
     from target_segment_objects.target import TargetSegmentObjects
+
+DRY_RUN_FORMATS: Final = ("text", "json")
 
 PLACEHOLDER_KEY: Final = "dry-run"
 """The write key where none is set: the settings need one, and nothing uses it."""
@@ -54,6 +59,7 @@ class DryRun:
             reject_record=self._add_reject,
             stops_at_reject_limit=False,
             log_stream=self._add_stream,
+            log_session=self._add_session,
         )
 
     def add_object(self, line: bytes) -> None:
@@ -70,6 +76,9 @@ class DryRun:
         )
         plan.key_properties = stream.key_properties
         plan.properties.update((mapped.name, mapped) for mapped in stream.mapper.properties)
+
+    def _add_session(self, session: SessionReport) -> None:
+        self.report.parts[session.collection] += len(session.part_ids)
 
     def _add_reject(self, rejected: RejectedRecord) -> None:
         error = rejected.error
@@ -114,12 +123,15 @@ class NullApi:
         """Do nothing."""
 
 
-def run_dry(target: TargetSegmentObjects, file_input: IO[bytes] | None) -> int:
-    """Read to the end, and print what a run would have done.
+def run_dry(
+    target: TargetSegmentObjects, file_input: IO[bytes] | None, *, output_format: str
+) -> int:
+    """Read to the end, and print what a run would have done to standard output.
 
     Args:
         target: The target, with its settings.
         file_input: The Singer messages; None for standard input.
+        output_format: The format of the report, one of `DRY_RUN_FORMATS`.
 
     Returns:
         The exit code that a run would have.
@@ -131,19 +143,48 @@ def run_dry(target: TargetSegmentObjects, file_input: IO[bytes] | None) -> int:
     if outcome.was_aborted:
         logger.error("Aborted.")
         return outcome.exit_code
-    stats = context.stats
-    collections = stats.get_collections(context.delivery.get_status().outstanding)
-    for line in render_text(dry_run.report, stats, collections):
-        click.echo(escape_unprintable(line), err=True)
-    for problem in outcome.problems:
+    if outcome.is_complete:
+        log_input_warnings(target)
+    problems = _list_problems(context, outcome)
+    code = outcome.exit_code or (1 if problems else 0)
+    collections = context.stats.get_collections(context.delivery.get_status().outstanding)
+    if output_format == "json":
+        lines = [
+            render_json(
+                dry_run.report, context.stats, collections, exit_code=code, problems=problems
+            )
+        ]
+    else:
+        lines = [*render_text(dry_run.report, context.stats, collections)]
+    try:
+        _print_lines(lines)
+    except BrokenPipeError:
+        raise  # the reader has seen enough: click exits
+    except OSError as cause:
+        reason = cause.strerror or cause
+        problems.append(f"The report cannot be written to standard output: {reason}.")
+        code = code or 1
+    for problem in problems:
         logger.error("%s", problem)
-    if stats.records_rejected and target.settings.invalid_records == "fail":
-        logger.error(
-            '%s cannot be sent. A run would end at the first of them (invalid_records is "fail").',
-            format_count(stats.records_rejected, "record"),
+    return code
+
+
+def _list_problems(context: RunContext, outcome: RunOutcome) -> list[str]:
+    problems = [str(problem) for problem in outcome.problems]
+    rejected = context.stats.records_rejected
+    if rejected and context.settings.invalid_records == "fail":
+        problems.append(
+            f"{format_count(rejected, 'record')} cannot be sent. A run would end at the first of "
+            'them (invalid_records is "fail").'
         )
-        return outcome.exit_code or 1
-    return outcome.exit_code
+    return problems
+
+
+def _print_lines(lines: list[str]) -> None:
+    """Print lines; what the encoding of standard output does not have is escaped."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    for line in lines:
+        click.echo(line.encode(encoding, "backslashreplace").decode(encoding))
 
 
 def add_placeholder_key(config: dict[str, Any]) -> dict[str, Any]:

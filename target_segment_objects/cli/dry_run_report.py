@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Final
 from target_segment_objects.mapping import naming
 from target_segment_objects.mapping.schema import PropertyType
 from target_segment_objects.plurals import format_count
+from target_segment_objects.reporting.log_handlers import escape_unprintable
 from target_segment_objects.reporting.summary import CollectionStats
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from typing_extensions import Self
 
     from target_segment_objects.mapping.mapper import PropertyMapping
     from target_segment_objects.reporting.summary import RunStats
@@ -47,10 +50,64 @@ class DryRunReport:
         streams: Each stream's name to its plan.
         columns: Each collection's properties that have a value, to the type of the first value,
             from which a warehouse makes its column.
+        parts: Each collection's number of uploads.
     """
 
     streams: dict[str, StreamPlan] = field(default_factory=dict)
     columns: dict[str, dict[str, type]] = field(default_factory=dict)
+    parts: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True)
+class PropertyPlan:
+    """A property of a stream's objects.
+
+    Attributes:
+        name: Its name in the collection.
+        path: Where the record has it; None if the schema does not declare it.
+        type: The type of a warehouse's column.
+        has_value: Whether any object has a value for it.
+    """
+
+    name: str
+    path: tuple[str, ...] | None
+    type: str
+    has_value: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ApiCalls:
+    """The calls that a run would make. Keep Alive depends on time, and retries on failures."""
+
+    start: int
+    upload: int
+    finish: int
+
+    @classmethod
+    def count(cls, sessions: int, parts: int) -> Self:
+        """Return the calls of some sessions: each has a Start, its uploads, and a Finish."""
+        return cls(sessions, parts, sessions)
+
+    @property
+    def total(self) -> int:
+        """All calls."""
+        return self.start + self.upload + self.finish
+
+
+def list_properties(plan: StreamPlan, report: DryRunReport) -> list[PropertyPlan]:
+    """Return the declared properties of a stream, then those that no schema declares."""
+    columns = report.columns.get(plan.collection, {})
+    others = _find_others(plan, report)
+    declared = [
+        PropertyPlan(name, mapped.path, _name_type(mapped.type, columns.get(name)), name in columns)
+        for name, mapped in plan.properties.items()
+    ]
+    undeclared = [
+        PropertyPlan(name, None, _name_type(None, first_type), has_value=True)
+        for name, first_type in columns.items()
+        if name not in plan.properties and name not in others
+    ]
+    return declared + undeclared
 
 
 def render_text(
@@ -64,8 +121,15 @@ def render_text(
         collections: Each collection's name to its statistics.
     """
     for stream in report.streams:
-        yield from _render_stream(stream, report, stats, collections)
+        for line in _render_stream(stream, report, stats, collections):
+            yield escape_unprintable(line)
     totals = collections.values()
+    sessions = sum(total.sessions for total in totals)
+    calls = ApiCalls.count(sessions, report.parts.total())
+    yield (
+        f"API calls of a run: {calls.total:,} ({calls.start:,} Start, {calls.upload:,} Upload, "
+        f"{calls.finish:,} Finish)"
+    )
     yield (
         "Dry run: nothing was sent. "
         f"{format_count(stats.records_read, 'record')} of "
@@ -73,7 +137,7 @@ def render_text(
         f"{format_count(sum(total.sent for total in totals), 'object')} for "
         f"{format_count(len(totals), 'collection')}, "
         f"{stats.records_rejected:,} rejected; "
-        f"{format_count(sum(total.sessions for total in totals), 'session')}, "
+        f"{format_count(sessions, 'session')}, "
         f"{format_count(sum(total.raw_bytes for total in totals), 'byte')} "
         f"({sum(total.gzip_bytes for total in totals):,} gzipped)."
     )
@@ -96,8 +160,7 @@ def _render_stream(
         f"({total.gzip_bytes:,} gzipped)"
     )
     yield f"  id: {_describe_id(plan.key_properties)}"
-    columns = report.columns.get(plan.collection, {})
-    yield from _render_properties(plan.properties, columns, _find_others(plan, report))
+    yield from _render_properties(list_properties(plan, report))
     yield from _render_list("warnings", stats.streams[stream].warnings)
     reasons = plan.reject_reasons.most_common()
     yield from _render_list(
@@ -120,28 +183,26 @@ def _describe_id(key_properties: tuple[str, ...]) -> str:
     return names if len(key_properties) == 1 else f"{names}, joined by _"
 
 
-def _render_properties(
-    properties: Mapping[str, PropertyMapping], columns: Mapping[str, type], others: set[str]
-) -> Iterator[str]:
+def _render_properties(properties: list[PropertyPlan]) -> Iterator[str]:
     """Yield a line for each property: its name, its type, and remarks."""
-    rows = []
-    for name, mapped in properties.items():
-        path = naming.format_path(mapped.path)
-        remarks = [] if path == name else [f"from {path}"]
-        if name not in columns:
-            remarks.append("never has a value")
-        rows.append((name, _name_type(mapped.type, columns.get(name)), ", ".join(remarks)))
-    rows += [
-        (name, _name_type(None, first_type), "not in the schema")
-        for name, first_type in columns.items()
-        if name not in properties and name not in others
-    ]
+    rows = [(plan.name, plan.type, ", ".join(_list_remarks(plan))) for plan in properties]
     if not rows:
         return
     yield "  properties:"
     width, type_width = (max(len(row[column]) for row in rows) for column in (0, 1))
     for name, type_name, remark in rows:
         yield f"    {name:{width}}  {type_name:{type_width}}  {remark}".rstrip()
+
+
+def _list_remarks(plan: PropertyPlan) -> Iterator[str]:
+    if plan.path is None:
+        yield "not in the schema"
+        return
+    path = naming.format_path(plan.path)
+    if path != plan.name:
+        yield f"from {path}"
+    if not plan.has_value:
+        yield "never has a value"
 
 
 def _name_type(declared: PropertyType | None, first_type: type | None) -> str:

@@ -72,7 +72,7 @@ def load_input(
     if show_result is not None:
         show_result()
     if outcome.is_complete:
-        _log_input_warnings(target)
+        log_input_warnings(target)
     _log_problems(target, outcome)
     return outcome.exit_code
 
@@ -99,7 +99,8 @@ def _require_streams(target: TargetSegmentObjects, file_input: IO[bytes] | None)
         target.logger.info(input_warnings.WAITING)
 
 
-def _log_input_warnings(target: TargetSegmentObjects) -> None:
+def log_input_warnings(target: TargetSegmentObjects) -> None:
+    """Warn of an input that was read to its end and was empty, or lacked streams of the settings."""
     if target.message_reader.line_number == 0:
         target.logger.warning(input_warnings.EMPTY)
         return

@@ -143,6 +143,38 @@ def test_check_and_dry_run_exclude_each_other(run_target: RunTarget) -> None:
     assert "--check and --dry-run cannot be used together" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        pytest.param(
+            ["--format=json"], "--format can only be used with --about or --dry-run", id="load"
+        ),
+        pytest.param(
+            ["--check", "--format=text"],
+            "--format can only be used with --about or --dry-run",
+            id="check",
+        ),
+        pytest.param(
+            ["--dry-run", "--format=markdown"],
+            "--dry-run has the formats text and json, not markdown",
+            id="Markdown of a dry run",
+        ),
+        pytest.param(
+            ["--dry-run", "--sandbox", "w.duckdb"],
+            "--dry-run and --sandbox cannot be used together",
+            id="dry run in a sandbox",
+        ),
+    ],
+)
+def test_options_that_exclude_each_other_are_a_usage_error(
+    run_target: RunTarget, options: list[str], message: str
+) -> None:
+    """Exit code 2 and a message; nothing is read or loaded."""
+    done = run_target(*options, lines=["no message"])
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in normalize_spaces(done.stderr)
+
+
 # Shell completion
 
 

@@ -1,15 +1,19 @@
-"""`--dry-run`: an account that is true, and nothing sent, written or promised."""
+"""`--dry-run` reports what a run would do, and sends and writes nothing."""
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import subprocess
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
 
+from target_segment_objects.cli.dry_run_json import FORMAT_VERSION
 from target_segment_objects.sandbox.warehouse import Warehouse
-from tests.support import DATA, record_line, schema_line, state_line
+from tests.support import DATA, RUN_SECONDS, TARGET, record_line, schema_line, state_line
 from tests.support.scripted_server import ScriptedServer
 
 if TYPE_CHECKING:
@@ -31,8 +35,8 @@ COLUMN_TYPES = {
 
 
 @dataclass
-class Told:
-    """What a dry run printed of one stream."""
+class StreamReport:
+    """What a dry run printed about one stream."""
 
     collection: str
     read: int = 0
@@ -48,50 +52,48 @@ class Told:
     rejects: list[str] = field(default_factory=list)
 
 
-def told_of(printed: str) -> dict[str, Told]:
-    """Read a dry run's account back, stream by stream."""
+def parse_report(printed: str) -> dict[str, StreamReport]:
+    """Parse the text report of a dry run, stream by stream."""
     streams = {}
     _, *blocks = re.split(r"^Stream (?=\S.* becomes the collection )", printed, flags=re.MULTILINE)
     for block in blocks:
         heading, counts, sizes, rule, *rest = block.split("\n\n")[0].splitlines()
         stream, collection = heading.split(" becomes the collection ")
-        told = streams[stream] = Told(collection)
-        told.read, told.rejected = numbers(counts)
-        told.objects, told.sessions, told.raw_bytes, told.gzip_bytes = numbers(sizes)
-        told.rule = rule.strip().removeprefix("id: ")
+        shown = streams[stream] = StreamReport(collection)
+        shown.read, shown.rejected = find_numbers(counts)
+        shown.objects, shown.sessions, shown.raw_bytes, shown.gzip_bytes = find_numbers(sizes)
+        shown.rule = rule.strip().removeprefix("id: ")
         section = ""
         for line in rest:
             if line.endswith(":") and not line.startswith("    "):
                 section = line.strip(" :")
             elif section == "properties":
                 name, kind, *remark = re.split(r" {2,}", line.strip())
-                told.columns[name] = kind
-                told.remarks[name] = "".join(remark)
+                shown.columns[name] = kind
+                shown.remarks[name] = "".join(remark)
             else:
-                getattr(told, section).append(line.strip())
+                getattr(shown, section).append(line.strip())
     return streams
 
 
-def numbers(line: str) -> list[int]:
+def find_numbers(line: str) -> list[int]:
     """Return the numbers in a line, in their order."""
     return [int(found.replace(",", "")) for found in re.findall(r"\d[\d,]*", line)]
 
 
 @pytest.mark.slow
-def test_the_account_of_chinook_is_what_the_sandbox_then_holds(
-    tmp_path: Path, run_target: RunTarget
-) -> None:
+def test_report_of_chinook_equals_what_a_run_loads(tmp_path: Path, run_target: RunTarget) -> None:
     """Collections, objects, columns with types, sessions, bytes raw and gzipped: all equal."""
     dry = run_target("--dry-run", "--input", str(CHINOOK))
-    assert (dry.returncode, dry.stdout) == (0, "")
-    told = {one.collection: one for one in told_of(dry.stderr).values()}
+    assert dry.returncode == 0
+    shown = {one.collection: one for one in parse_report(dry.stdout).values()}
     file = tmp_path / "warehouse.duckdb"
     wet = run_target("--sandbox", str(file), "--input", str(CHINOOK))
     assert wet.returncode == 0, wet.stderr
     with Warehouse.open(file, read_only=True) as warehouse:
-        assert sorted(told) == warehouse.collections()
+        assert sorted(shown) == warehouse.collections()
         sessions = warehouse.sessions()
-        for collection, one in told.items():
+        for collection, one in shown.items():
             assert one.objects == one.read == warehouse.count(collection)
             columns = {
                 name: COLUMN_TYPES[kind] for name, kind in warehouse.columns(collection).items()
@@ -105,14 +107,18 @@ def test_the_account_of_chinook_is_what_the_sandbox_then_holds(
         raw, packed = (
             sum(getattr(row, name) for row in sessions) for name in ("raw_bytes", "gzip_bytes")
         )
-    assert dry.stderr.endswith(
+    assert dry.stdout.endswith(
+        "API calls of a run: 33 (11 Start, 11 Upload, 11 Finish)\n"
         "Dry run: nothing was sent. 15,607 records of 11 streams; 15,607 objects for 11 "
         f"collections, 0 rejected; 11 sessions, {raw:,} bytes ({packed:,} gzipped).\n"
     )
-    assert told["public_playlist_track"].rule == "playlist_id and track_id, joined by _"
+    assert shown["public_playlist_track"].rule == "playlist_id and track_id, joined by _"
 
 
-@pytest.mark.parametrize("max_file_bytes", [409_601, 100_000_000])
+@pytest.mark.parametrize(
+    "max_file_bytes",
+    [pytest.param(409_601, id="several files"), pytest.param(100_000_000, id="one file")],
+)
 def test_sessions_and_bytes_follow_the_settings(
     sandbox: Sandbox, run_target: RunTarget, max_file_bytes: int
 ) -> None:
@@ -125,16 +131,16 @@ def test_sessions_and_bytes_follow_the_settings(
         "batch_size_rows": 40,
         "max_file_bytes": max_file_bytes,
     }
-    (told,) = told_of(run_target("--dry-run", lines=lines, config=config).stderr).values()
+    (shown,) = parse_report(run_target("--dry-run", lines=lines, config=config).stdout).values()
     assert sandbox.warehouse.sessions() == []
     assert run_target(lines=lines, config=config).returncode == 0
     rows = sandbox.warehouse.sessions()
-    assert told.sessions == len(rows) == 2
-    assert told.raw_bytes == sum(row.raw_bytes for row in rows)
-    assert told.gzip_bytes == sum(row.gzip_bytes for row in rows)
+    assert shown.sessions == len(rows) == 2
+    assert shown.raw_bytes == sum(row.raw_bytes for row in rows)
+    assert shown.gzip_bytes == sum(row.gzip_bytes for row in rows)
 
 
-def test_nothing_is_sent_written_or_promised(tmp_path: Path, run_target: RunTarget) -> None:
+def test_nothing_is_sent_or_written(tmp_path: Path, run_target: RunTarget) -> None:
     """No request, no STATE, no dead-letter file, nothing left in the spool folder."""
     spool, rejects = tmp_path / "spool", tmp_path / "rejects.singer"
     spool.mkdir()
@@ -151,12 +157,12 @@ def test_nothing_is_sent_written_or_promised(tmp_path: Path, run_target: RunTarg
             },
         )
         assert server.calls() == []
-    assert (done.returncode, done.stdout) == (0, "")
+    assert done.returncode == 0
     assert not rejects.exists()
     assert list(spool.iterdir()) == []
-    (told,) = told_of(done.stderr).values()
-    assert (told.read, told.objects, told.rejected) == (2, 1, 1)
-    assert told.rejects == ["1 record: property 'id': the key property is missing"]
+    (shown,) = parse_report(done.stdout).values()
+    assert (shown.read, shown.objects, shown.rejected) == (2, 1, 1)
+    assert shown.rejects == ["1 record: property 'id': the key property is missing"]
 
 
 def test_the_sandbox_of_the_environment_is_not_touched(
@@ -173,7 +179,7 @@ def test_the_sandbox_of_the_environment_is_not_touched(
     assert not file.exists()
 
 
-def test_what_a_stream_becomes_is_told_with_renames_types_warnings_and_reasons(
+def test_report_has_renames_types_warnings_and_reject_reasons(
     run_target: RunTarget,
 ) -> None:
     """Everything that differs from what the tap said, and no value of a record."""
@@ -204,10 +210,10 @@ def test_what_a_stream_becomes_is_told_with_renames_types_warnings_and_reasons(
     }
     refused = record_line("User-Events2", {**record, "user_id": "secret"})
     done = run_target("--dry-run", lines=[schema, record_line("User-Events2", record), refused])
-    (told,) = told_of(done.stderr).values()
-    assert told.collection == "user_events_two"
-    assert told.rule == "a digest of the record, which has no key properties"
-    assert told.columns == {
+    (shown,) = parse_report(done.stdout).values()
+    assert shown.collection == "user_events_two"
+    assert shown.rule == "a digest of the record, which has no key properties"
+    assert shown.columns == {
         "user_id_2": "string",
         "user_id": "integer",
         "at": "timestamp",
@@ -218,55 +224,55 @@ def test_what_a_stream_becomes_is_told_with_renames_types_warnings_and_reasons(
         "never": "string",
         "more_of": "string",
     }
-    assert told.remarks["user_id_2"] == "from userId"
-    assert told.remarks["home_street"] == "from home.street"
-    assert told.remarks["never"] == "never has a value"
-    assert told.remarks["more_of"] == "not in the schema"
-    shared, long = told.warnings
+    assert shown.remarks["user_id_2"] == "from userId"
+    assert shown.remarks["home_street"] == "from home.street"
+    assert shown.remarks["never"] == "never has a value"
+    assert shown.remarks["more_of"] == "not in the schema"
+    shared, long = shown.warnings
     assert "'userId' is sent as user_id_2" in shared
     assert "'home.street' has strings of more than 512 characters" in long
-    assert told.rejects == [
+    assert shown.rejects == [
         "1 record: property 'user_id': the schema requires type \"integer\"",
     ]
-    assert "secret" not in done.stderr
+    assert "secret" not in done.stdout + done.stderr
 
 
 def test_a_record_that_would_end_a_run_is_counted_and_reading_goes_on(
     run_target: RunTarget,
 ) -> None:
-    """Every reject of the input is told; the exit code is that of the run, by the setting."""
+    """Every reject of the input is reported; the exit code is that of the run, by the setting."""
     lines = [
         USERS,
         *(record_line("users", {"id": bad}) for bad in ("x", "y", None)),
         record_line("users", {"id": 1}),
     ]
     done = run_target("--dry-run", lines=lines)
-    (told,) = told_of(done.stderr).values()
+    (shown,) = parse_report(done.stdout).values()
     assert done.returncode == 1
-    assert (told.read, told.objects, told.rejected) == (4, 1, 3)
-    assert told.rejects == ["3 records: property 'id': the schema requires type \"integer\""]
+    assert (shown.read, shown.objects, shown.rejected) == (4, 1, 3)
+    assert shown.rejects == ["3 records: property 'id': the schema requires type \"integer\""]
     assert "3 records cannot be sent. A run would end at the first" in done.stderr
 
 
-def test_reasons_without_number_are_counted_together(run_target: RunTarget) -> None:
-    """A reason for each record does not make an account without end."""
+def test_further_reject_reasons_are_counted_together(run_target: RunTarget) -> None:
+    """A different reason for each record does not make an endless report."""
     lines = [USERS]
     lines += [record_line("users", {"id": n, "name": "x" * (32768 + n)}) for n in range(30)]
-    (told,) = told_of(run_target("--dry-run", lines=lines).stderr).values()
-    assert told.rejected == 30
-    assert len(told.rejects) == 21
-    assert "10 records: further reasons" in told.rejects
+    (shown,) = parse_report(run_target("--dry-run", lines=lines).stdout).values()
+    assert shown.rejected == 30
+    assert len(shown.rejects) == 21
+    assert "10 records: further reasons" in shown.rejects
 
 
-def test_streams_that_stream_maps_make_are_told_with_their_source(run_target: RunTarget) -> None:
+def test_streams_of_stream_maps_are_reported_with_their_source(run_target: RunTarget) -> None:
     """An alias, a second stream of the same records, a filter, and other keys."""
     maps = {
         "users": {"__alias__": "people", "__key_properties__": ["name"], "__filter__": "id > 1"},
         "copies": {"__source__": "users", "name": "__NULL__"},
     }
     lines = [USERS, *(record_line("users", {"id": n, "name": f"n{n}"}) for n in range(3))]
-    told = told_of(run_target("--dry-run", lines=lines, config={"stream_maps": maps}).stderr)
-    people, copies = told["people (of stream users)"], told["copies (of stream users)"]
+    shown = parse_report(run_target("--dry-run", lines=lines, config={"stream_maps": maps}).stdout)
+    people, copies = shown["people (of stream users)"], shown["copies (of stream users)"]
     assert (people.read, people.objects, people.rule) == (3, 1, "name")
     assert (copies.read, copies.objects, list(copies.columns)) == (3, 3, ["id"])
 
@@ -281,17 +287,17 @@ def test_a_collection_of_two_streams_has_its_numbers_and_each_stream_its_propert
     ]
     records = [record_line(name, {"id": n, name: n}) for n, name in enumerate(("eu", "us", "us"))]
     config = {"collection_map": {"eu": "orders", "us": "orders"}}
-    told = told_of(run_target("--dry-run", lines=[*schemas, *records], config=config).stderr)
-    assert (told["eu"].read, told["us"].read) == (1, 2)
-    assert told["eu"].objects == told["us"].objects == 3
-    assert told["eu"].columns == {"id": "integer", "eu": "integer"}
+    shown = parse_report(run_target("--dry-run", lines=[*schemas, *records], config=config).stdout)
+    assert (shown["eu"].read, shown["us"].read) == (1, 2)
+    assert shown["eu"].objects == shown["us"].objects == 3
+    assert shown["eu"].columns == {"id": "integer", "eu": "integer"}
 
 
-def test_what_ends_a_run_ends_a_dry_one_with_what_came_before(run_target: RunTarget) -> None:
-    """A line that is no message: its number, exit code 1, and the account up to there."""
+def test_what_ends_a_run_ends_a_dry_run_with_what_came_before(run_target: RunTarget) -> None:
+    """A line that is not a message: its number, exit code 1, and the report up to there."""
     done = run_target("--dry-run", lines=[USERS, record_line("users", {"id": 1}), "no message"])
-    (told,) = told_of(done.stderr).values()
-    assert (done.returncode, told.objects) == (1, 1)
+    (shown,) = parse_report(done.stdout).values()
+    assert (done.returncode, shown.objects) == (1, 1)
     assert "Line 3 of the input is not a Singer message" in done.stderr
 
 
@@ -301,3 +307,121 @@ def test_other_settings_are_checked_as_for_a_run(run_target: RunTarget) -> None:
     assert done.returncode == 1
     assert "write_key is not valid" in done.stderr
     assert "batch_size_rows cannot be 0" in done.stderr
+
+
+# --format json
+
+
+def test_json_report_is_all_of_standard_output(run_target: RunTarget) -> None:
+    """Each documented key has the value of the run; the log goes to standard error."""
+    lines = [
+        schema_line("Users", {"id": {"type": "integer"}, "fullName": {"type": "string"}}),
+        record_line("Users", {"id": 1, "fullName": "a", "moreOf": True}),
+        record_line("Users", {"id": 2}),
+        record_line("Users", {"id": None}),
+    ]
+    config = {
+        "batch_size_rows": 1,
+        "invalid_records": "dead_letter",
+        "dead_letter_path": "x.singer",
+    }
+    done = run_target("--dry-run", "--format", "json", lines=lines, config=config)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    raw, packed = (report["totals"].pop(name) for name in ("raw_bytes", "gzip_bytes"))
+    (collection,), (stream,) = report.pop("collections"), report.pop("streams")
+    calls = {"start": 2, "upload": 2, "finish": 2, "total": 6}
+    assert report == {
+        "format_version": FORMAT_VERSION,
+        "exit_code": 0,
+        "errors": [],
+        "totals": {
+            "records_read": 3,
+            "records_rejected": 1,
+            "objects": 2,
+            "sessions": 2,
+            "api_calls": calls,
+        },
+    }
+    assert collection == {
+        "name": "users",
+        "streams": ["Users"],
+        "objects": 2,
+        "sessions": 2,
+        "raw_bytes": raw,
+        "gzip_bytes": packed,
+        "api_calls": calls,
+    }
+    assert raw > 0
+    assert stream["rejects"] == [
+        {"reason": "property 'id': the schema requires type \"integer\"", "records": 1}
+    ]
+    assert stream["properties"] == [
+        {"name": "id", "path": ["id"], "type": "integer", "has_value": True},
+        {"name": "full_name", "path": ["fullName"], "type": "string", "has_value": True},
+        {"name": "more_of", "path": None, "type": "string", "has_value": True},
+    ]
+    rest = {name: stream[name] for name in stream.keys() - {"rejects", "properties"}}
+    assert rest == {
+        "name": "Users",
+        "source": "Users",
+        "collection": "users",
+        "records_read": 3,
+        "records_rejected": 1,
+        "key_properties": ["id"],
+        "warnings": [],
+    }
+
+
+def test_json_report_of_a_failed_dry_run_has_the_errors(run_target: RunTarget) -> None:
+    """Exit code and errors are in the report, with what was read before."""
+    lines = [USERS, record_line("users", {"id": "x"}), "no message"]
+    done = run_target("--dry-run", "--format=json", lines=lines)
+    report = json.loads(done.stdout)
+    assert report["exit_code"] == done.returncode == 1
+    parse_error, rejected = report["errors"]
+    assert "Line 3 of the input is not a Singer message" in parse_error
+    assert "1 record cannot be sent." in rejected
+    assert report["totals"]["records_read"] == 1
+    assert done.stderr.splitlines()[-1].endswith(rejected)
+
+
+def test_json_report_of_names_with_control_characters_is_printable(run_target: RunTarget) -> None:
+    """Names keep their characters, escaped as JSON does."""
+    stream = "a\x1b[31m\nb"
+    lines = [schema_line(stream, {"id": {"type": "integer"}}), record_line(stream, {"id": 1})]
+    done = run_target("--dry-run", "--format=json", lines=lines)
+    assert all(line.isprintable() for line in done.stdout.splitlines())
+    assert json.loads(done.stdout)["streams"][0]["name"] == stream
+
+
+def test_text_report_is_escaped_for_the_encoding_of_standard_output(
+    run_target: RunTarget, environment: dict[str, str]
+) -> None:
+    """A name that the encoding does not have does not end the report."""
+    lines = [
+        schema_line("users", {"id": {"type": "integer"}, "größe": {"type": "integer"}}),
+        record_line("users", {"id": 1, "größe": 2}),
+    ]
+    done = run_target(
+        "--dry-run", lines=lines, environment={**environment, "PYTHONIOENCODING": "ascii"}
+    )
+    assert done.returncode == 0, done.stderr
+    assert r"gr\xf6\xdfe" in done.stdout
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has it")  # noqa: PTH110 - a device
+def test_report_that_cannot_be_written_is_an_error() -> None:
+    """The reason is the last line of the log, and the exit code is 1."""
+    with open("/dev/full", "w", encoding="utf-8") as output:  # noqa: PTH123 - a device
+        done = subprocess.run(
+            [*TARGET, "--dry-run"],
+            input=f"{USERS}\n".encode(),
+            stdout=output,
+            stderr=subprocess.PIPE,
+            timeout=RUN_SECONDS,
+            check=False,
+        )
+    assert done.returncode == 1
+    last = done.stderr.decode().splitlines()[-1]
+    assert "The report cannot be written to standard output: No space left on device." in last

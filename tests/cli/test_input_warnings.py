@@ -121,3 +121,14 @@ def test_a_run_says_that_it_waits_for_a_terminal(sandbox: Sandbox, tmp_path: Pat
         wait_for(lambda: any(line.endswith(input_warnings.WAITING) for line in terminal.seen))
         assert terminal.close_input() == 0
     assert any(line.endswith(input_warnings.EMPTY) for line in terminal.lines)
+
+
+def test_a_dry_run_gives_the_same_warnings(run_target: RunTarget) -> None:
+    """It is the place to find a wrong name before the first load."""
+    empty = run_target("--dry-run")
+    assert empty.returncode == 0
+    assert input_warnings.EMPTY in empty.stderr
+    config = {"collection_map": {"user": "people"}}
+    done = run_target("--dry-run", lines=LINES, config=config)
+    assert "collection_map names the stream 'user', which was not in the input." in done.stderr
+    assert input_warnings.EMPTY not in done.stderr
