@@ -100,7 +100,7 @@ def _require_streams(target: TargetSegmentObjects, file_input: IO[bytes] | None)
 
 
 def log_input_warnings(target: TargetSegmentObjects) -> None:
-    """Warn of an input that was read to its end and was empty, or lacked streams of the settings."""
+    """Warn of a complete input that was empty, or lacked streams that the settings name."""
     if target.message_reader.line_number == 0:
         target.logger.warning(input_warnings.EMPTY)
         return
