@@ -251,9 +251,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def dead_letter_file(self) -> Path | None:
         """Where rejected records go. None when the first one ends the run."""
-        if self.invalid_records == "fail" or self.dead_letter_path is None:
-            return None
-        return Path(self.dead_letter_path)
+        path = self.dead_letter_path
+        return None if self.invalid_records == "fail" or path is None else Path(path)
 
     @property
     def reject_limit(self) -> RejectLimit | None:
@@ -285,8 +284,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         """Show the settings without the write key."""
-        shown = (f"{name}={value!r}" for name, value in self.__rich_repr__())
-        return f"{type(self).__name__}({', '.join(shown)})"
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
 
 
 def _build_json_schema() -> dict[str, Any]:

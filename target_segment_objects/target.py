@@ -83,7 +83,6 @@ class TargetSegmentObjects(Target):
         self._schema_lines: dict[str, bytes] = {}
         self._record_prefixes: dict[str, bytes] = {}
         self._replay_log = ReplayLog()
-        self._streams_with_versions: set[str] = set()
 
     def setup_mapper(self) -> None:
         """Set up the SDK's stream maps."""
@@ -201,22 +200,13 @@ class TargetSegmentObjects(Target):
 
     def _process_schema_message(self, message_dict: dict[str, Any]) -> None:
         stream = self.message_reader.require_stream(message_dict, "schema")
-        schema = message_dict["schema"]
-        if not isinstance(schema, dict) or not isinstance(schema.get("properties"), dict):
-            self.message_reader.raise_invalid("its schema has no properties")
-        if not is_string_list(message_dict.get("key_properties") or []):
-            self.message_reader.raise_invalid("its key_properties are not a list of names")
+        _check_schema_message(self.message_reader, message_dict)
         self._schema_lines[stream] = self.message_reader.line
         self.message_reader.fast_handlers.pop(self._record_prefixes.pop(stream, b""), None)
         try:
             super()._process_schema_message(message_dict)
         except RecursionError:  # where the SDK copies the schema
-            label = format_path((find_deepest_property(schema),))
-            msg = (
-                f"Stream '{stream}': the property '{label}' is nested too deeply in the SCHEMA. "
-                "Exclude or simplify it in the tap."
-            )
-            raise UnmappableStreamError(msg) from None
+            raise _deep_schema_error(stream, message_dict["schema"]) from None
         for stream_map in self.mapper.stream_maps[stream]:
             sink = self._sinks_active.get(stream_map.stream_alias)
             if isinstance(sink, SegmentObjectsSink):
@@ -256,13 +246,11 @@ class TargetSegmentObjects(Target):
 
     def _process_activate_version_message(self, message_dict: dict[str, Any]) -> None:
         stream = self.message_reader.require_stream(message_dict, "version")
-        if stream not in self._streams_with_versions:
-            self._streams_with_versions.add(stream)
-            self.context.log_warning(
-                stream,
-                f"Stream '{stream}': the tap replaces all its rows by a new version, but Segment "
-                "has no delete. Rows that are gone at the source stay in Segment.",
-            )
+        self.context.log_warning(
+            stream,
+            f"Stream '{stream}': the tap replaces all its rows by a new version, but Segment "
+            "has no delete. Rows that are gone at the source stay in Segment.",
+        )
 
     def _process_state_message(self, message_dict: dict[str, Any]) -> None:
         self._assert_line_requires(message_dict, requires={"value"})
@@ -315,6 +303,22 @@ class TargetSegmentObjects(Target):
         ):
             return sink.load_line
         return None
+
+
+def _check_schema_message(reader: MessageReader, message: dict[str, Any]) -> None:
+    schema = message["schema"]
+    if not isinstance(schema, dict) or not isinstance(schema.get("properties"), dict):
+        reader.raise_invalid("its schema has no properties")
+    if not is_string_list(message.get("key_properties") or []):
+        reader.raise_invalid("its key_properties are not a list of names")
+
+
+def _deep_schema_error(stream: str, schema: dict[str, Any]) -> UnmappableStreamError:
+    label = format_path((find_deepest_property(schema),))
+    return UnmappableStreamError(
+        f"Stream '{stream}': the property '{label}' is nested too deeply in the SCHEMA. Exclude or "
+        "simplify it in the tap."
+    )
 
 
 def _leaves_records_unchanged(
