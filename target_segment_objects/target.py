@@ -210,10 +210,8 @@ class TargetSegmentObjects(Target):
         for stream_map in self.mapper.stream_maps[stream]:
             sink = self._sinks_active.get(stream_map.stream_alias)
             if isinstance(sink, SegmentObjectsSink):
-                key_properties = tuple(sink.key_properties)
-                self.outlets.log_stream(
-                    MappedStream(stream, sink.stream_name, key_properties, sink.mapper)
-                )
+                keys = tuple(sink.key_properties)
+                self.outlets.log_stream(MappedStream(stream, sink.stream_name, keys, sink.mapper))
 
     def _process_record_message(self, message_dict: dict[str, Any]) -> None:
         stream = self.message_reader.require_stream(message_dict, "record")
