@@ -11,6 +11,7 @@ which is a good part of the time of a small load.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
@@ -36,7 +37,10 @@ def main(import_command: Callable[[], Callable[[], None]] | None = None) -> None
     gc.freeze()
     gc.enable()
     _set_signal_handlers(_exit_orderly)
-    run_command()
+    try:
+        run_command()
+    finally:
+        _drop_unwritable_output()
 
 
 def _import_command() -> Callable[[], None]:
@@ -49,6 +53,20 @@ def _set_signal_handlers(handler: Callable[[int, FrameType | None], None]) -> No
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as for a job in the background
             signal.signal(number, handler)
+
+
+def _drop_unwritable_output() -> None:
+    """Drop what a closed terminal or a full disk did not take.
+
+    Python would try to write it once more, and exit with 120 instead of the code of the run.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):  # ValueError: it is closed
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _exit_at_once(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001

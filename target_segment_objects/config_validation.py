@@ -158,7 +158,7 @@ def _describe_error(
         return f"The configuration is not valid: it does not match {error.validator!r}."
     if not parts:
         return _format_error(name, config[name], declared)
-    path = ".".join([name, *parts])
+    path = json.dumps(".".join([name, *parts]), ensure_ascii=False)[1:-1]  # a part may be any text
     # The SDK's settings may hold secrets that it does not declare.
     given = (
         f"cannot be {_format_value(error.instance)}" if name in _OWN_SETTINGS else "is not valid"

@@ -8,7 +8,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from target_segment_objects import limits
@@ -164,6 +164,7 @@ def test_all_errors_are_reported_at_once() -> None:
         ),
     )
 )
+@example(config={"collection_map": {"\n": None}})
 def test_any_configuration_is_either_valid_or_has_errors(config: dict[str, Any]) -> None:
     """Settings can be made of every configuration without errors; an error is one line."""
     found = validation_errors(config, SCHEMA)
