@@ -37,6 +37,9 @@ MAX_WAIT_SECONDS: Final = 3.0
 MAX_TIMEOUT_SECONDS: Final = 15.0
 """For one response."""
 
+TYPICAL_OBJECT_BYTES: Final = 256
+"""Of one object on disk: about 1 KB of JSON, gzipped. Our estimate."""
+
 _MEGABYTE: Final = 1_000_000
 _GIGABYTE: Final = 1_000_000_000
 
@@ -105,11 +108,12 @@ def _check_spool_folder(settings: Settings, measure_free_bytes: Callable[[str], 
 def estimate_batch_bytes(settings: Settings) -> int:
     """Return the disk space to expect of one batch, in bytes.
 
-    That is one batch file that cannot be compressed, or less if all objects of a batch, each as
-    large as Segment accepts, are smaller. Few batches need more: JSON compresses well.
+    It is an estimate, and our choice: all objects of a batch at their typical size, and at least
+    one batch file that cannot be compressed, unless the batch cannot fill it.
     """
+    typical = settings.batch_size_rows * TYPICAL_OBJECT_BYTES
     largest = settings.batch_size_rows * limits.MAX_OBJECT_BYTES
-    return min(settings.max_file_bytes, largest)
+    return max(typical, min(settings.max_file_bytes, largest))
 
 
 def _format_size(size: int) -> str:

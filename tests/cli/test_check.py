@@ -72,6 +72,12 @@ def test_small_batches_need_less_space() -> None:
     assert check.estimate_batch_bytes(settings) == limits.MAX_OBJECT_BYTES
 
 
+def test_many_objects_in_small_files_need_the_space_of_all_files() -> None:
+    """max_file_bytes bounds a file, not a batch: its files stay until its session ends."""
+    settings = Settings.from_config({"write_key": "k", "max_file_bytes": 500_000})
+    assert check.estimate_batch_bytes(settings) == 100_000 * check.TYPICAL_OBJECT_BYTES
+
+
 def test_check_passes_and_leaves_nothing_behind(
     sandbox: Sandbox, tmp_path: Path, run_target: RunTarget
 ) -> None:
