@@ -1,15 +1,20 @@
 #!/bin/sh
 # Run a tap into target-segment-objects: one run at a time, from the last STATE, with a log.
 #
-# Everything is in the folder of this script: tap.json, config.json, state.json, load.log, and the
-# commands in .venv/bin. POSIX sh is enough; flock comes with util-linux.
+# Usage: load.sh [FOLDER]
+#
+# FOLDER has tap.json, config.json, state.json and load.log; the default is the folder of this
+# script. The commands are in .venv/bin beside this script, or on the PATH. POSIX sh is enough; flock
+# comes with util-linux. With LOG=- the log goes to standard error, where orchestrators expect it.
 
-cd "$(dirname "$0")" || exit 1
-PATH="$PWD/.venv/bin:$PATH"
+scripts=$(cd "$(dirname "$0")" && pwd) || exit 1
+PATH="$scripts/.venv/bin:$PATH"
+cd "${1:-$scripts}" || exit 1
 umask 077 # state and log are private
 
 : "${TAP:=tap-x --config tap.json}" # change tap-x to your tap
 : "${TARGET:=target-segment-objects --config config.json}"
+: "${LOG:=load.log}"
 
 log() {
     echo "$(date -u '+%Y-%m-%dT%H:%M:%SZ') load.sh: $*" >&2
@@ -38,10 +43,11 @@ run() {
 
     log "start: $TAP | $TARGET"
     # The exit code of a pipeline is that of its last command, so the tap's goes to a file.
-    rm -f tap.exit
+    rm -f tap.exit target.exit
     # shellcheck disable=SC2086 # TAP and TARGET are commands with arguments
     { $TAP "$@"; echo $? > tap.exit; } | $TARGET >> state.json
     target_code=$?
+    echo "$target_code" > target.exit
     tap_code=$(cat tap.exit 2> /dev/null || echo 143) # without the file, a signal ended its shell
 
     keep_last_state || return 1
@@ -51,12 +57,16 @@ run() {
 }
 
 trap : INT TERM # the tap and the target get the signal themselves; this script ends after them
-{ run; } 2>> load.log
+if [ "$LOG" = - ]; then
+    run
+    exit
+fi
+{ run; } 2>> "$LOG"
 code=$?
 
 # The alert: cron sends what is printed here by mail. Replace it with a call of your own.
 if [ "$code" -ne 0 ]; then
-    echo "$PWD/load.sh failed with exit code $code. The end of load.log:"
-    tail -n 20 load.log
+    echo "$0 failed with exit code $code in $PWD. The end of $LOG:"
+    tail -n 20 "$LOG"
 fi
 exit "$code"

@@ -16,7 +16,7 @@ import pytest
 from tests.support import RUN_SECONDS, TARGET, record_line, schema_line, state_line, wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from target_segment_objects.sandbox.server import Sandbox
 
@@ -65,13 +65,15 @@ def write_messages(folder: Path, *numbers: int) -> None:
     (folder / "messages").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def start_script(folder: Path) -> subprocess.Popen[str]:
-    """Start the script with the environment that cron gives to it."""
-    environment = {"PATH": "/usr/bin:/bin", "HOME": str(folder)}
+def start_script(
+    folder: Path, *arguments: str, settings: Mapping[str, str] | None = None
+) -> subprocess.Popen[str]:
+    """Start the script with the environment that cron gives to it, and settings of its own."""
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(folder), **(settings or {})}
     if (path := os.environ.get("PYTHONPATH")) is not None:
         environment["PYTHONPATH"] = path
     return subprocess.Popen(
-        [SHELL, str(folder / "load.sh")],
+        [SHELL, str(folder / "load.sh"), *arguments],
         cwd="/",
         env=environment,
         stdin=subprocess.DEVNULL,
@@ -82,9 +84,11 @@ def start_script(folder: Path) -> subprocess.Popen[str]:
     )
 
 
-def run_script(folder: Path) -> tuple[int, str]:
+def run_script(
+    folder: Path, *arguments: str, settings: Mapping[str, str] | None = None
+) -> tuple[int, str]:
     """Run the script; return its exit code and its output."""
-    process = start_script(folder)
+    process = start_script(folder, *arguments, settings=settings)
     output, _ = process.communicate(timeout=RUN_SECONDS)
     return process.returncode, output
 
@@ -184,3 +188,41 @@ def test_signal_to_all_processes_ends_the_run_in_order(
     assert sandbox.warehouse.count("users") == 1
     assert read_text(folder, "state.json") == '{"at":1}\n'
     assert f"{128 + number} of the target" in read_text(folder, "load.log")
+
+
+def test_folder_and_log_can_be_chosen(folder: Path) -> None:
+    """A folder that is given has the files; with LOG=-, the log is on standard error."""
+    group = folder / "group"
+    group.mkdir()
+    for name in ("config.json", "messages"):
+        shutil.copy(folder / name, group)
+    (group / "tap-exits-with").write_text("4", encoding="utf-8")
+    code, output = run_script(folder, str(group), settings={"LOG": "-"})
+    assert code == 4
+    assert "end: exit code 4 of the tap, 0 of the target" in output.splitlines()[-1]
+    assert read_text(group, "state.json") == '{"at":1}\n'
+    assert (read_text(group, "tap.exit"), read_text(group, "target.exit")) == ("4\n", "0\n")
+    assert not (group / "load.log").exists()
+    assert not (folder / "state.json").exists()
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd")
+def test_units_of_systemd_are_valid(folder: Path) -> None:
+    """The service and the timer are accepted by systemd."""
+    for name in ("load-segment.service", "load-segment.timer"):
+        text = (SCRIPT.parent / name).read_text(encoding="utf-8")
+        text = text.replace("%h/load-segment", str(folder))
+        (folder / name).write_text(text, encoding="utf-8")
+    done = subprocess.run(
+        [
+            shutil.which("systemd-analyze") or "",
+            "verify",
+            folder / "load-segment.service",
+            folder / "load-segment.timer",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=RUN_SECONDS,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")

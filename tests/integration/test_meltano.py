@@ -38,6 +38,7 @@ SAMPLES = ROOT / "samples"
 BIN = "Scripts" if os.name == "nt" else "bin"
 TIMEOUT_SECONDS = 150
 NAME = "target-segment-objects"
+SETTING = "TARGET_SEGMENT_OBJECTS"
 VARIANT = "original"
 LOCK = Path("plugins", "loaders", f"{NAME}--{VARIANT}.lock")
 NEW_TAP = """\
@@ -303,19 +304,49 @@ def test_documented_commands_work_in_a_new_project(project: Project, tmp_path: P
     assert "Test data was written to your target system." in tested
 
 
+@installs_meltano
+@pytest.mark.skipif(os.name != "posix", reason="the commands are for a POSIX shell")
+def test_example_recovers_from_a_failed_run(
+    project: Project, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """examples/meltano: a refused run fails, the next loads everything, the one after has STATE."""
+    add, run = read_blocks("../examples/meltano/README.md")
+    shutil.copytree(ROOT / "examples" / "meltano", tmp_path / "new")
+    new = Project(tmp_path / "new", project.meltano, make_shell_environment(project))
+    new.run_shell(add)
+    (new.folder / ".env").write_text(
+        f"TARGET_SEGMENT_OBJECTS_WRITE_KEY=k\nTARGET_SEGMENT_OBJECTS_API_URL={sandbox.url}\n",
+        encoding="utf-8",
+    )
+    refused = new.run(*run.split()[1:], environment={f"{SETTING}_API_URL": "http://127.0.0.1:9"})
+    assert refused.returncode != 0
+    assert "Loader failed" in refused.stdout
+    assert "No state was found" in new.run_shell(run)
+    assert sandbox.warehouse.count("users") == 2
+    with (new.folder / "users.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"id": 3, "name": "Edsger"}\n')
+    assert "No state was found" not in new.run_shell(run)
+    assert sandbox.warehouse.count("users") == 3
+
+
 def read_blocks(document: str) -> list[str]:
     """Return the shell blocks of a document."""
     text = (ROOT / "docs" / document).read_text(encoding="utf-8")
     return [textwrap.dedent(block) for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL)]
 
 
-def make_new_project(project: Project, folder: Path) -> Project:
-    """Run `meltano init`, and add a script that writes Singer messages as `tap-x`."""
-    environment = {
+def make_shell_environment(project: Project) -> dict[str, str]:
+    """Return the environment in which the documented commands find Meltano and the clone."""
+    return {
         **project.environment,
         "CLONE": str(project.folder),
         "PATH": os.pathsep.join([str(project.meltano.parent), project.environment["PATH"]]),
     }
+
+
+def make_new_project(project: Project, folder: Path) -> Project:
+    """Run `meltano init`, and add a script that writes Singer messages as `tap-x`."""
+    environment = make_shell_environment(project)
     Project(folder, project.meltano, environment).run_checked("init", "new", "--no-usage-stats")
     tap = folder / "new" / "tap.sh"
     lines = [
