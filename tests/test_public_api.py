@@ -104,9 +104,9 @@ def test_the_example_of_the_documentation_runs(sandbox: Sandbox, tmp_path: Path)
 def test_the_documentation_names_the_options(documented: type) -> None:
     """Each option of the two is in the document's table, and none that is not."""
     (row,) = re.findall(rf"^\| `{documented.__name__}\((.*?)\)`", DOCUMENT, re.MULTILINE)
-    told = [name for name in re.split(r"[ ,*]+", row) if name]
+    documented_options = [name for name in re.split(r"[ ,*]+", row) if name]
     function = documented.__init__  # type: ignore[misc]  # the class is one of the two
     options = function.__code__.co_varnames[
         1 : function.__code__.co_argcount + function.__code__.co_kwonlyargcount
     ]
-    assert told == list(options)
+    assert documented_options == list(options)

@@ -1,4 +1,4 @@
-"""What Meltano and its Hub are told of the target is what the code declares, in their own form."""
+"""The definitions for Meltano and its Hub match what the code declares, in their own form."""
 
 from __future__ import annotations
 
