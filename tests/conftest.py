@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import tempfile
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,15 @@ hypothesis.settings.load_profile("project")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start with the longest tests, so that no process waits for another at the end."""
     items.sort(key=lambda item: [not any(item.iter_markers(name)) for name in ("meltano", "slow")])
+
+
+def pytest_configure() -> None:
+    """Give SIGINT its default handler, which the processes that tests start inherit.
+
+    A shell starts jobs in the background with SIGINT ignored.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

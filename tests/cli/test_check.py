@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from tests.support import RunTarget
 
+pytestmark = pytest.mark.slow  # most of them start a process or wait
+
 
 def check_settings(free: int = 10**12, **config: Any) -> tuple[bool, list[str]]:  # noqa: ANN401 - settings
     """Run the checks in this process. Return whether they passed, and the lines.

@@ -18,6 +18,8 @@ from target_segment_objects.target import TargetSegmentObjects
 if TYPE_CHECKING:
     from tests.support import RunTarget
 
+pytestmark = pytest.mark.slow  # most of them start a process or wait
+
 NAME = "target-segment-objects"
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from target_segment_objects.sandbox.server import Sandbox
     from tests.support import RunTarget
 
+pytestmark = pytest.mark.slow  # most of them start a process or wait
+
 CHINOOK = DATA / "chinook.singer.gz"
 USERS = schema_line("users", {"id": {"type": "integer"}, "name": {"type": ["string", "null"]}})
 COLUMN_TYPES = {

@@ -17,7 +17,10 @@ from tests.support import RUN_SECONDS, TARGET, record_line, schema_line, state_l
 if TYPE_CHECKING:
     from target_segment_objects.sandbox.server import Sandbox
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="POSIX signals and shells")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.name != "posix", reason="POSIX signals and shells"),
+]
 
 LINES = [
     schema_line("users", {"id": {"type": "integer"}}),

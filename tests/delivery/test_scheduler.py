@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
     from target_segment_objects.delivery.uploader import SessionReport
 
+pytestmark = pytest.mark.slow  # most of them start a process or wait
+
 
 def object_line(collection: str, number: int, **properties: object) -> bytes:
     """Return an object's JSON."""

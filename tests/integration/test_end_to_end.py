@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from tests.support import RunTarget
 
+pytestmark = pytest.mark.slow  # most of them start a process or wait
+
 CHINOOK = DATA / "chinook.singer.gz"
 USERS_SCHEMA = schema_line(
     "users", {"id": {"type": "integer"}, "name": {"type": ["string", "null"]}}

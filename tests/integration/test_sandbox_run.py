@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.support import record_line, schema_line
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support import RunTarget
+
+pytestmark = pytest.mark.slow  # most of them start a process or wait
 
 USERS = schema_line("users", {"id": {"type": "integer"}, "n": {"type": "integer"}})
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from target_segment_objects.sandbox.server import Sandbox
     from tests.support import RunTarget
 
+pytestmark = pytest.mark.slow  # most of them start a process or wait
+
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [
     path

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from target_segment_objects.sandbox.server import Sandbox
     from tests.support import RunTarget
 
+pytestmark = pytest.mark.slow  # most of them start a process or wait
+
 FORGED = "users\n2026-01-01 00:00:00,000 | INFO     | forged"
 COLOURED = "\x1b[31mred\x1b[0m"
 posix_only = pytest.mark.skipif(os.name != "posix", reason="Windows has no pseudo-terminals")

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from target_segment_objects.sandbox.server import Sandbox
     from tests.support.terminal import Terminal
 
+pytestmark = pytest.mark.slow  # most of them start a process or wait
+
 USERS = schema_line("users", {"id": {"type": "integer"}})
 LOG_LINE = re.compile(r"\d\d:\d\d:\d\d .*")
 

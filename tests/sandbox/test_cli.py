@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.slow  # most of them start a process or wait
+
 COMMAND = [sys.executable, "-m", "target_segment_objects.sandbox.cli"]
 KEY_VARIABLE = "SEGMENT_OBJECTS_SANDBOX_WRITE_KEY"
 ERROR_WORDS = ("error", "exception", "traceback")
