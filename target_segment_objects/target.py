@@ -238,7 +238,7 @@ class TargetSegmentObjects(Target):
             )
             if load_line is not None and batch_files.is_json(line) and load_line(message_line):
                 continue
-            record = _decode_batch_record(self.message_reader, stream, number, line)
+            record = _decode_batch_record(reader, stream, number, line)
             self._load_record({"type": "RECORD", "stream": stream, "record": record}, message_line)
             load_line = self._find_fast_path(stream)
 

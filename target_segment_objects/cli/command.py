@@ -20,7 +20,6 @@ from target_segment_objects import sandbox
 from target_segment_objects.cli.about import FORMATS
 from target_segment_objects.cli.check import run_checks
 from target_segment_objects.cli.config_files import ConfigFileError, read_config_files
-from target_segment_objects.cli.dry_run import DRY_RUN_FORMATS, add_placeholder_key, run_dry
 from target_segment_objects.cli.load import load_input
 from target_segment_objects.reporting.log_handlers import (
     LOG_CONFIG_VARIABLE,
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from singer_sdk.plugin_base import _ConfigInput
 
 _SANDBOX_KEY: Final = "sandbox"
+_DRY_RUN_FORMATS: Final = ("text", "json")
 
 EXIT_CODES: Final = {
     0: "success: everything is in Segment or the dead-letter file, or the check passed",
@@ -253,8 +253,8 @@ def _refuse_conflicts(
         return
     elif not is_dry_run:
         msg = "--format can only be used with --about or --dry-run."
-    elif output_format not in DRY_RUN_FORMATS:
-        msg = f"--dry-run has the formats {' and '.join(DRY_RUN_FORMATS)}, not {output_format}."
+    elif output_format not in _DRY_RUN_FORMATS:
+        msg = f"--dry-run has the formats {' and '.join(_DRY_RUN_FORMATS)}, not {output_format}."
     else:
         return
     raise click.UsageError(msg)
@@ -271,6 +271,9 @@ def _invoke(
 ) -> int:
     """Check, dry-run or load; return the exit code."""
     if is_dry_run:
+        # Not at the start, which every load waits for.
+        from target_segment_objects.cli.dry_run import add_placeholder_key, run_dry  # noqa: PLC0415
+
         target = TargetSegmentObjects(config=add_placeholder_key(_merge_environment(config)))
         return run_dry(target, file_input, output_format=output_format)
     if sandbox_warehouse is not None:

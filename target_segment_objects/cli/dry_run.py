@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from target_segment_objects.singer.run import RunOutcome
     from target_segment_objects.target import TargetSegmentObjects
 
-DRY_RUN_FORMATS: Final = ("text", "json")
-
 PLACEHOLDER_KEY: Final = "dry-run"
 """The write key where none is set: the settings need one, and nothing uses it."""
 
@@ -131,7 +129,7 @@ def run_dry(
     Args:
         target: The target, with its settings.
         file_input: The Singer messages; None for standard input.
-        output_format: The format of the report, one of `DRY_RUN_FORMATS`.
+        output_format: The format of the report: "text" or "json".
 
     Returns:
         The exit code that a run would have.
