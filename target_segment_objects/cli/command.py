@@ -300,9 +300,10 @@ def _run_in_sandbox(
         sandbox_class = sandbox.load_sandbox()
         from rich.console import Console  # noqa: PLC0415 - not before it is needed
 
+        from target_segment_objects.sandbox.warehouse.database import Warehouse  # noqa: PLC0415
+
         # Come with the extra, too.
-        from target_segment_objects.sandbox.report import print_report  # noqa: PLC0415
-        from target_segment_objects.sandbox.warehouse import Warehouse  # noqa: PLC0415
+        from target_segment_objects.sandbox.warehouse.report import print_report  # noqa: PLC0415
 
         with ExitStack() as stack:
             running = stack.enter_context(sandbox_class(warehouse))

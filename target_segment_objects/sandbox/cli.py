@@ -61,7 +61,7 @@ def main() -> None:
 def serve_api(warehouse: Path, port: int, host: str, write_key: str | None, auth_form: str) -> None:
     """Serve the API until SIGINT (Ctrl-C) or SIGTERM."""
     sandbox_class = _load_sandbox()
-    from target_segment_objects.sandbox.middleware import AuthForm  # noqa: PLC0415 - may be missing
+    from target_segment_objects.sandbox.api.middleware import AuthForm  # noqa: PLC0415 - may be missing
 
     stopped = threading.Event()
 
@@ -103,8 +103,8 @@ def show_warehouse(warehouse: Path, rows: int) -> None:
     _load_sandbox()
     from rich.console import Console  # noqa: PLC0415 - may be missing
 
-    from target_segment_objects.sandbox.report import print_report  # noqa: PLC0415 - may be missing
-    from target_segment_objects.sandbox.warehouse import Warehouse  # noqa: PLC0415 - may be missing
+    from target_segment_objects.sandbox.warehouse.database import Warehouse  # noqa: PLC0415 - may be missing
+    from target_segment_objects.sandbox.warehouse.report import print_report  # noqa: PLC0415 - may be missing
 
     try:
         with Warehouse.open(warehouse, read_only=True) as opened:

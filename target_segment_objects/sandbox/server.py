@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import uvicorn
 
 from target_segment_objects.limits import MAX_FILE_BYTES, SESSION_TIMEOUT_SECONDS
-from target_segment_objects.sandbox.api import ApiOptions, SandboxApi
-from target_segment_objects.sandbox.middleware import AuthForm
-from target_segment_objects.sandbox.protocol import TimedProtocol
-from target_segment_objects.sandbox.warehouse import Warehouse
+from target_segment_objects.sandbox.api.application import ApiOptions, SandboxApi
+from target_segment_objects.sandbox.api.middleware import AuthForm
+from target_segment_objects.sandbox.api.protocol import TimedProtocol
+from target_segment_objects.sandbox.warehouse.database import Warehouse
 
 if TYPE_CHECKING:
     from collections.abc import Callable

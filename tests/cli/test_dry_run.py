@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from target_segment_objects.cli.dry_run_json import FORMAT_VERSION
-from target_segment_objects.sandbox.warehouse import Warehouse
+from target_segment_objects.sandbox.warehouse.database import Warehouse
 from tests.support import DATA, RUN_SECONDS, TARGET, record_line, schema_line, state_line
 from tests.support.scripted_server import ScriptedServer
 

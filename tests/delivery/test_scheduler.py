@@ -28,7 +28,7 @@ from target_segment_objects.exceptions import (
     UploadOrderError,
 )
 from target_segment_objects.sandbox.server import Sandbox
-from target_segment_objects.sandbox.warehouse import Warehouse
+from target_segment_objects.sandbox.warehouse.database import Warehouse
 from target_segment_objects.segment.client import Client
 from tests.support import wait_for
 from tests.support.faulty_proxy import FaultyProxy, ManualClock

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from target_segment_objects.sandbox.server import Sandbox
-from target_segment_objects.sandbox.warehouse import Warehouse
+from target_segment_objects.sandbox.warehouse.database import Warehouse
 from tests.support import DATA, RUN_SECONDS, TARGET, record_line, schema_line, state_line, wait_for
 from tests.support.faulty_proxy import FaultyProxy
 

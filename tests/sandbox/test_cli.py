@@ -16,9 +16,9 @@ import pytest
 from rich.console import Console
 
 from target_segment_objects.sandbox import SandboxNotInstalledError, load_sandbox
-from target_segment_objects.sandbox.report import print_report
 from target_segment_objects.sandbox.server import Sandbox
-from target_segment_objects.sandbox.warehouse import Warehouse
+from target_segment_objects.sandbox.warehouse.database import Warehouse
+from target_segment_objects.sandbox.warehouse.report import print_report
 from tests.support.bare_http import BareClient, object_line
 from tests.support.frozen_clock import FrozenClock
 

@@ -25,7 +25,7 @@ from target_segment_objects.sandbox.errors import RejectedRequestError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from target_segment_objects.sandbox.parts import Part
+    from target_segment_objects.sandbox.api.parts import Part
 
 
 class State(Enum):

@@ -23,17 +23,17 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from target_segment_objects.sandbox import parts
-from target_segment_objects.sandbox.errors import RejectedRequestError
-from target_segment_objects.sandbox.middleware import (
+from target_segment_objects.sandbox.api import parts
+from target_segment_objects.sandbox.api.middleware import (
     AuthForm,
     AuthMiddleware,
     BodyMiddleware,
     ConcurrencyLimiter,
     ConcurrencyMiddleware,
 )
-from target_segment_objects.sandbox.sessions import Session, SessionRegistry, Step
-from target_segment_objects.sandbox.warehouse import SessionRow, Warehouse
+from target_segment_objects.sandbox.api.sessions import Session, SessionRegistry, Step
+from target_segment_objects.sandbox.errors import RejectedRequestError
+from target_segment_objects.sandbox.warehouse.database import SessionRow, Warehouse
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,24 +13,24 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from target_segment_objects.sandbox.columns import (
+from target_segment_objects.sandbox.errors import RejectedRequestError
+from target_segment_objects.sandbox.names import snake_case
+from target_segment_objects.sandbox.objects import MAX_PROPERTIES
+from target_segment_objects.sandbox.warehouse.columns import (
     ColumnType,
     LossKind,
     convert_value,
     infer_type,
     to_text,
 )
-from target_segment_objects.sandbox.errors import RejectedRequestError
-from target_segment_objects.sandbox.names import snake_case
-from target_segment_objects.sandbox.objects import MAX_PROPERTIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     import duckdb
 
-    from target_segment_objects.sandbox.columns import StoredValue
     from target_segment_objects.sandbox.objects import Object, Value
+    from target_segment_objects.sandbox.warehouse.columns import StoredValue
 
     Columns = Mapping[str, Mapping[str, ColumnType]]
     """Types of columns, by collection and column."""

@@ -6,14 +6,14 @@ from itertools import product
 
 import pytest
 
-from target_segment_objects.sandbox.errors import RejectedRequestError
-from target_segment_objects.sandbox.sessions import (
+from target_segment_objects.sandbox.api.sessions import (
     TRANSITIONS,
     Session,
     SessionRegistry,
     State,
     Step,
 )
+from target_segment_objects.sandbox.errors import RejectedRequestError
 
 
 @pytest.mark.parametrize(

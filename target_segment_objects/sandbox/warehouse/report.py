@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from target_segment_objects.sandbox.warehouse import Loss, SessionRow, Warehouse
+    from target_segment_objects.sandbox.warehouse.database import Loss, SessionRow, Warehouse
 
 _MAX_CELL_CHARACTERS: Final = 32
 _MAX_ERROR_CHARACTERS: Final = 200

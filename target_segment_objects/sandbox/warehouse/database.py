@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import duckdb
 
 from target_segment_objects.sandbox.errors import WarehouseError
-from target_segment_objects.sandbox.loading import (
+from target_segment_objects.sandbox.warehouse.loading import (
     ObjectLoader,
     TooManyChangesError,
     find_columns,
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from target_segment_objects.sandbox.loading import Columns
     from target_segment_objects.sandbox.objects import Object
+    from target_segment_objects.sandbox.warehouse.loading import Columns
 
 _METADATA_DDL: Final = """
 CREATE SCHEMA sandbox_metadata;

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 
 from target_segment_objects.sandbox import WarehouseError, names
 from target_segment_objects.sandbox.errors import RejectedRequestError
-from target_segment_objects.sandbox.loading import MAX_STAGED_OBJECTS
 from target_segment_objects.sandbox.names import snake_case
 from target_segment_objects.sandbox.objects import MAX_PROPERTIES, Object, parse_object
-from target_segment_objects.sandbox.warehouse import Loss, SessionRow, Warehouse
+from target_segment_objects.sandbox.warehouse.database import Loss, SessionRow, Warehouse
+from target_segment_objects.sandbox.warehouse.loading import MAX_STAGED_OBJECTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -480,7 +480,7 @@ WIDE_OBJECTS = """
 import datetime, json, sys
 from pathlib import Path
 from target_segment_objects.sandbox.objects import MAX_PROPERTIES, parse_object
-from target_segment_objects.sandbox.warehouse import SessionRow, Warehouse
+from target_segment_objects.sandbox.warehouse.database import SessionRow, Warehouse
 
 def read_objects():
     for number in range(MAX_PROPERTIES):

@@ -20,7 +20,7 @@ import duckdb
 import pytest
 
 from target_segment_objects import limits
-from target_segment_objects.sandbox.middleware import AuthForm
+from target_segment_objects.sandbox.api.middleware import AuthForm
 from target_segment_objects.sandbox.server import Sandbox
 from tests.support import wait_for
 from tests.support.bare_http import (

@@ -1,0 +1,1 @@
+"""The Objects Bulk API over HTTP: sessions, uploads, and the rules for requests."""
