@@ -5,8 +5,10 @@ warehouse. It imports nothing of this package but `limits`. The target's tests r
 implements the rules a second time instead of calling the target's own code.
 
     names → objects → warehouse: columns → loading → database → report
-                    → api: parts, sessions, middleware → application
+    activity        → api: parts, sessions, middleware → application
     api, warehouse → server → cli
+
+`activity` is what has happened since the start.
 
 This module is cheap to import. Only `load_sandbox` imports rich and the packages of the extra
 `sandbox` (DuckDB, Starlette, uvicorn).

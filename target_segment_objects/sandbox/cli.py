@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.group()
+@click.version_option(package_name="target-segment-objects", message="%(prog)s %(version)s")
 def main() -> None:
     """A local Segment: the Objects Bulk API, and a warehouse in a DuckDB file."""
 
@@ -58,10 +59,21 @@ def main() -> None:
     help="What HTTP Basic must encode: `write_key:` (user-name), `write_key` (bare-key), or any of "
     "them, as Segment's documentation has both.",
 )
-def serve_api(warehouse: Path, port: int, host: str, write_key: str | None, auth_form: str) -> None:
-    """Serve the API until SIGINT (Ctrl-C) or SIGTERM."""
+@click.option("--quiet", is_flag=True, help="Do not log the requests.")
+def serve_api(
+    *,
+    warehouse: Path,
+    port: int,
+    host: str,
+    write_key: str | None,
+    auth_form: str,
+    quiet: bool,
+) -> None:
+    """Serve the API until SIGINT (Ctrl-C) or SIGTERM, and log each request to standard error."""
     sandbox_class = _load_sandbox()
-    from target_segment_objects.sandbox.api.middleware import AuthForm  # noqa: PLC0415 - may be missing
+    # May be missing.
+    from target_segment_objects.sandbox.activity.request_lines import print_request  # noqa: PLC0415
+    from target_segment_objects.sandbox.api.middleware import AuthForm  # noqa: PLC0415
 
     stopped = threading.Event()
 
@@ -77,6 +89,7 @@ def serve_api(warehouse: Path, port: int, host: str, write_key: str | None, auth
             port=port,
             write_key=write_key or None,
             auth_form=AuthForm(auth_form),
+            on_request=None if quiet else print_request,
         ) as running:
             click.echo(f"api_url: {running.url}")
             click.echo("Press Ctrl-C to stop.")

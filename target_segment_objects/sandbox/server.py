@@ -15,17 +15,22 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import uvicorn
 
 from target_segment_objects.limits import MAX_FILE_BYTES, SESSION_TIMEOUT_SECONDS
+from target_segment_objects.sandbox.activity import Activity
+from target_segment_objects.sandbox.activity.middleware import ActivityMiddleware
+from target_segment_objects.sandbox.activity.requests import RequestLog
 from target_segment_objects.sandbox.api.application import ApiOptions, SandboxApi
 from target_segment_objects.sandbox.api.middleware import AuthForm
 from target_segment_objects.sandbox.api.protocol import TimedProtocol
 from target_segment_objects.sandbox.warehouse.database import Warehouse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from types import TracebackType
 
     from starlette.types import ASGIApp
     from typing_extensions import Self
+
+    from target_segment_objects.sandbox.activity.requests import RequestRecord
 
 _Component = TypeVar("_Component")
 
@@ -61,6 +66,7 @@ class Sandbox:
         client_timeout_seconds: float = _CLIENT_TIMEOUT_SECONDS,
         max_file_bytes: int = MAX_FILE_BYTES,
         clock: Callable[[], float] = time.monotonic,
+        on_request: Callable[[RequestRecord], None] | None = None,
         wrap: Callable[[ASGIApp], ASGIApp] | None = None,
     ) -> None:
         """Create a sandbox that does not run yet.
@@ -75,6 +81,7 @@ class Sandbox:
             client_timeout_seconds: How long a client may send nothing in the middle of a request.
             max_file_bytes: Limit of a file's uncompressed size.
             clock: Returns the seconds by which sessions expire. Must be monotonic.
+            on_request: Called with each request that was answered, on the thread of the server.
             wrap: Wraps the ASGI application, for example to add faults or delays.
 
         Raises:
@@ -94,6 +101,7 @@ class Sandbox:
             max_file_bytes,
             clock,
         )
+        self._activity = Activity(RequestLog(on_request=on_request))
         self._wrap = wrap
         self._resources = ExitStack()
         self._warehouse: Warehouse | None = None
@@ -133,13 +141,14 @@ class Sandbox:
         with ExitStack() as resources:
             self._warehouse = resources.enter_context(Warehouse.open(self._path))
             folder = resources.enter_context(tempfile.TemporaryDirectory(prefix="segment-sandbox-"))
-            self._api = SandboxApi(self._warehouse, Path(folder), self._options)
+            self._api = SandboxApi(self._warehouse, Path(folder), self._options, self._activity)
             resources.callback(self._api.record_open_sessions)
             listener = resources.enter_context(_open_listener(self._host, self._port))
             self._port = listener.getsockname()[1]
+            app: ASGIApp = ActivityMiddleware(self._api.build_app(), log=self._activity.requests)
             _start_server(
-                self._api,
-                self._wrap,
+                app if self._wrap is None else self._wrap(app),
+                self._api.expire_sessions,
                 listener,
                 resources,
                 self._options.client_timeout_seconds,
@@ -179,18 +188,17 @@ def _open_listener(host: str, port: int) -> socket.socket:
 
 
 def _start_server(
-    api: SandboxApi,
-    wrap: Callable[[ASGIApp], ASGIApp] | None,
+    app: ASGIApp,
+    expire_sessions: Callable[[], Awaitable[None]],
     listener: socket.socket,
     resources: ExitStack,
     timeout_seconds: float,
 ) -> None:
     """Run uvicorn in a thread, and register its stop."""
-    app = api.build_app()
     protocol = functools.partial(TimedProtocol, timeout_seconds=timeout_seconds)
     server = uvicorn.Server(
         uvicorn.Config(
-            app if wrap is None else wrap(app),
+            app,
             loop="asyncio",
             http=protocol,  # type: ignore[arg-type]  # uvicorn only calls it
             ws="none",
@@ -200,7 +208,7 @@ def _start_server(
             access_log=False,
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=_STOP_TIMEOUT_SECONDS,
-            callback_notify=api.expire_sessions,
+            callback_notify=expire_sessions,
             timeout_notify=1,
         )
     )

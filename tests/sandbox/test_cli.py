@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import io
 import os
 import signal
@@ -89,13 +90,38 @@ def test_serve_until_signal(tmp_path: Path, number: signal.Signals) -> None:
         process.send_signal(number)
         out, err = process.communicate(timeout=30)
     assert process.returncode == 0
-    assert err == ""
-    assert not any(word in out.lower() for word in ERROR_WORDS)
+    assert len(err.splitlines()) == 5  # a line for each request
+    assert not any(word in (out + err).lower() for word in ERROR_WORDS)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["temp", "w.duckdb"]
     assert list(folder.iterdir()) == []
     with Warehouse.open(path, read_only=True) as warehouse:
         assert warehouse.rows("users") == [{"id": "1", "a": 1}]
         assert [session.outcome for session in warehouse.sessions()] == ["loaded", "open"]
+
+
+@pytest.mark.parametrize("quiet", [False, True], ids=["log", "quiet"])
+def test_serve_logs_the_requests(tmp_path: Path, *, quiet: bool) -> None:
+    """Each request is a line with the reason of its rejection; `--quiet` turns that off."""
+    options = ["--warehouse", str(tmp_path / "w.duckdb"), "--port", "0"]
+    options += ["--quiet"] if quiet else []
+    with running_server(*options) as (process, url):
+        client = BareClient(url)
+        client.upload_lines(sync_id := client.start_session(), b"{}\n")
+        process.terminate()
+        _, err = process.communicate(timeout=30)
+    lines = [line.split(" ", 1)[1] for line in err.splitlines()]
+    if quiet:
+        assert lines == []
+    else:
+        assert lines[0].startswith("POST /v0/start 201 ")
+        assert lines[1].startswith(f"POST /v0/upload/{sync_id} 400 ")
+        assert " ms: line 1: " in lines[1]
+
+
+def test_version() -> None:
+    """`--version` prints the version of the package."""
+    expected = f"{importlib.metadata.version('target-segment-objects')}\n"
+    assert run_command("--version").stdout.endswith(f" {expected}")
 
 
 @pytest.mark.parametrize("source", ["option", "environment"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from itertools import chain
@@ -36,11 +36,13 @@ from target_segment_objects.sandbox.errors import RejectedRequestError
 from target_segment_objects.sandbox.warehouse.database import SessionRow, Warehouse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from starlette.types import ASGIApp
+
+    from target_segment_objects.sandbox.activity import Activity
+    from target_segment_objects.sandbox.activity.sessions import PartSize
 
 _MAX_FINISH_BYTES: Final = 1_000_000
 """Limit of the body of a Finish, which is read into memory."""
@@ -70,14 +72,18 @@ class ApiOptions:
 class SandboxApi:
     """The calls and their sessions."""
 
-    def __init__(self, warehouse: Warehouse, folder: Path, options: ApiOptions) -> None:
+    def __init__(
+        self, warehouse: Warehouse, folder: Path, options: ApiOptions, activity: Activity
+    ) -> None:
         """Create the API.
 
         Args:
             warehouse: Where the objects of finished sessions are loaded.
             folder: Where uploaded files are kept until then.
             options: Where it differs from Segment.
+            activity: Where it keeps what happens to its sessions.
         """
+        self._activity = activity
         self._warehouse = warehouse
         self._folder = folder
         self._options = options
@@ -132,6 +138,7 @@ class SandboxApi:
         for session in self._sessions.expire_idle():
             row = _build_session_row(session, "expired")
             _delete_parts(session)
+            self._activity.sessions.end_session(session.sync_id, row.outcome)
             await run_in_threadpool(self._warehouse.record_session, row)
 
     def record_open_sessions(self) -> None:
@@ -142,6 +149,7 @@ class SandboxApi:
     async def _handle_start(self, request: Request) -> Response:
         await self.expire_sessions()
         session = self._sessions.start_session(request.state.write_key)
+        self._activity.sessions.start_session(session.sync_id)
         return JSONResponse({"sync_id": session.sync_id}, 201)
 
     async def _handle_keep_alive(self, request: Request) -> Response:
@@ -153,22 +161,23 @@ class SandboxApi:
         await self.expire_sessions()
         _check_header(request, "content-type", "binary/octet-stream")
         _check_header(request, "content-encoding", "gzip")
-        with self._running_call(request, Step.UPLOAD) as session, ExitStack() as cleanup:
+        with self._running_call(request, Step.UPLOAD) as (session, size), ExitStack() as cleanup:
             number = session.upload_count = session.upload_count + 1
             path = self._folder / f"{session.sync_id}-{number}.jsonl.gz"
             cleanup.callback(path.unlink, missing_ok=True)
             await _save_body(request, path)
-            session.parts[number] = await run_in_threadpool(
+            part = session.parts[number] = await run_in_threadpool(
                 parts.check_file, path, max_file_bytes=self._options.max_file_bytes
             )
             cleanup.pop_all()
+            size.set_size(part.objects, raw_bytes=part.raw_bytes, gzip_bytes=part.gzip_bytes)
         return JSONResponse({"part_id": secrets.token_hex(8)}, 201)
 
     async def _handle_finish(self, request: Request) -> Response:
         await self.expire_sessions()
         _check_header(request, "content-type", "application/json")
         error = _parse_finish(await _read_body(request))
-        with self._running_call(request, Step.FINISH) as session, ExitStack() as rollback:
+        with self._running_call(request, Step.FINISH) as (session, _), ExitStack() as rollback:
             rollback.callback(session.transition, Step.FAIL)
             await run_in_threadpool(self._end_session, session, error)
             rollback.pop_all()
@@ -176,15 +185,23 @@ class SandboxApi:
             _delete_parts(session)
         return Response(status_code=202)
 
-    def _running_call(self, request: Request, step: Step) -> AbstractContextManager[Session]:
-        return self._sessions.running_call(
-            request.path_params["sync_id"], request.state.write_key, step
-        )
+    @contextmanager
+    def _running_call(self, request: Request, step: Step) -> Iterator[tuple[Session, PartSize]]:
+        sync_id = request.path_params["sync_id"]
+        with (
+            self._sessions.running_call(sync_id, request.state.write_key, step) as session,
+            self._activity.sessions.running_call(sync_id, step.value) as size,
+        ):
+            yield session, size
 
     def _end_session(self, session: Session, error: str) -> None:
+        activity = self._activity.sessions
         if error:
             self._warehouse.record_session(_build_session_row(session, "error", error))
-        else:
+            activity.end_session(session.sync_id, "error", error)
+            return
+        activity.accept_session(session.sync_id)
+        with activity.running_load(session.sync_id):
             self._warehouse.load_session(
                 _build_session_row(session, "loaded"),
                 lambda: chain.from_iterable(map(parts.read_objects, session.ordered_parts())),
@@ -248,8 +265,9 @@ def _parse_finish(body: bytes) -> str:
     raise RejectedRequestError(reason)
 
 
-async def _respond_rejected(_: Request, error: Exception) -> Response:
+async def _respond_rejected(request: Request, error: Exception) -> Response:
     rejection = cast("RejectedRequestError", error)
+    request.state.rejection = rejection
     return JSONResponse(rejection.to_json(), rejection.status, rejection.headers)
 
 
@@ -260,7 +278,8 @@ async def _respond_unknown_call(request: Request, error: Exception) -> Response:
         404: "unknown path: the calls are start, upload, keep-alive and finish below /v0",
         405: f"the method must be POST, not {request.method}",
     }.get(status, http_error.detail)
-    return JSONResponse(RejectedRequestError(reason).to_json(), status, http_error.headers)
+    request.state.rejection = RejectedRequestError(reason)
+    return JSONResponse(request.state.rejection.to_json(), status, http_error.headers)
 
 
 async def _respond_disconnected(_: Request, __: Exception) -> Response:
@@ -268,6 +287,7 @@ async def _respond_disconnected(_: Request, __: Exception) -> Response:
     return Response(status_code=400)
 
 
-async def _respond_failed(_: Request, __: Exception) -> Response:
+async def _respond_failed(request: Request, _: Exception) -> Response:
     """Respond to an internal error, which uvicorn logs."""
-    return JSONResponse(RejectedRequestError("the sandbox failed: see its log").to_json(), 500)
+    request.state.rejection = RejectedRequestError("the sandbox failed: see its log")
+    return JSONResponse(request.state.rejection.to_json(), 500)

@@ -160,6 +160,13 @@ class Warehouse:
         """Close the warehouse."""
         self.close()
 
+    @contextmanager
+    def snapshot(self) -> Iterator[Self]:
+        """Open the content as it is now, for reading. It does not wait for a running load."""
+        with self._connection.cursor() as connection:
+            connection.begin()
+            yield type(self)(connection)
+
     def load_session(
         self, session: SessionRow, read_objects: Callable[[], Iterable[Object]]
     ) -> None:
@@ -212,17 +219,36 @@ class Warehouse:
             )
         }
 
-    def rows(self, collection: str, *, limit: int | None = None) -> list[dict[str, Any]]:
-        """Return the rows of a collection, ordered by id. Times are UTC, without a time zone."""
+    def rows(
+        self, collection: str, *, limit: int | None = None, offset: int = 0, search: str = ""
+    ) -> list[dict[str, Any]]:
+        """Return the rows of a collection, ordered by id. Times are UTC, without a time zone.
+
+        Args:
+            collection: Its name.
+            limit: Number of rows to return at most.
+            offset: Number of rows to skip.
+            search: Return only rows whose ids contain this.
+        """
+        table = self._require_collection(collection)
         return self._fetch_rows(
-            f'SELECT * FROM main."{self._require_collection(collection)}" ORDER BY "id" LIMIT ?',  # noqa: S608 - an existing table
+            f'SELECT * FROM main."{table}" WHERE contains("id", ?) ORDER BY "id" LIMIT ? OFFSET ?',  # noqa: S608 - an existing table
+            search,
             limit,
+            offset,
         )
 
-    def count(self, collection: str) -> int:
-        """Return the number of rows of a collection."""
+    def find_row(self, collection: str, object_id: str) -> dict[str, Any] | None:
+        """Return the row of an object, if there is one."""
         table = self._require_collection(collection)
-        [row] = self._fetch_rows(f'SELECT count(*) AS n FROM main."{table}"')  # noqa: S608 - an existing table
+        rows = self._fetch_rows(f'SELECT * FROM main."{table}" WHERE "id" = ?', object_id)  # noqa: S608 - an existing table
+        return rows[0] if rows else None
+
+    def count(self, collection: str, *, search: str = "") -> int:
+        """Return the number of rows of a collection, or of those whose ids contain a text."""
+        table = self._require_collection(collection)
+        sql = f'SELECT count(*) AS n FROM main."{table}" WHERE contains("id", ?)'  # noqa: S608 - an existing table
+        [row] = self._fetch_rows(sql, search)
         return int(row["n"])
 
     def losses(self) -> list[Loss]:

@@ -14,6 +14,16 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from target_segment_objects.sandbox.warehouse.wording import (
+    LOADED,
+    LOSS_LABELS,
+    OUTCOME_LABELS,
+    describe_result,
+    escape_text,
+    format_cell,
+    format_count,
+)
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -21,26 +31,9 @@ if TYPE_CHECKING:
 
     from target_segment_objects.sandbox.warehouse.database import Loss, SessionRow, Warehouse
 
-_MAX_CELL_CHARACTERS: Final = 32
 _MAX_ERROR_CHARACTERS: Final = 200
 _MAX_SHOWN_SESSIONS: Final = 20
 _CELL_FRAME: Final = 3  # a border, and a space on each side
-_LOADED: Final = "loaded"
-_OUTCOME_LABELS: Final = {
-    _LOADED: "loaded",
-    "error": "discarded by the sender",
-    "expired": "expired",
-    "open": "never finished",
-}
-_LOSS_LABELS: Final = {
-    "type": "not of the column's type: stored as null",
-    "range": "out of the column's range: stored as null",
-    "fraction": "stored without the fraction",
-    "precision": "stored with fewer digits",
-    "cut": "cut off after 512 characters",
-    "nul": "stored without its NUL characters",
-    "shadowed": "not stored: the column is the object's id",
-}
 
 
 def print_report(warehouse: Warehouse, console: Console, *, rows: int = 5) -> None:
@@ -52,34 +45,19 @@ def print_report(warehouse: Warehouse, console: Console, *, rows: int = 5) -> No
         rows: Number of rows to show of each collection.
     """
     losses, sessions = warehouse.losses(), warehouse.sessions()
-    console.print(Text(_describe_result(losses, sessions), style="bold"))
+    console.print(Text(describe_result(losses, sessions), style="bold"))
     console.print()
     for collection in warehouse.collections():
         _print_collection(warehouse, console, collection, rows)
     _print_losses(console, losses)
-    _print_missing(console, [session for session in sessions if session.outcome != _LOADED])
+    _print_missing(console, [session for session in sessions if session.outcome != LOADED])
     _print_sessions(console, sessions)
-
-
-def _describe_result(losses: Sequence[Loss], sessions: Sequence[SessionRow]) -> str:
-    """Return in one sentence whether all accepted objects have been loaded unchanged."""
-    objects = sum(session.objects for session in sessions)
-    missing = sum(session.objects for session in sessions if session.outcome != _LOADED)
-    if not objects:
-        return "The warehouse is empty: no objects were accepted."
-    if missing:
-        return f"{missing:,} of {_format_count(objects, 'accepted object')} not loaded, see below."
-    loaded = f"All accepted objects were loaded ({objects:,})"
-    if not losses:
-        return f"{loaded}, and no value was lost."
-    values = _format_count(sum(loss.count for loss in losses), "value")
-    return f"{loaded}; {values} changed, see below."
 
 
 def _print_collection(warehouse: Warehouse, console: Console, collection: str, rows: int) -> None:
     columns = warehouse.columns(collection)
-    objects = _format_count(warehouse.count(collection), "object")
-    size = f": {objects}, {_format_count(len(columns), 'column')}"
+    objects = format_count(warehouse.count(collection), "object")
+    size = f": {objects}, {format_count(len(columns), 'column')}"
     console.print(Text.assemble((collection, "bold"), size))
     cells = [Text.assemble((name, "cyan"), " ", kind.lower()) for name, kind in columns.items()]
     console.print(Padding(Columns(cells, padding=(0, 3)), (0, 0, 0, 2)))
@@ -94,7 +72,7 @@ def _build_sample_table(
 ) -> Table:
     """Return a table of rows with as many columns as fit, but at least one."""
     table = Table(caption_justify="left", caption_style="dim")
-    cells = {name: [_format_cell(row[name]) for row in rows] for name in columns}
+    cells = {name: [format_cell(row[name]) for row in rows] for name in columns}
     used_width = 1
     for name, values in cells.items():
         used_width += _CELL_FRAME + max(Text(text).cell_len for text in (name, *values))
@@ -105,27 +83,8 @@ def _build_sample_table(
     for row in zip(*list(cells.values())[:column_count], strict=True):
         table.add_row(*(Text(text) for text in row))
     if column_count < len(columns):
-        table.caption = f"and {_format_count(len(columns) - column_count, 'more column')}"
+        table.caption = f"and {format_count(len(columns) - column_count, 'more column')}"
     return table
-
-
-def _format_cell(value: object) -> str:
-    """Return a value as one short line without control characters; null as an empty string."""
-    return _escape_text(_format_value(value), _MAX_CELL_CHARACTERS)
-
-
-def _escape_text(text: str, limit: int) -> str:
-    escaped = "".join(
-        character if character.isprintable() else repr(character)[1:-1]
-        for character in text[: limit + 1]
-    )
-    return escaped if len(escaped) <= limit else escaped[: limit - 1] + "…"
-
-
-def _format_value(value: object) -> str:
-    if value is None:
-        return ""
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _print_losses(console: Console, losses: Sequence[Loss]) -> None:
@@ -137,8 +96,8 @@ def _print_losses(console: Console, losses: Sequence[Loss]) -> None:
         table.add_row(
             Text(f"{loss.collection}.{loss.column}"),
             str(loss.count),
-            _LOSS_LABELS[loss.kind],
-            Text(_format_cell(loss.example_id)),
+            LOSS_LABELS[loss.kind],
+            Text(format_cell(loss.example_id)),
         )
     console.print(table)
 
@@ -155,13 +114,13 @@ def _print_missing(console: Console, sessions: Sequence[SessionRow]) -> None:
     for session in sessions[:_MAX_SHOWN_SESSIONS]:
         table.add_row(
             Text(session.sync_id),
-            _OUTCOME_LABELS[session.outcome],
+            OUTCOME_LABELS[session.outcome],
             f"{session.objects:,}",
             Text(", ".join(session.collections)),
-            Text(_escape_text(session.error, _MAX_ERROR_CHARACTERS)),
+            Text(escape_text(session.error, _MAX_ERROR_CHARACTERS)),
         )
     if len(sessions) > _MAX_SHOWN_SESSIONS:
-        count = _format_count(len(sessions) - _MAX_SHOWN_SESSIONS, "more session")
+        count = format_count(len(sessions) - _MAX_SHOWN_SESSIONS, "more session")
         table.caption = f"and {count}"
     console.print(table)
 
@@ -169,12 +128,6 @@ def _print_missing(console: Console, sessions: Sequence[SessionRow]) -> None:
 def _print_sessions(console: Console, sessions: Sequence[SessionRow]) -> None:
     counts = Counter(session.outcome for session in sessions)
     summary = ", ".join(
-        f"{counts[outcome]} {label}"
-        for outcome, label in _OUTCOME_LABELS.items()
-        if counts[outcome]
+        f"{counts[outcome]} {label}" for outcome, label in OUTCOME_LABELS.items() if counts[outcome]
     )
     console.print(f"Sessions: {summary or 'none'}.")
-
-
-def _format_count(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -1,0 +1,169 @@
+"""The requests of the API: the newest ones, the rejected ones, and how many there were a second."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+MAX_REQUESTS: Final = 500
+MAX_REJECTIONS: Final = 200
+"""Requests, and rejected requests, that are kept: the newest ones."""
+
+SHOWN_SECONDS: Final = 60
+"""Seconds for which the load is kept."""
+
+_MAX_TEXT_CHARACTERS: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRecord:
+    """A request that was answered.
+
+    Attributes:
+        started: When it arrived; UTC.
+        method: Its method.
+        path: Its path as it was sent, with the percent-encoding.
+        status: Status of the response; 499 if the client disconnected before it.
+        seconds: Time until the response was sent.
+        body_bytes: Bytes of its body that were received.
+        reason: Why it was rejected, or an empty string.
+        line: Number of the invalid line in the uploaded file, if there is one.
+    """
+
+    started: datetime
+    method: str
+    path: str
+    status: int
+    seconds: float
+    body_bytes: int
+    reason: str = ""
+    line: int | None = None
+
+    @property
+    def is_rejected(self) -> bool:
+        """Whether it was not successful."""
+        return self.status >= 400  # noqa: PLR2004 - 4xx and 5xx
+
+    @property
+    def explanation(self) -> str:
+        """The line and the reason of a rejection."""
+        return self.reason if self.line is None else f"line {self.line}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class SecondLoad:
+    """The load in one second.
+
+    Attributes:
+        requests: Number of requests that arrived in it.
+        peak: The highest number of simultaneous requests.
+    """
+
+    requests: int
+    peak: int
+
+
+@dataclass(frozen=True, slots=True)
+class RequestSnapshot:
+    """The requests at one time.
+
+    Attributes:
+        count: Number of requests since the start.
+        rejected_count: Number of those that were rejected.
+        running: Number of requests that are not answered yet.
+        peak: The highest number of simultaneous requests since the start.
+        seconds: The load in the last `SHOWN_SECONDS` seconds; the current second is the last.
+        requests: The newest requests, the newest first.
+        rejections: The newest rejected requests, the newest first.
+    """
+
+    count: int
+    rejected_count: int
+    running: int
+    peak: int
+    seconds: tuple[SecondLoad, ...]
+    requests: tuple[RequestRecord, ...]
+    rejections: tuple[RequestRecord, ...]
+
+
+class RequestLog:
+    """Keeps the newest requests and counts all."""
+
+    def __init__(
+        self,
+        *,
+        on_request: Callable[[RequestRecord], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Create a log without requests.
+
+        Args:
+            on_request: Called with each request that was answered.
+            clock: Returns seconds. Must be monotonic.
+        """
+        self._on_request = on_request
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._count = self._rejected_count = self._running = self._peak = 0
+        self._requests = deque[RequestRecord](maxlen=MAX_REQUESTS)
+        self._rejections = deque[RequestRecord](maxlen=MAX_REJECTIONS)
+        self._second = int(clock())
+        self._seconds = deque([SecondLoad(0, 0)] * SHOWN_SECONDS, maxlen=SHOWN_SECONDS)
+
+    def begin_request(self) -> None:
+        """Count a request that has arrived."""
+        with self._lock:
+            self._advance()
+            self._count += 1
+            self._running += 1
+            self._peak = max(self._peak, self._running)
+            current = self._seconds[-1]
+            peak = max(current.peak, self._running)
+            self._seconds[-1] = SecondLoad(current.requests + 1, peak)
+
+    def end_request(self, record: RequestRecord) -> None:
+        """Keep a request that was begun and is now answered."""
+        with self._lock:
+            self._advance()
+            self._running -= 1
+            self._requests.appendleft(record)
+            if record.is_rejected:
+                self._rejected_count += 1
+                self._rejections.appendleft(record)
+        if self._on_request is not None:
+            self._on_request(record)
+
+    def take_snapshot(self) -> RequestSnapshot:
+        """Return the requests as they are now."""
+        with self._lock:
+            self._advance()
+            return RequestSnapshot(
+                count=self._count,
+                rejected_count=self._rejected_count,
+                running=self._running,
+                peak=self._peak,
+                seconds=tuple(self._seconds),
+                requests=tuple(self._requests),
+                rejections=tuple(self._rejections),
+            )
+
+    def _advance(self) -> None:
+        """Begin the current second, and those before it in which nothing happened."""
+        second = int(self._clock())
+        for _ in range(min(second - self._second, SHOWN_SECONDS)):
+            self._seconds.append(SecondLoad(0, self._running))
+        self._second = second
+
+
+def shorten_text(text: str) -> str:
+    """Bound a text that a client determines."""
+    if len(text) <= _MAX_TEXT_CHARACTERS:
+        return text
+    return text[: _MAX_TEXT_CHARACTERS - 1] + "…"

@@ -1,0 +1,71 @@
+"""The wording of the report: the same on the terminal and on the page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from target_segment_objects.sandbox.warehouse.database import Loss, SessionRow
+
+MAX_CELL_CHARACTERS: Final = 32
+LOADED: Final = "loaded"
+OUTCOME_LABELS: Final = {
+    LOADED: "loaded",
+    "error": "discarded by the sender",
+    "expired": "expired",
+    "open": "never finished",
+}
+"""What became of a session, by its outcome."""
+
+LOSS_LABELS: Final = {
+    "type": "not of the column's type: stored as null",
+    "range": "out of the column's range: stored as null",
+    "fraction": "stored without the fraction",
+    "precision": "stored with fewer digits",
+    "cut": "cut off after 512 characters",
+    "nul": "stored without its NUL characters",
+    "shadowed": "not stored: the column is the object's id",
+}
+"""What happened to a value that was not stored unchanged, by the kind of its loss."""
+
+
+def describe_result(losses: Sequence[Loss], sessions: Sequence[SessionRow]) -> str:
+    """Return in one sentence whether all accepted objects have been loaded unchanged."""
+    objects = sum(session.objects for session in sessions)
+    missing = sum(session.objects for session in sessions if session.outcome != LOADED)
+    if not objects:
+        return "The warehouse is empty: no objects were accepted."
+    if missing:
+        return f"{missing:,} of {format_count(objects, 'accepted object')} not loaded, see below."
+    loaded = f"All accepted objects were loaded ({objects:,})"
+    if not losses:
+        return f"{loaded}, and no value was lost."
+    values = format_count(sum(loss.count for loss in losses), "value")
+    return f"{loaded}; {values} changed, see below."
+
+
+def format_cell(value: object, limit: int = MAX_CELL_CHARACTERS) -> str:
+    """Return a value as one short line without control characters; null as an empty string."""
+    return escape_text(_format_value(value), limit)
+
+
+def escape_text(text: str, limit: int) -> str:
+    """Escape what is not printable, and cut off what is too long."""
+    escaped = "".join(
+        character if character.isprintable() else repr(character)[1:-1]
+        for character in text[: limit + 1]
+    )
+    return escaped if len(escaped) <= limit else escaped[: limit - 1] + "…"
+
+
+def format_count(count: int, noun: str) -> str:
+    """Return a number with its noun, in the plural where it needs one."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def _format_value(value: object) -> str:
+    if value is None:
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)
