@@ -8,6 +8,7 @@
     │   └── MissingKeyError           … because a key property has no value
     ├── RejectLimitError          more records were rejected than the settings allow
     ├── SpoolError                a local file cannot be written or read
+    ├── LedgerError               the ledger cannot be used: in use, foreign, damaged, not writable
     ├── OutputError               STATE cannot be written to standard output
     ├── DeliveryAbortedError      delivery was stopped before it was complete
     ├── InvalidUrlError           the base address is malformed or would expose the write key
@@ -130,6 +131,10 @@ class SpoolError(SegmentObjectsError):
         reason = cause.strerror or str(cause) or type(cause).__name__
         advice = _SPOOL_ADVICE.get(cause.errno or 0, "Check the disk")
         super().__init__(f"Cannot {action} {path}: {reason}. {advice}, or set {instead}.")
+
+
+class LedgerError(SegmentObjectsError):
+    """The ledger cannot be used: in use by another run, foreign, damaged, or not writable."""
 
 
 class OutputError(SegmentObjectsError):

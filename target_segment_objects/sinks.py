@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from singer_sdk.sinks import RecordSink
 
+from target_segment_objects.delivery.interface import StreamInfo
 from target_segment_objects.exceptions import InvalidRecordError
 from target_segment_objects.mapping.fast_path import (
     FastPath,
@@ -73,7 +74,6 @@ class SegmentObjectsSink(RecordSink):
         self._log_warning = functools.partial(context.log_warning, stream_name)
         self._state = context.get_stream_state(stream_name)
         super().__init__(cast("Target", target), stream_name, schema, key_properties)
-        self._delivery = context.delivery
         self._mapper = RecordMapper(
             stream_name,
             context.collections.resolve(stream_name),
@@ -85,6 +85,7 @@ class SegmentObjectsSink(RecordSink):
         self._stream_stats = context.stats.streams[stream_name]
         self._sends_nulls = context.settings.mapping.null_properties == "send"
         self._map_line = self._compile_fast_path()
+        self._add_object = context.delivery.open_stream(self._describe_stream())
 
     @property
     def mapper(self) -> RecordMapper:
@@ -103,7 +104,7 @@ class SegmentObjectsSink(RecordSink):
         encoded = None if self._map_line is None else self._map_line(line)
         if encoded is None:
             return False
-        self._delivery.add_object(self._mapper.collection, encoded)
+        self._add_object(encoded)
         self._stream_stats.read += 1
         counter = self._record_counter
         counter.value += 1
@@ -149,9 +150,15 @@ class SegmentObjectsSink(RecordSink):
                 if error.field not in self.key_properties:  # else the id is the value at fault
                     error.object_id = self._mapper.find_object_id(record)
                 raise
-        self._delivery.add_object(self._mapper.collection, self._mapper.map_record(record))
+        self._add_object(self._mapper.map_record(record))
         if self._mapper.warned_long_paths is not self._warned_long_paths:
             self._map_line = self._compile_fast_path()
+
+    def _describe_stream(self) -> StreamInfo:
+        properties = tuple((mapped.name, mapped.type.value) for mapped in self._mapper.properties)
+        return StreamInfo(
+            self.stream_name, self._mapper.collection, tuple(self.key_properties), properties
+        )
 
     def _remove_sdc_metadata_from_schema(self) -> None:
         """Remove what `_remove_sdc_metadata_from_record` removes."""

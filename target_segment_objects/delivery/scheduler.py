@@ -20,6 +20,7 @@ no lock, so that it works whatever a signal has interrupted.
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 import time
@@ -29,14 +30,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from target_segment_objects.delivery.checkpoints import Checkpoint, Checkpoints
+from target_segment_objects.delivery.interface import DeliveryStatus
 from target_segment_objects.delivery.spool import Batch
 from target_segment_objects.delivery.uploader import BatchUploader
 from target_segment_objects.exceptions import DeliveryAbortedError, SegmentObjectsError
 from target_segment_objects.segment.session import DEFAULT_KEEP_ALIVE_INTERVAL_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
+    from target_segment_objects.delivery.interface import StreamInfo
     from target_segment_objects.delivery.spool import Spool
     from target_segment_objects.delivery.uploader import SessionReport
     from target_segment_objects.segment.api import BulkApi
@@ -68,23 +71,6 @@ class DeliveryOptions:
     max_parallel_sessions: int = 4
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveryStatus:
-    """A snapshot of delivery.
-
-    Attributes:
-        sessions: The number of batches that are being uploaded.
-        outstanding: Collection to the number of objects that were added and are not delivered.
-        oldest_seconds: Age of the oldest batch that is not delivered; None when all are.
-        uploaded_bytes: Compressed bytes that were uploaded.
-    """
-
-    sessions: int
-    outstanding: Mapping[str, int]
-    oldest_seconds: float | None
-    uploaded_bytes: int = 0
-
-
 class DeliveryScheduler:
     """Takes objects and STATEs in the tap's order, and keeps the four invariants."""
 
@@ -94,6 +80,7 @@ class DeliveryScheduler:
         spool: Spool,
         *,
         write_state: Callable[[Any], None],
+        before_session: Callable[[], None] = lambda: None,
         on_session_finished: Callable[[SessionReport], None] = lambda _: None,
         on_failure: Callable[[], None] = lambda: None,
         options: DeliveryOptions | None = None,
@@ -104,14 +91,17 @@ class DeliveryScheduler:
             api: Makes the calls.
             spool: Where batch files wait.
             write_state: Writes a STATE's value; called in order, by one thread at a time.
+            before_session: Called before the first session of a batch, by the thread that will
+                run it. Its errors end delivery, and the session is not started.
             on_session_finished: Called with each session that Segment accepted (202), by the
-                thread that ran it.
+                thread that ran it, before a STATE is written. Its errors end delivery.
             on_failure: Called once, at the first failure, by the thread that met it: a reader that
                 waits for the tap must be woken.
             options: The user's settings.
         """
         self._spool = spool
         self._write_state = write_state
+        self._before_session = before_session
         self._on_session_finished = on_session_finished
         self._on_failure = on_failure
         self._options = options or DeliveryOptions()
@@ -135,6 +125,10 @@ class DeliveryScheduler:
 
     # Adding: the caller's thread
 
+    def open_stream(self, stream: StreamInfo) -> Callable[[bytes], None]:
+        """Return what adds the JSON of one of the stream's objects: see `add_object`."""
+        return functools.partial(self.add_object, stream.collection)
+
     def add_object(self, collection: str, line: bytes) -> None:
         """Add an object's JSON to its collection's batch, and queue the batch when it is full.
 
@@ -150,7 +144,7 @@ class DeliveryScheduler:
                 if batch.objects >= self._batch_size:
                     self._enqueue_batch(collection)
             except SegmentObjectsError as failure:
-                self._fail(failure)
+                self.fail(failure)
                 raise
 
     def add_state(self, state: Any) -> None:  # noqa: ANN401 - STATE is any JSON
@@ -259,11 +253,11 @@ class DeliveryScheduler:
             try:
                 self._deliver_batch(batch)
             except SegmentObjectsError as failure:
-                self._fail(failure)
+                self.fail(failure)
             except Exception as bug:  # a dead thread would be waited for for ever
                 if not self._uploader.is_aborted:  # else its session was closed under it
                     logger.critical("Unexpected error in delivery.", exc_info=True)
-                self._fail(DeliveryAbortedError(f"Delivery was stopped by {bug!r}"))
+                self.fail(DeliveryAbortedError(f"Delivery was stopped by {bug!r}"))
             finally:
                 with self._changed:
                     self._active_count -= 1
@@ -282,6 +276,7 @@ class DeliveryScheduler:
             return None
 
     def _deliver_batch(self, batch: Batch) -> None:
+        self._before_session()
         report = self._uploader.upload_batch(batch)
         batch.delete()
         self._on_session_finished(report)
@@ -309,10 +304,11 @@ class DeliveryScheduler:
         try:
             yield
         except SegmentObjectsError as failure:
-            self._fail(failure)
+            self.fail(failure)
             raise
 
-    def _fail(self, failure: SegmentObjectsError) -> None:
+    def fail(self, failure: SegmentObjectsError) -> None:
+        """End delivery because of an error; only the first one counts."""
         with self._changed:
             if self._failure is not None:
                 return

@@ -13,11 +13,8 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from target_segment_objects.delivery.scheduler import (
-    DeliveryOptions,
-    DeliveryScheduler,
-    DeliveryStatus,
-)
+from target_segment_objects.delivery.interface import DeliveryStatus
+from target_segment_objects.delivery.scheduler import DeliveryOptions, DeliveryScheduler
 from target_segment_objects.delivery.spool import Spool
 from target_segment_objects.exceptions import (
     AuthenticationError,

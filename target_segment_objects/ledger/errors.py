@@ -1,0 +1,95 @@
+"""What can be wrong with a ledger, each in a line that says what to do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from target_segment_objects.exceptions import LedgerError
+
+if TYPE_CHECKING:
+    import sqlite3
+    from pathlib import Path
+
+_START_OVER: Final = "Move it away: the next run sends everything once, and starts a new one."
+_RESUME: Final = "Then run again: the last STATE says where to resume."
+
+_ADVICE: Final = {
+    "database is locked": (
+        "Another run is using the ledger {path}. Wait until it has ended, or give each load a "
+        "ledger_path of its own."
+    ),
+    "database or disk is full": (
+        "The ledger {path} cannot be written: the disk is full, or the temporary folder is. Free "
+        f"some space. {_RESUME}"
+    ),
+    "disk I/O error": (
+        "The ledger {path} cannot be read or written: disk I/O error. Check the disk and its free "
+        f"space. {_RESUME}"
+    ),
+    "attempt to write a readonly database": (
+        "The ledger {path} cannot be written. Check the permissions of the file and of its folder, "
+        "or set ledger_path to another file."
+    ),
+    "unable to open database file": (
+        "The ledger {path} cannot be opened. Check that its folder exists, and the permissions of "
+        "the file and of the folder, or set ledger_path to another file."
+    ),
+}
+"""By SQLite's message; Python 3.10 does not have its error codes."""
+
+
+def translate_error(path: Path, cause: sqlite3.Error) -> LedgerError:
+    """Return our error for one of SQLite's."""
+    reason = str(cause)
+    if reason in _ADVICE:
+        return LedgerError(_ADVICE[reason].format(path=path))
+    return LedgerError(f"The ledger {path} is damaged: {reason}. {_START_OVER}")
+
+
+def describe_file_error(path: Path, cause: OSError) -> LedgerError:
+    """Return the error for a file that cannot be created."""
+    reason = cause.strerror or type(cause).__name__
+    return LedgerError(
+        f"The ledger {path} cannot be created: {reason}. Check the folder and its permissions, or "
+        "set ledger_path to another file."
+    )
+
+
+def describe_foreign_file(path: Path) -> LedgerError:
+    """Return the error for a file that is something else."""
+    return LedgerError(f"{path} is not a ledger. Set ledger_path to another file.")
+
+
+def describe_format(path: Path, found: int, supported: int) -> LedgerError:
+    """Return the error for a file of another version."""
+    is_newer = found > supported
+    advice = "Install a newer version, or set another ledger_path." if is_newer else _START_OVER
+    return LedgerError(
+        f"The ledger {path} has the format {found}, and this version needs the format {supported}. "
+        f"{advice}"
+    )
+
+
+def describe_foreign_destination(path: Path, recorded: str, given: str) -> LedgerError:
+    """Return the error for a ledger of another address."""
+    return LedgerError(
+        f"The ledger {path} is for {recorded}, not for {given}. Set another ledger_path, or "
+        "correct api_url."
+    )
+
+
+def describe_foreign_key(path: Path) -> LedgerError:
+    """Return the error for a ledger of another write key."""
+    return LedgerError(
+        f"The ledger {path} was made with another write key. For another source, set another "
+        "ledger_path. If the key of the same source has changed, run `segment-objects-ledger "
+        "adopt-key`."
+    )
+
+
+def describe_missing_wal(path: Path) -> LedgerError:
+    """Return the error for a ledger that lost what the last run, which was killed, wrote last."""
+    return LedgerError(
+        f"The ledger {path} is incomplete: the last run was killed, and its file {path.name}-wal "
+        f"is missing. Put that file back beside it. Or: {_START_OVER[0].lower()}{_START_OVER[1:]}"
+    )

@@ -1,0 +1,263 @@
+"""The ledger's file: opened for one run at a time, checked, and closed.
+
+The rules for others: every use of the connection is inside `access`, which serialises the threads
+and turns SQLite's errors into ours. What is written is in a transaction that `access(write=True)`
+begins, and stays uncommitted until `commit`.
+
+While a run has it open, the file is locked for all other processes, also for reading. The lock is
+taken before anything is read, so that of two runs that start together one wins. A run is recorded
+in the file itself before anything is sent, so that a missing `-wal` file is noticed: it would hold
+what Segment was sent last, and without it, older values would seem to be there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+import sqlite3
+import threading
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any, Final
+
+from target_segment_objects.exceptions import LedgerError
+from target_segment_objects.ledger import errors, schema
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from typing_extensions import Self
+
+_CACHE_KIB: Final = 16 * 1024  # the inner pages of 5 million objects take a few MB
+_CLOSE_TIMEOUT_SECONDS: Final = 5.0
+_SALT_BYTES: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where the objects go, which a ledger is bound to.
+
+    Attributes:
+        name: The base URL of the API, or the sandbox's warehouse.
+        write_key: The write key; None accepts a ledger of any key.
+    """
+
+    name: str
+    write_key: str | None = field(repr=False)
+
+
+class LedgerFile:
+    """An open ledger.
+
+    Attributes:
+        path: Where it is.
+        run: The number of the current run.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        """Take a connection; `open` makes one."""
+        self.path = path
+        self.run = 0
+        self._connection = connection
+        self._lock = threading.RLock()
+
+    @classmethod
+    def open(cls, path: Path, destination: Destination) -> Self:
+        """Open a ledger for a run, or create it, and lock it until `close`.
+
+        Raises:
+            LedgerError: It cannot be opened, or is not this destination's.
+        """
+        path = path.absolute()
+        _create_file(path)
+        file = cls(path, connect(path))
+        try:
+            with file.access() as connection:
+                file._prepare(connection, destination)
+        except BaseException:
+            file._connection.close()
+            raise
+        return file
+
+    @contextmanager
+    def access(self, *, write: bool = False) -> Iterator[sqlite3.Connection]:
+        """Use the connection; no other thread does meanwhile.
+
+        Args:
+            write: Whether to begin a transaction, if none is open.
+
+        Raises:
+            LedgerError: SQLite reports an error.
+        """
+        with self._lock:
+            try:
+                if write and not self._connection.in_transaction:
+                    self._connection.execute("BEGIN")
+                yield self._connection
+            except sqlite3.Error as cause:
+                raise errors.translate_error(self.path, cause) from cause
+
+    def commit(self) -> None:
+        """Make what was written durable.
+
+        Raises:
+            LedgerError: It cannot be written.
+        """
+        with self.access() as connection:
+            if connection.in_transaction:
+                connection.execute("COMMIT")
+
+    def start_run(self) -> None:
+        """Record a new run, durably and in the file itself."""
+        with self.access(write=True) as connection:
+            cursor = connection.execute("INSERT INTO run (started) VALUES (?)", (format_now(),))
+            self.run = cursor.lastrowid or 0
+            connection.execute("COMMIT")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def end_run(self, *, is_complete: bool, counts: str = "{}") -> None:
+        """Record the end of the run; `close` does it for one that was aborted.
+
+        Args:
+            is_complete: Whether everything that was read was delivered.
+            counts: JSON of the counts of its collections.
+        """
+        with self.access(write=True) as connection:
+            connection.execute(
+                "UPDATE run SET ended = ?, is_complete = ?, counts = ? WHERE n = ?",
+                (format_now(), is_complete, counts, self.run),
+            )
+            connection.execute("COMMIT")
+
+    def close(self) -> None:
+        """Unlock the file; what is not committed is undone. May be called more than once.
+
+        A thread that was aborted may hold the lock for ever; then the file is unlocked when the
+        process ends.
+        """
+        if not self._lock.acquire(timeout=_CLOSE_TIMEOUT_SECONDS):
+            return
+        try:
+            with suppress(sqlite3.Error, LedgerError):  # closed before, or the disk is full
+                self._connection.rollback()
+                if not self._has_ended(self._connection):
+                    self._connection.execute("PRAGMA wal_checkpoint(RESTART)")  # makes room
+                    self.end_run(is_complete=False)
+                # At rest, it is one file, which can be read without writing beside it.
+                self._connection.execute("PRAGMA journal_mode = DELETE")
+            self._connection.close()
+        finally:
+            self._lock.release()
+
+    def _prepare(self, connection: sqlite3.Connection, destination: Destination) -> None:
+        had_wal = self.path.with_name(f"{self.path.name}-wal").exists()
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        connection.execute("BEGIN EXCLUSIVE")  # the lock stays after the transaction
+        connection.execute("COMMIT")
+        if _is_empty(connection):
+            _create_tables(connection, destination)
+        else:
+            verify(self.path, connection, destination)
+            if not had_wal and not self._has_ended(connection):
+                raise errors.describe_missing_wal(self.path)
+            connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+
+    @staticmethod
+    def _has_ended(connection: sqlite3.Connection) -> bool:
+        """Return whether the last run has recorded its end, or there was none."""
+        last = connection.execute("SELECT ended FROM run ORDER BY n DESC LIMIT 1").fetchone()
+        return last is None or last[0] is not None
+
+
+def connect(path: Path, mode: str = "rw") -> sqlite3.Connection:
+    """Return a connection that never waits for a lock, and has no transactions of its own.
+
+    Raises:
+        LedgerError: The file cannot be opened.
+    """
+    try:
+        return sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode={mode}",
+            timeout=0,
+            isolation_level=None,
+            check_same_thread=False,
+            uri=True,
+        )
+    except sqlite3.Error as cause:
+        raise errors.translate_error(path, cause) from cause
+
+
+def verify(path: Path, connection: sqlite3.Connection, destination: Destination) -> None:
+    """Check that a file is a ledger of this version and for this destination.
+
+    Raises:
+        LedgerError: It is not.
+    """
+    if _read_pragma(connection, "application_id") != schema.APPLICATION_ID:
+        raise errors.describe_foreign_file(path)
+    version = _read_pragma(connection, "user_version")
+    if version != schema.FORMAT_VERSION:
+        raise errors.describe_format(path, version, schema.FORMAT_VERSION)
+    meta: dict[str, Any] = dict(connection.execute("SELECT key, value FROM meta"))
+    if meta["destination"] != destination.name:
+        raise errors.describe_foreign_destination(path, meta["destination"], destination.name)
+    key = destination.write_key
+    if key is not None and not hmac.compare_digest(
+        meta["key_fingerprint"], fingerprint_key(key, meta["key_salt"])
+    ):
+        raise errors.describe_foreign_key(path)
+
+
+def fingerprint_key(write_key: str, salt: bytes) -> bytes:
+    """Return what identifies a write key without revealing it."""
+    return hashlib.blake2b(write_key.encode(), salt=salt, digest_size=16).digest()
+
+
+def format_now() -> str:
+    """Return the time as the file has it: ISO 8601, UTC."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def _create_file(path: Path) -> None:
+    """Create an empty file that only its owner can read, unless there is a file."""
+    try:
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except OSError as cause:
+        raise errors.describe_file_error(path, cause) from cause
+
+
+def _is_empty(connection: sqlite3.Connection) -> bool:
+    """Return whether the file is new, or its creation was interrupted."""
+    if _read_pragma(connection, "application_id"):
+        return False
+    return connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None
+
+
+def _create_tables(connection: sqlite3.Connection, destination: Destination) -> None:
+    salt = secrets.token_bytes(_SALT_BYTES)
+    meta = {
+        "destination": destination.name,
+        "key_salt": salt,
+        "key_fingerprint": fingerprint_key(destination.write_key or "", salt),
+        "next_n": 1,
+    }
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("BEGIN")
+    for statement in schema.TABLES.split(";"):
+        connection.execute(statement)
+    connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
+    connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {schema.FORMAT_VERSION}")
+    connection.execute("COMMIT")
+
+
+def _read_pragma(connection: sqlite3.Connection, name: str) -> int:
+    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
