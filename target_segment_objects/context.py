@@ -10,6 +10,7 @@ from target_segment_objects.delivery.spool import Spool
 from target_segment_objects.exceptions import RejectLimitError
 from target_segment_objects.mapping.naming import CollectionResolver
 from target_segment_objects.mapping.stream_state import StreamState
+from target_segment_objects.mapping.warehouse.warnings import describe_collection_count
 from target_segment_objects.plurals import format_count
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class RunContext:
         self._stream_states: dict[str, StreamState] = {}
         self._outlets = outlets
         self._has_failed_limit = False
+        self._has_many_collections = False
         self._logger = logger
         self._spool = Spool(settings.spool_dir)
         self.delivery = DeliveryScheduler(
@@ -75,6 +77,19 @@ class RunContext:
             log = functools.partial(self.log_warning, stream)
             self._stream_states[stream] = StreamState(stream, log)
         return self._stream_states[stream]
+
+    def resolve_collection(self, stream: str) -> str:
+        """Return the collection of a stream, named as after stream maps.
+
+        Raises:
+            UnmappableStreamError: The stream has no name in Segment, or another has the same.
+        """
+        collection = self.collections.resolve(stream)
+        too_many = describe_collection_count(self.collections.count)
+        if too_many and not self._has_many_collections:
+            self._has_many_collections = True
+            self.log_warning(stream, f"Stream '{stream}': {too_many}")
+        return collection
 
     def log_warning(self, stream: str, message: str) -> None:
         """Log a warning about a stream once, and keep it with the stream's statistics."""

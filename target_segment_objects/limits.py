@@ -35,3 +35,18 @@ SESSION_TIMEOUT_SECONDS: Final = 600
 
 MAX_CONCURRENT_REQUESTS: Final = 20
 """Simultaneous requests for one write key, and from one IP address, Keep Alive included."""
+
+MAX_COLLECTION_PROPERTIES: Final = 5_000
+"""Properties of a collection that can be selected for a warehouse."""
+
+MAX_COLLECTIONS: Final = 5_000
+"""Collections of a source that can be selected for a warehouse."""
+
+MAX_TABLE_COLUMNS: Final = 1_600
+"""Columns of a table in Postgres and in Redshift."""
+
+POSTGRES_NAME_BYTES: Final = 63
+"""Bytes of a name that Postgres keeps."""
+
+REDSHIFT_NAME_BYTES: Final = 127
+"""Bytes of a name that Redshift keeps."""

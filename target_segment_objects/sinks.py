@@ -76,7 +76,7 @@ class SegmentObjectsSink(RecordSink):
         super().__init__(cast("Target", target), stream_name, schema, key_properties)
         self._mapper = RecordMapper(
             stream_name,
-            context.collections.resolve(stream_name),
+            context.resolve_collection(stream_name),
             self.schema,
             self.key_properties,
             options=context.settings.mapping,

@@ -85,6 +85,7 @@ def _describe_stream(name: str, report: DryRunReport, stats: RunStats) -> dict[s
         "properties": [
             {
                 "name": mapped.name,
+                "column": mapped.column,
                 "path": None if mapped.path is None else list(mapped.path),
                 "type": mapped.type,
                 "has_value": mapped.has_value,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from target_segment_objects.mapping import naming
 from target_segment_objects.mapping.schema import PropertyType
+from target_segment_objects.mapping.warehouse.names import to_column_name
 from target_segment_objects.plurals import format_count
 from target_segment_objects.reporting.log_handlers import escape_unprintable
 from target_segment_objects.reporting.summary import CollectionStats
@@ -64,12 +65,14 @@ class PropertyPlan:
 
     Attributes:
         name: Its name in the collection.
+        column: Its name in a warehouse; None if Segment discards it.
         path: Where the record has it; None if the schema does not declare it.
         type: The type of a warehouse's column.
         has_value: Whether any object has a value for it.
     """
 
     name: str
+    column: str | None
     path: tuple[str, ...] | None
     type: str
     has_value: bool
@@ -99,11 +102,17 @@ def list_properties(plan: StreamPlan, report: DryRunReport) -> list[PropertyPlan
     columns = report.columns.get(plan.collection, {})
     others = _find_others(plan, report)
     declared = [
-        PropertyPlan(name, mapped.path, _name_type(mapped.type, columns.get(name)), name in columns)
+        PropertyPlan(
+            name,
+            _name_column(name, mapped.path, plan),
+            mapped.path,
+            _name_type(mapped.type, columns.get(name)),
+            name in columns,
+        )
         for name, mapped in plan.properties.items()
     ]
     undeclared = [
-        PropertyPlan(name, None, _name_type(None, first_type), has_value=True)
+        PropertyPlan(name, to_column_name(name), None, _name_type(None, first_type), has_value=True)
         for name, first_type in columns.items()
         if name not in plan.properties and name not in others
     ]
@@ -185,7 +194,7 @@ def _describe_id(key_properties: tuple[str, ...]) -> str:
 
 def _render_properties(properties: list[PropertyPlan]) -> Iterator[str]:
     """Yield a line for each property: its name, its type, and remarks."""
-    rows = [(plan.name, plan.type, ", ".join(_list_remarks(plan))) for plan in properties]
+    rows = [(_show_name(plan), plan.type, ", ".join(_list_remarks(plan))) for plan in properties]
     if not rows:
         return
     yield "  properties:"
@@ -194,7 +203,20 @@ def _render_properties(properties: list[PropertyPlan]) -> Iterator[str]:
         yield f"    {name:{width}}  {type_name:{type_width}}  {remark}".rstrip()
 
 
+def _name_column(name: str, path: tuple[str, ...], plan: StreamPlan) -> str | None:
+    """Return the column of a property. Nothing is discarded if the property is the object's id."""
+    is_object_id = name == "id" and path == plan.key_properties
+    return name if is_object_id else to_column_name(name)
+
+
+def _show_name(plan: PropertyPlan) -> str:
+    is_renamed = plan.column not in {plan.name, None}
+    return f"{plan.name} → {plan.column}" if is_renamed else plan.name
+
+
 def _list_remarks(plan: PropertyPlan) -> Iterator[str]:
+    if plan.column is None:
+        yield "no column of its own"
     if plan.path is None:
         yield "not in the schema"
         return

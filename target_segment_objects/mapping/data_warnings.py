@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from target_segment_objects import limits
 from target_segment_objects.mapping import naming
+from target_segment_objects.mapping.warehouse import warnings as warehouse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -37,12 +38,18 @@ class DataWarnings:
         self._log = log
         self._warned: set[tuple[str, str]] = set()
         self._renamed: set[PropertyPath] = set()
+        self._names: set[str] = set()
         self.long_paths: frozenset[PropertyPath] = frozenset()
 
     def warn_names(self, names: Mapping[PropertyPath, str], key_properties: Sequence[str]) -> None:
-        """Warn of new names that a collision changed, or that a warehouse hides."""
+        """Warn of new names that a collision changed, or that a warehouse changes or hides."""
         self._warn_renamed(names)
         self._warn_hidden_id(names, key_properties)
+        self._warn_warehouse_names([name for name in names.values() if name not in self._names])
+
+    def warn_collection(self, collection: str) -> None:
+        """Warn of a collection whose name a warehouse does not take."""
+        self._warn_once("collection", collection, warehouse.describe_collection_name(collection))
 
     def warn_non_finite(self, label: str) -> None:
         """Warn of a property that has NaN or an infinity."""
@@ -123,8 +130,17 @@ class DataWarnings:
                     f"object's id instead, which is {_describe_id(key_properties)}. {advice}.",
                 )
 
+    def _warn_warehouse_names(self, names: Sequence[str]) -> None:
+        if names:
+            self._names.update(names)
+            for message in (
+                warehouse.describe_property_names(names),
+                warehouse.describe_property_count(len(self._names)),
+            ):
+                self._warn_once("warehouse", message, message)
+
     def _warn_once(self, topic: str, label: str, message: str) -> None:
-        if (topic, label) not in self._warned:
+        if message and (topic, label) not in self._warned:
             self._warned.add((topic, label))
             self._log_warning(message)
 

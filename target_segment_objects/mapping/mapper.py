@@ -195,6 +195,7 @@ class RecordMapper:
         for path, property_type in types.items():
             self._insert_property(PropertyMapping(path, names[path], property_type))
         self._warnings.warn_names(names, self._key_properties)
+        self._warnings.warn_collection(self.collection)
 
     def _insert_property(self, prop: PropertyMapping) -> None:
         """Insert a declared property below its object, which is created when needed."""

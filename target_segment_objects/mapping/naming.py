@@ -180,6 +180,11 @@ class CollectionResolver:
         self._log = log
         self._streams: dict[str, str] = {}
 
+    @property
+    def count(self) -> int:
+        """How many collections there are so far."""
+        return len(self._streams)
+
     def resolve(self, stream: str) -> str:
         """Return the collection of a stream.
 

@@ -1,8 +1,9 @@
 """A local Segment: the Objects Bulk API over HTTP, and a warehouse in a DuckDB file.
 
 The sandbox rejects what Segment's documentation says is rejected, and shows what would land in a
-warehouse. It imports nothing of this package but `limits`. The target's tests rely on it, so it
-implements the rules a second time instead of calling the target's own code.
+warehouse. It imports nothing of this package but `limits` and `reserved_names`, which are facts.
+The target's tests rely on it, so it implements the rules a second time instead of calling the
+target's own code.
 
     names → objects → warehouse: columns → loading → database → report
     activity        → api: parts, sessions, middleware → application

