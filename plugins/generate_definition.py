@@ -2,7 +2,7 @@
 # requires-python = ">=3.10"
 # dependencies = ["pyyaml", "target-segment-objects"]
 # ///
-"""Generate what Meltano, its Hub and the README list of the settings.
+"""Generate what Meltano, its Hub and the documentation list of the settings.
 
 Run it from the repository's root, with the target and its extra `dev` installed:
 
@@ -17,7 +17,8 @@ generated files are
 - `plugins/loaders/target-segment-objects--original.lock`, the same listing in the form in which
   Meltano locks it;
 - in `meltano.yml`, the loader's capabilities and settings;
-- in `README.md`, the table of the target's own settings.
+- in `docs/configuration.md`, the table of the target's own settings, and in `README.md`, that of
+  the most common ones.
 
 Titles, descriptions, defaults and types come from the code. Everything else is written here.
 """
@@ -39,7 +40,7 @@ from target_segment_objects.settings import SETTINGS
 from target_segment_objects.target import TargetSegmentObjects
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     Definition = dict[str, Any]
 
@@ -56,6 +57,7 @@ HUB: Final = ROOT / "plugins" / "hub" / "loaders" / NAME / f"{VARIANT}.yml"
 LOCK: Final = ROOT / "plugins" / "loaders" / f"{NAME}--{VARIANT}.lock"
 PROJECT: Final = ROOT / "meltano.yml"
 README: Final = ROOT / "README.md"
+CONFIGURATION: Final = ROOT / "docs" / "configuration.md"
 
 HUB_URL: Final = "https://hub.meltano.com"
 
@@ -97,10 +99,19 @@ GENERATED_PROJECT_LINES: Final = re.compile(
 )
 """The generated lines of a loader, in the place where Meltano itself writes them."""
 
-GENERATED_README_LINES: Final = re.compile(
+GENERATED_TABLE: Final = re.compile(
     r"(?<=<!-- settings: begin -->\n).*?(?=<!-- settings: end -->)", re.DOTALL
 )
-"""The generated lines of the README."""
+"""The generated lines of a document."""
+
+COMMON_SETTINGS: Final = (
+    "write_key",
+    "collection_map",
+    "null_properties",
+    "invalid_records",
+    "dead_letter_path",
+)
+"""The settings in the README."""
 
 SETTINGS_PREAMBLE: Final = """\
 Only `write_key` is required: the write key of the Segment source that receives the objects.
@@ -277,10 +288,11 @@ def render_project_file() -> str:
     return before + heading + text
 
 
-def render_readme() -> str:
-    """Return the README with the table of the target's own settings."""
+def render_document(path: Path, names: Iterable[str]) -> str:
+    """Return a document with the table of the target's own settings with these names."""
     rows = ["| setting | default | meaning |", "|---|---|---|"]
-    for name, declared in SETTINGS["properties"].items():
+    for name in names:
+        declared = SETTINGS["properties"][name]
         default = "not set"
         if name in SETTINGS["required"]:
             default = "required"
@@ -288,9 +300,9 @@ def render_readme() -> str:
             default = f"`{json.dumps(declared['default'])}`"
         rows.append(f"| `{name}` | {default} | {declared['description']} |")
     table = "\n".join(["", *rows, "", ""])
-    text, count = GENERATED_README_LINES.subn(lambda _: table, README.read_text(encoding="utf-8"))
+    text, count = GENERATED_TABLE.subn(lambda _: table, path.read_text(encoding="utf-8"))
     if count != 1:
-        sys.exit(f"{README.name}: the comments that enclose the settings are missing")
+        sys.exit(f"{path.name}: the comments that enclose the settings are missing")
     return text
 
 
@@ -331,7 +343,8 @@ def main() -> None:
         HUB: render_hub_file(),
         LOCK: render_lock_file(),
         PROJECT: render_project_file(),
-        README: render_readme(),
+        CONFIGURATION: render_document(CONFIGURATION, SETTINGS["properties"]),
+        README: render_document(README, COMMON_SETTINGS),
     }
     for path, text in texts.items():
         if path.is_file() and path.read_text(encoding="utf-8") == text:

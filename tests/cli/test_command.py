@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow  # most of them start a process or wait
 
 NAME = "target-segment-objects"
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def list_declared_settings() -> dict[str, Any]:
@@ -131,10 +131,11 @@ def test_the_examples_of_the_help_use_existing_options() -> None:
         assert set(re.findall(r"--[\w-]+", example)) <= known
 
 
-def test_the_readme_lists_the_exit_codes(run_target: RunTarget) -> None:
-    """The README has the texts of the help; a usage error exits with 2."""
+def test_the_documentation_lists_the_exit_codes(run_target: RunTarget) -> None:
+    """The page on scheduling has the texts of the help; a usage error exits with 2."""
+    scheduling = (DOCS / "scheduling.md").read_text(encoding="utf-8")
     for code, meaning in EXIT_CODES.items():
-        assert f"| {code} | {meaning} |" in README
+        assert f"| {code} | {meaning} |" in scheduling
     assert run_target("--no-such-option").returncode == 2
 
 
@@ -213,9 +214,10 @@ def test_shell_completion(tmp_path: Path, words: list[str], expected: str) -> No
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_completion_line_in_the_readme_prints_a_script(shell: str) -> None:
-    """The line for each shell's start-up file is in the README and works."""
-    assert f"_TARGET_SEGMENT_OBJECTS_COMPLETE={shell}_source {NAME}" in README
+def test_the_documented_completion_line_prints_a_script(shell: str) -> None:
+    """The line for each shell's start-up file is in docs/configuration.md and works."""
+    documented = (DOCS / "configuration.md").read_text(encoding="utf-8")
+    assert f"_TARGET_SEGMENT_OBJECTS_COMPLETE={shell}_source {NAME}" in documented
     done = subprocess.run(
         [Path(sys.executable).with_name(NAME)],
         env=os.environ | {"_TARGET_SEGMENT_OBJECTS_COMPLETE": f"{shell}_source"},

@@ -281,7 +281,7 @@ def test_meltano_writes_the_lock_file_of_the_repository(project: Project, tmp_pa
 @pytest.mark.skipif(os.name != "posix", reason="the commands are for a POSIX shell")
 def test_documented_commands_work_in_a_new_project(project: Project, tmp_path: Path) -> None:
     """docs/meltano.md from `meltano init` to a test of the loader; then the documented schedule."""
-    add, install, run, config_test = read_blocks("meltano.md")
+    add, install, run, config_test, _ = read_blocks("meltano.md")
     add_schedule, run_schedule = read_blocks("scheduling.md")
     new = make_new_project(project, tmp_path)
     new.run_shell(add)
