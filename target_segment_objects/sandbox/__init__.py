@@ -7,7 +7,8 @@ target's own code.
 
     names → objects → warehouse: columns → loading → database → report
     activity        → api: parts, sessions, middleware → application
-    api, warehouse → server → cli
+    activity, warehouse → page
+    api, page → server → cli
 
 `activity` is what has happened since the start.
 
@@ -17,14 +18,19 @@ This module is cheap to import. Only `load_sandbox` imports rich and the package
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
-from target_segment_objects.sandbox.errors import SandboxNotInstalledError, WarehouseError
+from target_segment_objects.sandbox.errors import (
+    SandboxNotInstalledError,
+    WarehouseError,
+    WarehouseInUseError,
+)
 
 if TYPE_CHECKING:
     from target_segment_objects.sandbox.server import Sandbox
 
-__all__ = ["SandboxNotInstalledError", "WarehouseError", "load_sandbox"]
+__all__ = ["SandboxNotInstalledError", "WarehouseError", "WarehouseInUseError", "load_sandbox"]
 
 _OPTIONAL_MODULES: Final = frozenset({"anyio", "duckdb", "h11", "rich", "starlette", "uvicorn"})
 """Modules of the extra `sandbox`, and rich, which the target itself requires."""
@@ -39,6 +45,8 @@ def load_sandbox() -> type[Sandbox]:
     Raises:
         SandboxNotInstalledError: A package of the extra `sandbox` is missing.
     """
+    if find_spec("jinja2") is None:  # not imported yet: a sandbox without a page does not need it
+        raise SandboxNotInstalledError
     try:
         # The report, too: a package that it lacks is then found before a run, not after it.
         from target_segment_objects.sandbox import server  # noqa: PLC0415 - see above

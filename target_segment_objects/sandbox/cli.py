@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from target_segment_objects import sandbox
+from target_segment_objects.sandbox.browser import open_browser
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -59,6 +60,7 @@ def main() -> None:
     help="What HTTP Basic must encode: `write_key:` (user-name), `write_key` (bare-key), or any of "
     "them, as Segment's documentation has both.",
 )
+@click.option("--open", "opens_browser", is_flag=True, help="Open the page in the browser.")
 @click.option("--quiet", is_flag=True, help="Do not log the requests.")
 def serve_api(
     *,
@@ -67,9 +69,13 @@ def serve_api(
     host: str,
     write_key: str | None,
     auth_form: str,
+    opens_browser: bool,
     quiet: bool,
 ) -> None:
-    """Serve the API until SIGINT (Ctrl-C) or SIGTERM, and log each request to standard error."""
+    """Serve the API until SIGINT (Ctrl-C) or SIGTERM, and log each request to standard error.
+
+    The address is also that of a page that shows collections, sessions and requests.
+    """
     sandbox_class = _load_sandbox()
     # May be missing.
     from target_segment_objects.sandbox.activity.request_lines import print_request  # noqa: PLC0415
@@ -89,10 +95,13 @@ def serve_api(
             port=port,
             write_key=write_key or None,
             auth_form=AuthForm(auth_form),
+            has_page=True,
             on_request=None if quiet else print_request,
         ) as running:
             click.echo(f"api_url: {running.url}")
-            click.echo("Press Ctrl-C to stop.")
+            click.echo("Open this address in a browser to look inside. Press Ctrl-C to stop.")
+            if opens_browser:
+                open_browser(running.url)
             while not stopped.wait(1):  # with a timeout: on Windows a plain wait blocks signals
                 pass
     except (ValueError, sandbox.WarehouseError) as error:
@@ -112,16 +121,25 @@ def serve_api(
     help="Number of rows to show of each collection.",
 )
 def show_warehouse(warehouse: Path, rows: int) -> None:
-    """Show what has been loaded into a warehouse."""
+    """Show what has been loaded into a warehouse, also while `serve` runs on it."""
     _load_sandbox()
     from rich.console import Console  # noqa: PLC0415 - may be missing
 
+    from target_segment_objects.sandbox.running_server import fetch_report  # noqa: PLC0415 - slow
     from target_segment_objects.sandbox.warehouse.database import Warehouse  # noqa: PLC0415 - may be missing
     from target_segment_objects.sandbox.warehouse.report import print_report  # noqa: PLC0415 - may be missing
 
+    console = Console(highlight=False)
     try:
         with Warehouse.open(warehouse, read_only=True) as opened:
-            print_report(opened, Console(highlight=False), rows=rows)
+            print_report(opened, console, rows=rows)
+    except sandbox.WarehouseInUseError as error:
+        report = fetch_report(
+            warehouse, rows=rows, width=console.width, color_system=console.color_system
+        )
+        if report is None:
+            raise click.ClickException(str(error)) from error
+        console.file.write(report)
     except sandbox.WarehouseError as error:
         raise click.ClickException(str(error)) from error
 

@@ -25,6 +25,10 @@ class WarehouseError(Exception):
     """Raised when a file cannot be used as a warehouse. Names the file and the reason."""
 
 
+class WarehouseInUseError(WarehouseError):
+    """Raised when another process has the file open."""
+
+
 class RejectedRequestError(Exception):
     """Raised for a request that breaks a rule of the API. Becomes the HTTP response."""
 

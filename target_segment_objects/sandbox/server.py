@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-import ipaddress
+import secrets
 import socket
 import tempfile
 import threading
@@ -21,6 +21,8 @@ from target_segment_objects.sandbox.activity.requests import RequestLog
 from target_segment_objects.sandbox.api.application import ApiOptions, SandboxApi
 from target_segment_objects.sandbox.api.middleware import AuthForm
 from target_segment_objects.sandbox.api.protocol import TimedProtocol
+from target_segment_objects.sandbox.loopback import is_loopback
+from target_segment_objects.sandbox.running_server import publish_address
 from target_segment_objects.sandbox.warehouse.database import Warehouse
 
 if TYPE_CHECKING:
@@ -66,6 +68,7 @@ class Sandbox:
         client_timeout_seconds: float = _CLIENT_TIMEOUT_SECONDS,
         max_file_bytes: int = MAX_FILE_BYTES,
         clock: Callable[[], float] = time.monotonic,
+        has_page: bool = False,
         on_request: Callable[[RequestRecord], None] | None = None,
         wrap: Callable[[ASGIApp], ASGIApp] | None = None,
     ) -> None:
@@ -81,13 +84,14 @@ class Sandbox:
             client_timeout_seconds: How long a client may send nothing in the middle of a request.
             max_file_bytes: Limit of a file's uncompressed size.
             clock: Returns the seconds by which sessions expire. Must be monotonic.
+            has_page: Whether to serve pages for a browser, and to keep the history of objects.
             on_request: Called with each request that was answered, on the thread of the server.
             wrap: Wraps the ASGI application, for example to add faults or delays.
 
         Raises:
             ValueError: The host is not a loopback address.
         """
-        if not _is_loopback(host):
+        if not is_loopback(host):
             message = f"The sandbox listens on loopback addresses only: {host} is not one"
             raise ValueError(message)
         self._path = warehouse
@@ -100,7 +104,10 @@ class Sandbox:
             client_timeout_seconds,
             max_file_bytes,
             clock,
+            keeps_history=has_page,
         )
+        self._has_page = has_page
+        self._token = secrets.token_hex(16)
         self._activity = Activity(RequestLog(on_request=on_request))
         self._wrap = wrap
         self._resources = ExitStack()
@@ -145,7 +152,7 @@ class Sandbox:
             resources.callback(self._api.record_open_sessions)
             listener = resources.enter_context(_open_listener(self._host, self._port))
             self._port = listener.getsockname()[1]
-            app: ASGIApp = ActivityMiddleware(self._api.build_app(), log=self._activity.requests)
+            app = self._build_app(self._api, self._warehouse)
             _start_server(
                 app if self._wrap is None else self._wrap(app),
                 self._api.expire_sessions,
@@ -153,8 +160,24 @@ class Sandbox:
                 resources,
                 self._options.client_timeout_seconds,
             )
+            if self._has_page:
+                publishing = publish_address(self._path, self.url, self._token)
+                resources.enter_context(publishing)
             self._resources = resources.pop_all()
         return self
+
+    def _build_app(self, api: SandboxApi, warehouse: Warehouse) -> ASGIApp:
+        app: ASGIApp = ActivityMiddleware(api.build_app(), log=self._activity.requests)
+        if not self._has_page:
+            return app
+        # Not at the start, which every load into a sandbox waits for.
+        from target_segment_objects.sandbox.page.application import (  # noqa: PLC0415
+            PageDispatcher,
+            Pages,
+        )
+
+        pages = Pages(warehouse, self._activity, token=self._token)
+        return PageDispatcher(app, pages.build_app())
 
     def __exit__(
         self,
@@ -165,13 +188,6 @@ class Sandbox:
         """Stop: wait some seconds for running requests, then close everything."""
         self._warehouse = None
         self._resources.close()
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _require_running(component: _Component | None) -> _Component:

@@ -92,7 +92,7 @@ def test_sandbox_names_the_missing_extra(
 
 
 def test_wheel_has_the_package_and_its_types_only(commands: Path) -> None:
-    """It has `py.typed` for type checkers, and neither tests nor samples."""
+    """It has `py.typed` and the files of the sandbox's page, and neither tests nor samples."""
     command = "import target_segment_objects as t; print(t.__file__)"
     done = subprocess.run(
         [commands / "python", "-c", command],
@@ -106,5 +106,10 @@ def test_wheel_has_the_package_and_its_types_only(commands: Path) -> None:
     package = Path(done.stdout.strip()).parent
     assert package.parent.name == "site-packages"
     assert (package / "py.typed").exists()
+    for name in ("static", "templates"):
+        data = Path("sandbox/page") / name
+        expected = {file.name for file in (ROOT / "target_segment_objects" / data).iterdir()}
+        assert expected
+        assert {file.name for file in (package / data).iterdir()} == expected
     assert not (package.parent / "tests").exists()
     assert sys.prefix not in str(package)

@@ -20,6 +20,7 @@ from target_segment_objects.sandbox import SandboxNotInstalledError, load_sandbo
 from target_segment_objects.sandbox.server import Sandbox
 from target_segment_objects.sandbox.warehouse.database import Warehouse
 from target_segment_objects.sandbox.warehouse.report import print_report
+from tests.support import wait_for
 from tests.support.bare_http import BareClient, object_line
 from tests.support.frozen_clock import FrozenClock
 
@@ -174,6 +175,49 @@ def test_warehouse_in_use(tmp_path: Path) -> None:
 # show
 
 
+def test_show_while_serving(tmp_path: Path) -> None:
+    """While `serve` runs, `show` prints the same report, which the running server renders."""
+    path = tmp_path / "w.duckdb"
+    with running_server("--warehouse", path, "--port", "0") as (process, url):
+        BareClient(url).load_files(object_line({"name": "Ada"}))
+        served = run_command("show", path, "--rows", "1", columns=90)
+        process.terminate()
+        process.communicate(timeout=30)
+    assert (served.returncode, served.stderr) == (0, "")
+    assert served.stdout == run_command("show", path, "--rows", "1", columns=90).stdout
+    assert "Ada" in served.stdout
+
+
+def test_show_asks_no_other_server(tmp_path: Path) -> None:
+    """The address that a killed server left is not used: another may listen there now."""
+    path, other = tmp_path / "w.duckdb", tmp_path / "other.duckdb"
+    with running_server("--warehouse", path, "--port", "0") as (process, url):
+        process.kill()
+        process.communicate(timeout=30)
+    port = url.rpartition(":")[2]
+    with Sandbox(path), Sandbox(other, port=int(port), has_page=True):
+        done = run_command("show", path)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "in use by another process" in done.stderr
+    with Sandbox(path):  # nobody listens
+        assert "in use by another process" in run_command("show", path).stderr
+    assert run_command("show", path).returncode == 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the browser is a shell script")
+def test_serve_opens_the_page(tmp_path: Path) -> None:
+    """`--open` opens the address in the browser, whose output is not that of the command."""
+    browser, opened = tmp_path / "browser", tmp_path / "opened"
+    browser.write_text(f'#!/bin/sh\necho noise\necho "$1" > {opened}\n')
+    browser.chmod(0o755)
+    options = ["--warehouse", str(tmp_path / "w.duckdb"), "--port", "0", "--open"]
+    with running_server(*options, BROWSER=str(browser)) as (process, url):
+        wait_for(lambda: opened.exists() and opened.read_text())
+        process.terminate()
+        assert "noise" not in "".join(process.communicate(timeout=30))
+    assert opened.read_text() == f"{url}\n"
+
+
 @pytest.fixture
 def warehouse_file(tmp_path: Path) -> Path:
     """A warehouse with rows, losses and sessions."""
@@ -308,7 +352,7 @@ def test_report_on_a_terminal_has_colours(warehouse_file: Path) -> None:
 # The extra
 
 
-@pytest.mark.parametrize("missing", ["duckdb", "starlette", "uvicorn", "rich"])
+@pytest.mark.parametrize("missing", ["duckdb", "jinja2", "starlette", "uvicorn", "rich"])
 def test_missing_package_of_the_extra(tmp_path: Path, missing: str) -> None:
     """Without a package of the extra, the command and `load_sandbox` say what to install."""
     blocked = f"import sys; sys.modules[{missing!r}] = None\n"
@@ -327,7 +371,9 @@ def test_missing_package_of_the_extra(tmp_path: Path, missing: str) -> None:
 def test_import_needs_no_extra() -> None:
     """Importing the command imports no package of the extra."""
     code = "import sys, target_segment_objects.sandbox.cli; print(*sys.modules)"
-    assert not {"duckdb", "starlette", "uvicorn", "rich"} & set(run_python(code).stdout.split())
+    assert not {"duckdb", "jinja2", "starlette", "uvicorn", "rich"} & set(
+        run_python(code).stdout.split()
+    )
     assert load_sandbox() is Sandbox
 
 

@@ -22,22 +22,20 @@ MAX_CALLS: Final = 200
 
 
 @dataclass(slots=True)
-class PartSize:
-    """The size of an uploaded part. It is 0 for other calls.
+class PartFacts:
+    """What a call has uploaded: nothing, if it is not an accepted upload.
 
     Attributes:
         objects: Number of objects.
         raw_bytes: Uncompressed size.
         gzip_bytes: Compressed size.
+        collections: Names of the collections in it.
     """
 
     objects: int = 0
     raw_bytes: int = 0
     gzip_bytes: int = 0
-
-    def set_size(self, objects: int, *, raw_bytes: int, gzip_bytes: int) -> None:
-        """Set all of it, when the part is accepted."""
-        self.objects, self.raw_bytes, self.gzip_bytes = objects, raw_bytes, gzip_bytes
+    collections: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +73,7 @@ class SessionActivity:
         objects: Number of objects in them.
         raw_bytes: Their uncompressed size.
         gzip_bytes: Their compressed size.
+        collections: Names of the collections in them.
         keep_alives: Number of its Keep Alives.
         accepted: When its Finish was accepted.
         load_started: When its load began.
@@ -90,6 +89,7 @@ class SessionActivity:
     objects: int = 0
     raw_bytes: int = 0
     gzip_bytes: int = 0
+    collections: frozenset[str] = frozenset()
     keep_alives: int = 0
     accepted: datetime | None = None
     load_started: datetime | None = None
@@ -119,16 +119,16 @@ class SessionLog:
             self._sessions[sync_id] = SessionActivity(sync_id, self._clock())
 
     @contextmanager
-    def running_call(self, sync_id: str, step: str) -> Iterator[PartSize]:
+    def running_call(self, sync_id: str, step: str) -> Iterator[PartFacts]:
         """Keep a call while it is running. If it raises, it was rejected.
 
         Yields:
-            The size of the part that it uploads, which the caller sets.
+            The part that it uploads, which the caller describes.
         """
-        call, size = Call(step, self._clock()), PartSize()
+        call, part = Call(step, self._clock()), PartFacts()
         self._change(sync_id, lambda session: _add_call(session, call))
         try:
-            yield size
+            yield part
         except BaseException:
             rejected = replace(call, ended=self._clock())
             self._change(sync_id, lambda session: _replace_call(session, call, rejected))
@@ -137,11 +137,11 @@ class SessionLog:
             call,
             ended=self._clock(),
             was_accepted=True,
-            objects=size.objects,
-            gzip_bytes=size.gzip_bytes,
+            objects=part.objects,
+            gzip_bytes=part.gzip_bytes,
         )
         self._change(
-            sync_id, lambda session: _count_call(_replace_call(session, call, accepted), step, size)
+            sync_id, lambda session: _count_call(_replace_call(session, call, accepted), step, part)
         )
 
     def accept_session(self, sync_id: str) -> None:
@@ -206,14 +206,15 @@ def _replace_call(session: SessionActivity, call: Call, ended: Call) -> SessionA
     return replace(session, calls=tuple(ended if kept is call else kept for kept in session.calls))
 
 
-def _count_call(session: SessionActivity, step: str, size: PartSize) -> SessionActivity:
+def _count_call(session: SessionActivity, step: str, part: PartFacts) -> SessionActivity:
     return replace(
         session,
         parts=session.parts + (step == "upload"),
         keep_alives=session.keep_alives + (step == "keep-alive"),
-        objects=session.objects + size.objects,
-        raw_bytes=session.raw_bytes + size.raw_bytes,
-        gzip_bytes=session.gzip_bytes + size.gzip_bytes,
+        objects=session.objects + part.objects,
+        raw_bytes=session.raw_bytes + part.raw_bytes,
+        gzip_bytes=session.gzip_bytes + part.gzip_bytes,
+        collections=session.collections | part.collections,
     )
 
 

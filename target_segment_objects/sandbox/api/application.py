@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from target_segment_objects.sandbox.activity import Activity
-    from target_segment_objects.sandbox.activity.sessions import PartSize
+    from target_segment_objects.sandbox.activity.sessions import PartFacts
 
 _MAX_FINISH_BYTES: Final = 1_000_000
 """Limit of the body of a Finish, which is read into memory."""
@@ -59,6 +59,7 @@ class ApiOptions:
         client_timeout_seconds: How long a client may send nothing in the middle of a request.
         max_file_bytes: Limit of a file's uncompressed size.
         clock: Returns seconds. Must be monotonic.
+        keeps_history: Whether to keep the parts of loaded sessions as the history of objects.
     """
 
     write_key: str | None = field(repr=False)
@@ -67,6 +68,7 @@ class ApiOptions:
     client_timeout_seconds: float
     max_file_bytes: int
     clock: Callable[[], float]
+    keeps_history: bool = False
 
 
 class SandboxApi:
@@ -161,7 +163,7 @@ class SandboxApi:
         await self.expire_sessions()
         _check_header(request, "content-type", "binary/octet-stream")
         _check_header(request, "content-encoding", "gzip")
-        with self._running_call(request, Step.UPLOAD) as (session, size), ExitStack() as cleanup:
+        with self._running_call(request, Step.UPLOAD) as (session, upload), ExitStack() as cleanup:
             number = session.upload_count = session.upload_count + 1
             path = self._folder / f"{session.sync_id}-{number}.jsonl.gz"
             cleanup.callback(path.unlink, missing_ok=True)
@@ -170,7 +172,8 @@ class SandboxApi:
                 parts.check_file, path, max_file_bytes=self._options.max_file_bytes
             )
             cleanup.pop_all()
-            size.set_size(part.objects, raw_bytes=part.raw_bytes, gzip_bytes=part.gzip_bytes)
+            upload.objects, upload.collections = part.objects, part.collections
+            upload.raw_bytes, upload.gzip_bytes = part.raw_bytes, part.gzip_bytes
         return JSONResponse({"part_id": secrets.token_hex(8)}, 201)
 
     async def _handle_finish(self, request: Request) -> Response:
@@ -186,13 +189,13 @@ class SandboxApi:
         return Response(status_code=202)
 
     @contextmanager
-    def _running_call(self, request: Request, step: Step) -> Iterator[tuple[Session, PartSize]]:
+    def _running_call(self, request: Request, step: Step) -> Iterator[tuple[Session, PartFacts]]:
         sync_id = request.path_params["sync_id"]
         with (
             self._sessions.running_call(sync_id, request.state.write_key, step) as session,
-            self._activity.sessions.running_call(sync_id, step.value) as size,
+            self._activity.sessions.running_call(sync_id, step.value) as upload,
         ):
-            yield session, size
+            yield session, upload
 
     def _end_session(self, session: Session, error: str) -> None:
         activity = self._activity.sessions
@@ -206,6 +209,9 @@ class SandboxApi:
                 _build_session_row(session, "loaded"),
                 lambda: chain.from_iterable(map(parts.read_objects, session.ordered_parts())),
             )
+        if self._options.keeps_history:
+            paths = [part.path for part in session.ordered_parts()]
+            self._warehouse.keep_parts(session.sync_id, paths)
 
 
 def _build_session_row(session: Session, outcome: str, error: str = "") -> SessionRow:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import duckdb
 
-from target_segment_objects.sandbox.errors import WarehouseError
+from target_segment_objects.sandbox.errors import WarehouseError, WarehouseInUseError
+from target_segment_objects.sandbox.warehouse import history
 from target_segment_objects.sandbox.warehouse.loading import (
     ObjectLoader,
     TooManyChangesError,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from target_segment_objects.sandbox.objects import Object
+    from target_segment_objects.sandbox.warehouse.history import History
     from target_segment_objects.sandbox.warehouse.loading import Columns
 
 _METADATA_DDL: Final = """
@@ -125,8 +127,8 @@ class Warehouse:
             read_only: Whether to open the file for reading only.
 
         Raises:
-            WarehouseError: The file is missing, is not a warehouse of a sandbox, or is in use by
-                another process.
+            WarehouseInUseError: Another process has opened it.
+            WarehouseError: The file is missing, or is not a warehouse of a sandbox.
         """
         if read_only and not path.exists():
             message = f"Warehouse not found: {path}"
@@ -134,7 +136,7 @@ class Warehouse:
         try:
             connection = duckdb.connect(str(path), read_only=read_only)
         except duckdb.Error as error:
-            raise WarehouseError(_describe_open_error(path, error)) from error
+            raise _translate_open_error(path, error) from error
         try:
             _ensure_metadata(connection, path, read_only=read_only)
         except BaseException:
@@ -191,6 +193,11 @@ class Warehouse:
         with self._transaction() as connection:
             ObjectLoader(connection, columns).load_objects(objects)
             _insert_session(connection, session)
+
+    def keep_parts(self, sync_id: str, paths: Iterable[Path]) -> None:
+        """Keep the compressed files of a loaded session as the history of its objects."""
+        with self._transaction() as connection:
+            history.keep_parts(connection, sync_id, paths)
 
     def record_session(self, session: SessionRow) -> None:
         """Record a session whose objects are not loaded."""
@@ -270,6 +277,11 @@ class Warehouse:
             )
         ]
 
+    def find_history(self, collection: str, object_id: str) -> History:
+        """Return which sessions brought which properties of an object."""
+        with self._lock:
+            return history.find_history(self._connection, collection, object_id)
+
     def _require_collection(self, collection: str) -> str:
         if collection not in self.collections():
             message = f"The warehouse has no collection {collection}"
@@ -304,11 +316,14 @@ def _ensure_metadata(connection: duckdb.DuckDBPyConnection, path: Path, *, read_
         ).fetchall()
     }
     if "sandbox_metadata" in schemas:
+        if not read_only:
+            connection.execute(history.HISTORY_DDL)  # the warehouse may be of an older version
         return
     if schemas or read_only:
         message = f"{path} is a DuckDB file, but not a warehouse of a sandbox"
         raise WarehouseError(message)
     connection.execute(_METADATA_DDL)
+    connection.execute(history.HISTORY_DDL)
 
 
 def _insert_session(connection: duckdb.DuckDBPyConnection, session: SessionRow) -> None:
@@ -320,11 +335,11 @@ def _insert_session(connection: duckdb.DuckDBPyConnection, session: SessionRow) 
     )
 
 
-def _describe_open_error(path: Path, error: duckdb.Error) -> str:
+def _translate_open_error(path: Path, error: duckdb.Error) -> WarehouseError:
     """Return in one line why DuckDB could not open a file."""
     reason = str(error).strip().splitlines()[0]
-    if "lock" in reason:
-        return f"The warehouse {path} is in use by another process"
+    if "lock" in reason or "used by another process" in reason:  # the second is Windows's
+        return WarehouseInUseError(f"The warehouse {path} is in use by another process")
     if "not a valid DuckDB" in reason:
-        return f"{path} is not a DuckDB file"
-    return f"Cannot open the warehouse {path}: {reason}"
+        return WarehouseError(f"{path} is not a DuckDB file")
+    return WarehouseError(f"Cannot open the warehouse {path}: {reason}")

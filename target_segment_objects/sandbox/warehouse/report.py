@@ -6,10 +6,12 @@ that were never sent, or whose upload was rejected: the sender reports them.
 
 from __future__ import annotations
 
+import io
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from rich.columns import Columns
+from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -26,8 +28,6 @@ from target_segment_objects.sandbox.warehouse.wording import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from rich.console import Console
 
     from target_segment_objects.sandbox.warehouse.database import Loss, SessionRow, Warehouse
 
@@ -52,6 +52,28 @@ def print_report(warehouse: Warehouse, console: Console, *, rows: int = 5) -> No
     _print_losses(console, losses)
     _print_missing(console, [session for session in sessions if session.outcome != LOADED])
     _print_sessions(console, sessions)
+
+
+def render_report(warehouse: Warehouse, *, rows: int, width: int, color_system: str | None) -> str:
+    """Return the report as text.
+
+    Args:
+        warehouse: An open warehouse.
+        rows: Number of rows to show of each collection.
+        width: Characters of a line.
+        color_system: How to color it: `standard`, `256`, `truecolor`; anything else is not to.
+    """
+    has_color = color_system in {"standard", "256", "truecolor"}
+    console = Console(
+        file=io.StringIO(),
+        width=width,
+        force_terminal=has_color,
+        color_system=cast("Any", color_system) if has_color else None,
+        legacy_windows=False,
+        highlight=False,
+    )
+    print_report(warehouse, console, rows=rows)
+    return cast("io.StringIO", console.file).getvalue()
 
 
 def _print_collection(warehouse: Warehouse, console: Console, collection: str, rows: int) -> None:

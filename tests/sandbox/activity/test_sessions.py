@@ -26,10 +26,11 @@ def test_a_session_from_start_to_load() -> None:
     """Its calls have their times and sizes; its state changes with Finish and load."""
     log = SessionLog(TickingClock())
     log.start_session("a")
-    with log.running_call("a", "upload") as size:
+    with log.running_call("a", "upload") as part:
         [running] = log.take_snapshot()[0].calls
         assert running.ended is None
-        size.set_size(3, raw_bytes=300, gzip_bytes=30)
+        part.objects, part.raw_bytes, part.gzip_bytes = 3, 300, 30
+        part.collections = frozenset({"users"})
     with log.running_call("a", "keep-alive"):
         pass
     log.accept_session("a")
@@ -41,6 +42,7 @@ def test_a_session_from_start_to_load() -> None:
     assert session is not None
     assert (session.parts, session.keep_alives, session.objects) == (1, 1, 3)
     assert (session.raw_bytes, session.gzip_bytes, session.state) == (300, 30, "loaded")
+    assert session.collections == {"users"}
     upload, keep_alive = session.calls
     assert (upload.objects, upload.was_accepted, keep_alive.was_accepted) == (3, True, True)
     assert upload.ended is not None

@@ -1,0 +1,224 @@
+"""The pages as an ASGI application. It answers GET only, and changes nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, cast
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from target_segment_objects.sandbox.page import views
+from target_segment_objects.sandbox.page.rendering import Templates, load_static_files
+from target_segment_objects.sandbox.page.security import PageSecurityMiddleware
+from target_segment_objects.sandbox.page.timeline import merge_sessions
+from target_segment_objects.sandbox.warehouse.report import render_report
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from target_segment_objects.sandbox.activity import Activity
+    from target_segment_objects.sandbox.activity.requests import RequestSnapshot
+    from target_segment_objects.sandbox.page.timeline import TimelineSession
+    from target_segment_objects.sandbox.warehouse.database import Warehouse
+
+_NOT_FOUND: Final = 404
+
+
+class PageDispatcher:
+    """Sends GET requests to the pages, and everything below /v0 and every POST to the API."""
+
+    def __init__(self, api: ASGIApp, pages: ASGIApp) -> None:
+        """Join the API and the pages to one application."""
+        self._api = api
+        self._pages = pages
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request."""
+        is_page = scope["method"] in {"GET", "HEAD"} and not scope["path"].startswith("/v0/")
+        await (self._pages if is_page else self._api)(scope, receive, send)
+
+
+class Pages:
+    """The pages of a running sandbox.
+
+    Each is rendered in a thread, from one state of the warehouse. It does not wait for a load.
+    """
+
+    def __init__(self, warehouse: Warehouse, activity: Activity, *, token: str) -> None:
+        """Create the pages.
+
+        Args:
+            warehouse: The warehouse that is shown.
+            activity: What has happened since the start.
+            token: What `show` must know to get the report of this sandbox and no other.
+        """
+        self._warehouse = warehouse
+        self._activity = activity
+        self._token = token
+        self._templates = Templates()
+        self._static_files = load_static_files()
+
+    def build_app(self) -> ASGIApp:
+        """Return the ASGI application."""
+        paths = {
+            "/": self._show_overview,
+            "/collections": self._show_collections,
+            "/collections/{name}": self._show_collection,
+            "/collections/{name}/object": self._show_object,
+            "/sessions": self._show_sessions,
+            "/sessions/{sync_id}": self._show_session,
+            "/requests": self._show_requests,
+            "/report.txt": self._send_report,
+            "/static/{name}": self._send_static_file,
+        }
+        app = Starlette(
+            routes=[Route(path, endpoint, methods=["GET"]) for path, endpoint in paths.items()],
+            exception_handlers={HTTPException: self._show_error},
+        )
+        return PageSecurityMiddleware(app)
+
+    def _show_overview(self, request: Request) -> Response:
+        # The sessions first: one that ends in between is then in both, and not in neither.
+        kept, requests = self._activity.sessions.take_snapshot(), self._take_requests()
+        with self._warehouse.snapshot() as warehouse:
+            overview = views.build_overview(warehouse, kept, requests)
+        return self._templates.render_page(
+            "overview", overview=overview, api_url=str(request.base_url).rstrip("/")
+        )
+
+    def _show_collections(self, _: Request) -> Response:
+        with self._warehouse.snapshot() as warehouse:
+            losses = warehouse.losses()
+            collections = views.list_collections(warehouse, losses)
+        return self._templates.render_page(
+            "collections", collections=collections, losses=[*map(views.build_loss, losses)]
+        )
+
+    def _show_collection(self, request: Request) -> Response:
+        search = request.query_params.get("id", "")
+        with self._warehouse.snapshot() as warehouse:
+            name = _require_collection(warehouse, request)
+            return self._templates.render_page(
+                "collection",
+                name=name,
+                objects=warehouse.count(name),
+                columns=views.list_columns(warehouse, name),
+                search=search,
+                rows=views.build_rows(warehouse, name, search, _parse_page_number(request)),
+            )
+
+    def _show_object(self, request: Request) -> Response:
+        object_id = request.query_params.get("id", "")
+        kept = self._activity.sessions.take_snapshot()
+        with self._warehouse.snapshot() as warehouse:
+            name = _require_collection(warehouse, request)
+            row = warehouse.find_row(name, object_id)
+            if row is None:
+                raise HTTPException(_NOT_FOUND, "This collection has no object with this id.")
+            history = warehouse.find_history(name, object_id)
+            sessions = merge_sessions(kept, warehouse.sessions())
+            columns = warehouse.columns(name)
+        return self._templates.render_page(
+            "object",
+            name=name,
+            id=object_id,
+            row=row,
+            columns=columns,
+            is_complete=history.is_complete,
+            versions=views.build_versions(history.versions, sessions),
+        )
+
+    def _show_sessions(self, _: Request) -> Response:
+        sessions = self._list_sessions()
+        return self._templates.render_page(
+            "sessions",
+            count=len(sessions),
+            groups=views.build_groups(sessions),
+            limit=views.MAX_SHOWN_SESSIONS,
+        )
+
+    def _show_session(self, request: Request) -> Response:
+        sync_id = request.path_params["sync_id"]
+        sessions = [session for session in self._list_sessions() if session.sync_id == sync_id]
+        if not sessions:
+            raise HTTPException(_NOT_FOUND, "There is no session with this sync_id.")
+        [group] = views.build_groups(sessions)
+        rejections = [
+            record
+            for record in self._take_requests().rejections
+            if record.path.endswith(f"/{sync_id}")
+        ]
+        return self._templates.render_page(
+            "session", session=group.sessions[0], group=group, rejections=rejections
+        )
+
+    def _show_requests(self, request: Request) -> Response:
+        requests = self._take_requests()
+        is_rejected_only = "rejected" in request.query_params
+        records = requests.rejections if is_rejected_only else requests.requests
+        return self._templates.render_page(
+            "requests",
+            requests=requests,
+            load=views.build_load(requests),
+            is_rejected_only=is_rejected_only,
+            records=records[: views.MAX_SHOWN_REQUESTS],
+        )
+
+    def _send_report(self, request: Request) -> Response:
+        """Send the report as text to `show`, which cannot open the file while it is served."""
+        options = request.query_params
+        if "token" in options and options["token"] != self._token:
+            raise HTTPException(_NOT_FOUND, "This is another sandbox.")
+        with self._warehouse.snapshot() as warehouse:
+            text = render_report(
+                warehouse,
+                rows=_parse_number(options.get("rows", ""), 5, 0, 1000),
+                width=_parse_number(options.get("width", ""), 100, 20, 1000),
+                color_system=options.get("color"),
+            )
+        return PlainTextResponse(text)
+
+    def _send_static_file(self, request: Request) -> Response:
+        file = self._static_files.get(request.path_params["name"])
+        if file is None:
+            raise HTTPException(_NOT_FOUND, "There is no such file.")
+        return file
+
+    async def _show_error(self, _: Request, error: Exception) -> Response:
+        http_error = cast("HTTPException", error)
+        detail = http_error.detail
+        reason = "There is no page at this address." if detail == "Not Found" else detail
+        return self._templates.render_page("error", status=http_error.status_code, reason=reason)
+
+    def _take_requests(self) -> RequestSnapshot:
+        return self._activity.requests.take_snapshot()
+
+    def _list_sessions(self) -> list[TimelineSession]:
+        kept = self._activity.sessions.take_snapshot()
+        with self._warehouse.snapshot() as warehouse:
+            return merge_sessions(kept, warehouse.sessions())
+
+
+def _require_collection(warehouse: Warehouse, request: Request) -> str:
+    """Return the name of the collection in the path.
+
+    Raises:
+        HTTPException: The warehouse does not have it.
+    """
+    name = str(request.path_params["name"])
+    if name not in warehouse.collections():
+        raise HTTPException(_NOT_FOUND, "There is no such collection.")
+    return name
+
+
+def _parse_page_number(request: Request) -> int:
+    return _parse_number(request.query_params.get("page", ""), 1, 1, 10**9)
+
+
+def _parse_number(text: str, default: int, lowest: int, highest: int) -> int:
+    """Parse a number in a query, within its limits; what is not a number is the default."""
+    is_number = text.isdecimal() and text.isascii() and len(text) < 10  # noqa: PLR2004 - fits
+    return min(max(int(text), lowest), highest) if is_number else default
