@@ -7,7 +7,6 @@ import math
 import random
 import re
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +34,8 @@ from target_segment_objects.mapping.validation import RecordValidator
 from target_segment_objects.mapping.warehouse.names import to_column_name, to_table_name
 from target_segment_objects.sandbox import objects as strict
 from target_segment_objects.singer.reader import MessageReader
+from tests.support import documented_rows
+from tests.support.documented_rows import DocumentedRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -77,21 +78,8 @@ def read_digits(line: bytes | str) -> Any:  # noqa: ANN401 - JSON of any shape
 # The documentation
 
 
-@dataclass(frozen=True)
-class Row:
-    """A row of a table in the documentation.
-
-    Attributes:
-        line: Its line number, for the name of the test.
-        cells: Heading to text; a string of many characters is written out.
-    """
-
-    line: int
-    cells: dict[str, str]
-
-    def __getitem__(self, heading: str) -> str:
-        """Return a cell without its code marks."""
-        return self.cells.get(heading, "").strip("`")
+class Row(DocumentedRow):
+    """A row of a table in the documentation, with JSON in its cells."""
 
     def read_cell(self, heading: str) -> Any:  # noqa: ANN401 - JSON of any shape
         """Return a cell's JSON as the target reads it; an empty object if the cell is empty."""
@@ -105,22 +93,10 @@ class Row:
 
 def read_rows(*headings: str) -> list[Any]:
     """Return the rows of every table whose first columns have these headings."""
-    columns: list[str] = []
-    found = []
-    for number, text in enumerate(DOCUMENTATION.read_text(encoding="utf-8").splitlines(), 1):
-        if not text.startswith("|"):
-            columns = []
-            continue
-        cells = [cell.strip() for cell in text.strip("|").split("|")]
-        if not columns:
-            columns = cells
-        elif columns[: len(headings)] == list(headings) and not text.startswith("|---"):
-            long = re.compile(r"(.)…(\d+)")
-            cells = [long.sub(lambda m: m[1] * int(m[2]), cell) for cell in cells]
-            assert len(cells) == len(columns), f"{DOCUMENTATION}:{number}"
-            row = Row(number, dict(zip(columns, cells, strict=True)))
-            found.append(pytest.param(row, id=f"line {number}"))
-    return found
+    return [
+        pytest.param(Row(row.line, row.cells), id=f"line {row.line}")
+        for row in documented_rows.read_rows(DOCUMENTATION, *headings)
+    ]
 
 
 def expand_schema(declared: Any) -> Any:  # noqa: ANN401 - a schema, or a part of one
@@ -142,11 +118,7 @@ def test_every_table_of_the_documentation_is_tested() -> None:
     """Every table has headings that a test knows, and each test has rows."""
     known = [("Declared", "Record"), ("Stream", "Settings"), ("Keys", "Record")]
     found = [row for headings in known for row in read_rows(*headings)]
-    lines = [
-        line for line in DOCUMENTATION.read_text(encoding="utf-8").splitlines() if line[:1] == "|"
-    ]
-    headers_and_rules = 2 * sum(line.startswith("|---") for line in lines)
-    assert len(found) == len(lines) - headers_and_rules > 90
+    assert len(found) == documented_rows.count_rows(DOCUMENTATION) > 90
 
 
 def list_columns(properties: dict[str, Any]) -> str:
