@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from target_segment_objects.delivery.scheduler import DeliveryScheduler
 from target_segment_objects.delivery.spool import Spool
 from target_segment_objects.exceptions import RejectLimitError
-from target_segment_objects.mapping.naming import CollectionResolver
+from target_segment_objects.mapping.naming import CollectionResolver, to_path_name
 from target_segment_objects.mapping.stream_state import StreamState
 from target_segment_objects.mapping.warehouse.warnings import describe_collection_count
 from target_segment_objects.plurals import format_count
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Callable
 
+    from target_segment_objects.delivery.interface import Delivery
     from target_segment_objects.delivery.uploader import SessionReport
     from target_segment_objects.outlets import Outlets, RejectedRecord
     from target_segment_objects.reporting.summary import RunStats
@@ -50,6 +52,9 @@ class RunContext:
             stats: Takes the counts.
             on_failure: Called once when delivery fails, by the thread that met the failure.
             logger: The target's logger.
+
+        Raises:
+            LedgerError: The ledger cannot be used.
         """
         self.settings = settings
         self.stats = stats
@@ -62,13 +67,16 @@ class RunContext:
         self._has_many_collections = False
         self._logger = logger
         self._spool = Spool(settings.spool_dir)
-        self.delivery = DeliveryScheduler(
-            outlets.api,
-            self._spool,
-            write_state=outlets.write_state,
-            on_session_finished=self._count_session,
-            on_failure=on_failure,
-            options=settings.delivery,
+        self._close_ledger: Callable[[], object] = lambda: None
+        self.delivery = self._create_delivery(
+            functools.partial(
+                DeliveryScheduler,
+                outlets.api,
+                self._spool,
+                write_state=outlets.write_state,
+                on_failure=on_failure,
+                options=settings.delivery,
+            )
         )
 
     def get_stream_state(self, stream: str) -> StreamState:
@@ -135,6 +143,7 @@ class RunContext:
 
     def close(self) -> None:
         """Close what is open, and remove the batch files."""
+        self._close_ledger()
         self._spool.close()
         self._outlets.close()
 
@@ -142,6 +151,30 @@ class RunContext:
         """Finish open sessions with an error, within seconds, and close what is open."""
         self.delivery.abort(reason)
         self.close()
+
+    def _create_delivery(self, create: Callable[..., DeliveryScheduler]) -> Delivery:
+        """Return delivery, with a ledger before it where the settings have one."""
+        if self.settings.ledger_path is None:
+            return create(on_session_finished=self._count_session)
+        from target_segment_objects.ledger.opening import (  # noqa: PLC0415 - most runs have none
+            LedgerOptions,
+            open_ledger_stage,
+        )
+
+        stage = open_ledger_stage(
+            LedgerOptions(
+                Path(self.settings.ledger_path),
+                self._outlets.destination or self.settings.api_url,
+                self.settings.write_key,
+                self.settings.resend_after_days,
+                tuple(to_path_name((name,)) for name in self.settings.ledger_ignored_properties),
+            ),
+            create,
+            on_session_finished=self._count_session,
+            on_unchanged=self.stats.count_unchanged,
+        )
+        self._close_ledger = stage.close
+        return stage
 
     def _count_session(self, report: SessionReport) -> None:
         self.stats.add_session(report)

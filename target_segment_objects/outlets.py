@@ -81,6 +81,7 @@ class Outlets:
         reject_record: Takes a record that cannot be sent, or raises to end the run.
         log_session: Takes the report of each finished session, in the thread that ran it.
         log_stream: Takes each stream with its mapping, at each SCHEMA.
+        destination: What a ledger is bound to; None for the base URL of the API.
         stops_at_reject_limit: Whether a run stops reading at `max_invalid_records`, or only fails
             at the end.
         close: Closes what is open; may be called more than once.
@@ -91,6 +92,7 @@ class Outlets:
     reject_record: Callable[[RejectedRecord], None]
     log_session: Callable[[SessionReport], None] = _ignore
     log_stream: Callable[[MappedStream], None] = _ignore
+    destination: str | None = None
     stops_at_reject_limit: bool = True
     close: Callable[[], None] = _ignore
 
@@ -100,6 +102,7 @@ def open_outlets(
     *,
     user_agent: str,
     api: BulkApi | None = None,
+    destination: str | None = None,
     log_session: Callable[[SessionReport], None] = _ignore,
     pause_display: Callable[[TextIO], AbstractContextManager[object]] = nullcontext,
 ) -> Outlets:
@@ -109,6 +112,7 @@ def open_outlets(
         settings: The run's settings.
         user_agent: The User-Agent header of the API calls.
         api: Carries out the API calls; None for Segment's own API.
+        destination: What a ledger is bound to; None for the base URL of the API.
         log_session: Takes the report of each finished session.
         pause_display: Hides what is displayed on a terminal while a stream is written to.
     """
@@ -145,6 +149,7 @@ def open_outlets(
         write_state=write_state,
         reject_record=reject_record,
         log_session=log_session,
+        destination=destination,
         close=close,
     )
 

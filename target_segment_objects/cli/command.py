@@ -318,7 +318,8 @@ def _run_in_sandbox(
                 with Warehouse.open(warehouse, read_only=True) as loaded:
                     print_report(loaded, Console(stderr=True))
 
-            return load_input(target, lines, show_result=show_result)
+            destination = f"the sandbox {warehouse.absolute()}"  # its address is another each time
+            return load_input(target, lines, destination=destination, show_result=show_result)
     except (sandbox.SandboxNotInstalledError, sandbox.WarehouseError) as problem:
         TargetSegmentObjects.logger.error("%s", problem)
         return 1

@@ -30,6 +30,7 @@ def load_input(
     file_input: IO[bytes] | None,
     *,
     api: BulkApi | None = None,
+    destination: str | None = None,
     show_result: Callable[[], None] | None = None,
 ) -> int:
     """Load the input into Segment, and report how it went.
@@ -38,16 +39,12 @@ def load_input(
         target: The target, with its settings.
         file_input: The Singer messages; None for standard input.
         api: Carries out the API calls; None for Segment's own API.
+        destination: What a ledger is bound to; None for the base URL of the API.
         show_result: Called after the run, before its errors are logged: they come last.
 
     Returns:
         The exit code of the process.
     """
-    try:
-        _require_streams(target, file_input)
-    except SegmentObjectsError as error:
-        target.logger.error("%s", error)
-        return 1
 
     def log_session(report: SessionReport) -> None:
         summary.log_session(report, target.logger, target.metrics_logger)
@@ -57,10 +54,17 @@ def load_input(
         target.settings,
         user_agent=target.user_agent,
         api=api,
+        destination=destination,
         log_session=log_session,
         pause_display=progress.paused,
     )
-    target.prepare_run(outlets)
+    try:
+        _require_streams(target, file_input)
+        target.prepare_run(outlets)
+    except SegmentObjectsError as error:
+        outlets.close()
+        target.logger.error("%s", error)
+        return 1
     began = time.monotonic()
     with progress:
         outcome = target.run(file_input)

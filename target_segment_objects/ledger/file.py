@@ -2,7 +2,7 @@
 
 The rules for others: every use of the connection is inside `access`, which serialises the threads
 and turns SQLite's errors into ours. What is written is in a transaction that `access(write=True)`
-begins, and stays uncommitted until `commit`.
+begins, and stays uncommitted until `commit`. After an error, every further use raises it again.
 
 While a run has it open, the file is locked for all other processes, also for reading. The lock is
 taken before anything is read, so that of two runs that start together one wins. A run is recorded
@@ -23,7 +23,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final
 
-from target_segment_objects.exceptions import LedgerError
 from target_segment_objects.ledger import errors, schema
 
 if TYPE_CHECKING:
@@ -31,6 +30,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from typing_extensions import Self
+
+    from target_segment_objects.exceptions import LedgerError
 
 _CACHE_KIB: Final = 16 * 1024  # the inner pages of 5 million objects take a few MB
 _CLOSE_TIMEOUT_SECONDS: Final = 5.0
@@ -63,6 +64,7 @@ class LedgerFile:
         self.path = path
         self.run = 0
         self._connection = connection
+        self._failure: LedgerError | None = None
         self._lock = threading.RLock()
 
     @classmethod
@@ -94,12 +96,16 @@ class LedgerFile:
             LedgerError: SQLite reports an error.
         """
         with self._lock:
+            if self._failure is not None:
+                raise self._failure
             try:
                 if write and not self._connection.in_transaction:
                     self._connection.execute("BEGIN")
                 yield self._connection
             except sqlite3.Error as cause:
-                raise errors.translate_error(self.path, cause) from cause
+                # SQLite may have undone the transaction, and with it what must not be forgotten.
+                self._failure = errors.translate_error(self.path, cause)
+                raise self._failure from cause
 
     def commit(self) -> None:
         """Make what was written durable.
@@ -119,18 +125,15 @@ class LedgerFile:
             connection.execute("COMMIT")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
-    def end_run(self, *, is_complete: bool, counts: str = "{}") -> None:
-        """Record the end of the run; `close` does it for one that was aborted.
+    def end_run(self, *, is_complete: bool, counts: str) -> None:
+        """Record the end of the run; `close` does it for one that was aborted or failed.
 
         Args:
             is_complete: Whether everything that was read was delivered.
             counts: JSON of the counts of its collections.
         """
         with self.access(write=True) as connection:
-            connection.execute(
-                "UPDATE run SET ended = ?, is_complete = ?, counts = ? WHERE n = ?",
-                (format_now(), is_complete, counts, self.run),
-            )
+            _record_end(connection, is_complete=is_complete, counts=counts)
             connection.execute("COMMIT")
 
     def close(self) -> None:
@@ -142,11 +145,11 @@ class LedgerFile:
         if not self._lock.acquire(timeout=_CLOSE_TIMEOUT_SECONDS):
             return
         try:
-            with suppress(sqlite3.Error, LedgerError):  # closed before, or the disk is full
+            with suppress(sqlite3.Error):  # closed before, or the disk is full
                 self._connection.rollback()
-                if not self._has_ended(self._connection):
-                    self._connection.execute("PRAGMA wal_checkpoint(RESTART)")  # makes room
-                    self.end_run(is_complete=False)
+                if not _has_ended(self._connection):
+                    self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # makes room
+                    _record_end(self._connection, is_complete=False, counts=None)
                 # At rest, it is one file, which can be read without writing beside it.
                 self._connection.execute("PRAGMA journal_mode = DELETE")
             self._connection.close()
@@ -162,17 +165,11 @@ class LedgerFile:
             _create_tables(connection, destination)
         else:
             verify(self.path, connection, destination)
-            if not had_wal and not self._has_ended(connection):
+            if not had_wal and not _has_ended(connection):
                 raise errors.describe_missing_wal(self.path)
             connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-
-    @staticmethod
-    def _has_ended(connection: sqlite3.Connection) -> bool:
-        """Return whether the last run has recorded its end, or there was none."""
-        last = connection.execute("SELECT ended FROM run ORDER BY n DESC LIMIT 1").fetchone()
-        return last is None or last[0] is not None
 
 
 def connect(path: Path, mode: str = "rw") -> sqlite3.Connection:
@@ -261,3 +258,16 @@ def _create_tables(connection: sqlite3.Connection, destination: Destination) -> 
 
 def _read_pragma(connection: sqlite3.Connection, name: str) -> int:
     return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+def _has_ended(connection: sqlite3.Connection) -> bool:
+    """Return whether the last run has recorded its end, or there was none."""
+    last = connection.execute("SELECT ended FROM run ORDER BY n DESC LIMIT 1").fetchone()
+    return last is None or last[0] is not None
+
+
+def _record_end(connection: sqlite3.Connection, *, is_complete: bool, counts: str | None) -> None:
+    connection.execute(
+        "UPDATE run SET ended = ?, is_complete = ?, counts = ? WHERE n = (SELECT max(n) FROM run)",
+        (format_now(), is_complete, counts),
+    )

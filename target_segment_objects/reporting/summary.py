@@ -68,8 +68,9 @@ class CollectionStats:
     """The counts of a collection, or of all collections.
 
     Attributes:
-        read: Records read for it: sent, rejected, or not delivered.
+        read: Records read for it: sent, unchanged, rejected, or not delivered.
         sent: Objects accepted by Segment.
+        unchanged: Objects that were not sent, because the ledger says that Segment has them.
         rejected: Records that could not be sent.
         undelivered: Objects that were read and are not delivered.
         raw_bytes: Uncompressed size of the objects sent.
@@ -80,6 +81,7 @@ class CollectionStats:
 
     read: int = 0
     sent: int = 0
+    unchanged: int = 0
     rejected: int = 0
     undelivered: int = 0
     raw_bytes: int = 0
@@ -128,6 +130,11 @@ class RunStats:
         with self._lock:
             self._collections[collection].rejected += 1
 
+    def count_unchanged(self, collection: str, count: int) -> None:
+        """Count objects that were not sent, because Segment has them."""
+        with self._lock:
+            self._collections[collection].unchanged += count
+
     def add_session(self, report: SessionReport) -> None:
         """Count what a session has delivered."""
         with self._lock:
@@ -149,7 +156,7 @@ class RunStats:
                 _ = self._collections[collection]
             for collection, stats in self._collections.items():
                 stats.undelivered = outstanding.get(collection, 0)
-                stats.read = stats.sent + stats.rejected + stats.undelivered
+                stats.read = stats.sent + stats.unchanged + stats.rejected + stats.undelivered
             return dict(sorted(self._collections.items()))
 
 

@@ -1,0 +1,369 @@
+"""The objects that Segment has: looked up, invalidated, and renewed from what was accepted.
+
+The rule that makes skipping right: a digest in `object` is that of the last object that was sent
+for the id, and Segment accepted it. So:
+
+1. Before an object is sent, its id's digest is set to NULL, and its own is appended to `pending`.
+   Both are committed before Start of its session.
+2. Acceptance (202) only counts: sessions of a collection run one after the other, in the order of
+   `pending`, so the accepted rows are the first ones. Losing the count only sends again.
+3. `fold_pending` runs when no session is under way, and at the next start after a kill. The last
+   row of an id decides: accepted, it gives its digest; else NULL stays.
+
+In between, an object of this run is never known to be accepted, and is sent again.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import msgspec
+from xxhash import xxh3_64_digest
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from target_segment_objects.delivery.interface import StreamInfo
+    from target_segment_objects.ledger.digests import ObjectId
+    from target_segment_objects.ledger.file import LedgerFile
+
+_Row: TypeAlias = "tuple[ObjectId, int, bytes | None]"
+"""The id, the number and the digest of an object; None if an equal one has to be sent."""
+
+_EPOCH: Final = date(1970, 1, 1)
+_MAX_PROBE_WAIT: Final = 64  # chunks
+
+_DIGEST_UNLESS_DUE: Final = """
+    CASE
+        WHEN sent_day > :today THEN NULL
+        WHEN :days AND sent_day < :today - (:today - n % :days + :days) % :days THEN NULL
+        ELSE digest
+    END
+"""
+"""An object is due on each day that is congruent to `n` modulo `resend_after_days`.
+
+So an equal part of all objects is sent again each day, and none waits longer than so many days. It
+is due, too, if its day is in the future: then a clock was wrong.
+"""
+
+_LOOK_UP_RANGE: Final = f"""
+    SELECT id, n, {_DIGEST_UNLESS_DUE} FROM object
+    WHERE collection = :collection AND id BETWEEN :first AND :last
+    LIMIT :limit
+"""  # noqa: S608 - a constant
+
+_LOOK_UP_EACH: Final = f"""
+    SELECT object.id, object.n, {_DIGEST_UNLESS_DUE}
+    FROM json_each(:ids) AS wanted
+    CROSS JOIN object ON object.collection = :collection AND object.id = wanted.value
+"""  # noqa: S608 - a constant
+
+_FOLD: Final = """
+    INSERT INTO object (collection, id, stream, n, digest, sent_day)
+    SELECT
+        collection, id, stream, n,
+        CASE
+            WHEN seq <= (SELECT accepted FROM collection WHERE n = last.collection) THEN digest
+        END,
+        :day
+    FROM (
+        -- SQLite takes the other columns from the row with the maximum.
+        SELECT collection, id, stream, n, digest, max(seq) AS seq
+        FROM pending GROUP BY collection, id
+    ) AS last
+    WHERE true -- so that ON is not read as a part of a join
+    ON CONFLICT DO UPDATE SET
+        stream = excluded.stream, digest = excluded.digest, sent_day = excluded.sent_day
+"""
+
+
+@dataclass(slots=True)
+class _Collection:
+    """A collection, and its rows of `pending`.
+
+    Attributes:
+        n: Its number in the file.
+        is_known: Whether `object` has rows of it.
+        appended: Its number of pending rows.
+        accepted: How many of them are accepted.
+        sent: Objects that were accepted in this run.
+        unchanged: Objects that were skipped in this run.
+        probe_wait: Chunks to wait before the next look-up by range; doubled when one fails.
+        next_probe: Chunks left until then.
+    """
+
+    n: int
+    is_known: bool
+    appended: int = 0
+    accepted: int = 0
+    sent: int = 0
+    unchanged: int = 0
+    probe_wait: int = 1
+    next_probe: int = 0
+
+
+class ObjectTable:
+    """The tables of objects in an open ledger, for one run."""
+
+    def __init__(self, file: LedgerFile, *, resend_after_days: int, today: date) -> None:
+        """Take an open file; `start` reads it.
+
+        Args:
+            file: The file.
+            resend_after_days: Days after which an unchanged object is sent again; 0 for never.
+            today: The day of the run (UTC).
+        """
+        self._file = file
+        self._due = {"days": resend_after_days, "today": (today - _EPOCH).days}
+        self._collections: dict[str, _Collection] = {}
+        self._next_n = 1
+
+    def start(self) -> None:
+        """Fold what a killed run has left, and begin a run.
+
+        Raises:
+            LedgerError: The file cannot be read or written.
+        """
+        with self._file.access() as connection:
+            (has_pending,) = connection.execute("SELECT EXISTS (SELECT 1 FROM pending)").fetchone()
+            if has_pending:
+                query = "SELECT started FROM run ORDER BY n DESC LIMIT 1"
+                (started,) = connection.execute(query).fetchone()
+                self._fold(connection, day=(date.fromisoformat(started[:10]) - _EPOCH).days)
+            query = "SELECT value FROM meta WHERE key = 'next_n'"
+            (self._next_n,) = connection.execute(query).fetchone()
+        self._file.start_run()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all pending rows are accepted."""
+        return all(found.appended == found.accepted for found in self._collections.values())
+
+    @property
+    def pending_count(self) -> int:
+        """The number of pending rows."""
+        return sum(found.appended for found in self._collections.values())
+
+    def register_stream(self, stream: StreamInfo) -> int:
+        """Record a stream and its collection, and return the stream's number."""
+        with self._file.access(write=True) as connection:
+            collection = self._register_collection(connection, stream.collection)
+            row = {
+                "name": stream.name,
+                "collection": collection.n,
+                "key_properties": json.dumps(stream.key_properties),
+                "fingerprint": xxh3_64_digest(json.dumps(stream.properties).encode()),
+                "run": self._file.run,
+            }
+            connection.execute(
+                """
+                INSERT INTO stream (name, collection, key_properties, fingerprint, last_run)
+                VALUES (:name, :collection, :key_properties, :fingerprint, :run)
+                ON CONFLICT DO UPDATE SET
+                    collection = :collection, key_properties = :key_properties,
+                    fingerprint = :fingerprint, last_run = :run
+                """,
+                row,
+            )
+            query = "SELECT n FROM stream WHERE name = ?"
+            return int(connection.execute(query, (stream.name,)).fetchone()[0])
+
+    def record_chunk(
+        self,
+        collection: str,
+        ids: Sequence[ObjectId],
+        digests: Sequence[bytes],
+        streams: Sequence[int],
+    ) -> list[int]:
+        """Decide which objects have to be sent, and record them as about to be sent.
+
+        The record is not durable before `commit`; nothing may be sent before.
+
+        Args:
+            collection: The collection of the objects.
+            ids: Their ids, in the order in which they arrived.
+            digests: Their digests.
+            streams: The numbers of their streams.
+
+        Returns:
+            The positions of those to send, in the same order.
+        """
+        found = self._collections[collection]
+        distinct = set(ids)
+        with self._file.access() as connection:
+            rows = self._look_up(connection, found, distinct) if found.is_known else []
+            known = {object_id: digest for object_id, _, digest in rows}
+            changed = find_changed(known, ids, digests, has_repeats=len(distinct) < len(ids))
+            if changed:
+                changed_ids = {ids[position] for position in changed}
+                numbers = {object_id: n for object_id, n, _ in rows if object_id in changed_ids}
+                with self._file.access(write=True):
+                    _invalidate(connection, found.n, numbers)
+                    for object_id in changed_ids - numbers.keys():
+                        numbers[object_id] = self._next_n
+                        self._next_n += 1
+                    connection.executemany(
+                        "INSERT INTO pending VALUES (?, ?, ?, ?, ?, ?)",
+                        [
+                            (found.n, seq, ids[at], streams[at], numbers[ids[at]], digests[at])
+                            for seq, at in enumerate(changed, start=found.appended + 1)
+                        ],
+                    )
+                found.appended += len(changed)
+            found.unchanged += len(ids) - len(changed)
+        return changed
+
+    def commit(self) -> None:
+        """Make durable what was recorded; called before Start of each session."""
+        self._file.commit()
+
+    def mark_accepted(self, collection: str, count: int) -> None:
+        """Record that Segment has accepted the next objects of a collection."""
+        with self._file.access(write=True) as connection:
+            found = self._collections[collection]
+            found.accepted += count
+            found.sent += count
+            connection.execute(
+                "UPDATE collection SET accepted = ? WHERE n = ?", (found.accepted, found.n)
+            )
+
+    def fold_pending(self) -> None:
+        """Renew what Segment has from what it has accepted; no session may be under way."""
+        with self._file.access() as connection:
+            self._fold(connection, self._due["today"])
+        for found in self._collections.values():
+            found.is_known = found.is_known or found.appended > 0
+            found.appended = found.accepted = 0
+
+    def end(self, *, is_complete: bool) -> None:
+        """Fold what is left, and record the end of the run; no session may be under way.
+
+        Args:
+            is_complete: Whether everything that was read was delivered.
+        """
+        self.fold_pending()
+        counts = {
+            name: {"sent": found.sent, "unchanged": found.unchanged}
+            for name, found in self._collections.items()
+        }
+        self._file.end_run(is_complete=is_complete, counts=json.dumps(counts))
+
+    def close(self) -> None:
+        """Unlock the file. May be called more than once."""
+        self._file.close()
+
+    def _fold(self, connection: sqlite3.Connection, day: int) -> None:
+        """Move the pending rows to `object` in one transaction, and return their space."""
+        with self._file.access(write=True):
+            connection.execute(_FOLD, {"day": day})
+            connection.execute(
+                """
+                UPDATE meta SET value = max(value, (SELECT ifnull(max(n), 0) + 1 FROM pending))
+                WHERE key = 'next_n'
+                """
+            )
+            connection.execute("DELETE FROM pending")
+            connection.execute("UPDATE collection SET accepted = 0")
+        self._file.commit()
+        with self._file.access():
+            connection.executescript("PRAGMA incremental_vacuum")
+
+    def _register_collection(self, connection: sqlite3.Connection, name: str) -> _Collection:
+        if name not in self._collections:
+            connection.execute("INSERT OR IGNORE INTO collection (name) VALUES (?)", (name,))
+            query = "SELECT n FROM collection WHERE name = ?"
+            (n,) = connection.execute(query, (name,)).fetchone()
+            query = "SELECT EXISTS (SELECT 1 FROM object WHERE collection = ?)"
+            (is_known,) = connection.execute(query, (n,)).fetchone()
+            self._collections[name] = _Collection(n, bool(is_known))
+        return self._collections[name]
+
+    # Looking up
+
+    def _look_up(
+        self, connection: sqlite3.Connection, found: _Collection, ids: set[ObjectId]
+    ) -> list[_Row]:
+        """Return the rows of objects, which are asked for in order: each page is read once."""
+        try:
+            wanted = sorted(ids)  # of one type nearly always
+        except TypeError:
+            wanted = sorted(ids, key=lambda value: (isinstance(value, str), value))
+        if found.next_probe == 0:
+            rows = self._look_up_range(connection, found, wanted)
+            if rows is not None:
+                return rows
+        else:
+            found.next_probe -= 1
+        return self._look_up_each(connection, found, wanted)
+
+    def _look_up_range(
+        self, connection: sqlite3.Connection, found: _Collection, wanted: list[ObjectId]
+    ) -> list[_Row] | None:
+        """Return all rows from the first id to the last; None if they are many more.
+
+        For a tap that reads in the order of its key, this takes half the time.
+        """
+        limit = 2 * len(wanted)
+        bounds = {"first": wanted[0], "last": wanted[-1], "limit": limit}
+        rows = connection.execute(
+            _LOOK_UP_RANGE, {**self._due, **bounds, "collection": found.n}
+        ).fetchall()
+        if len(rows) < limit:
+            found.probe_wait = 1
+            return rows
+        found.next_probe = found.probe_wait
+        found.probe_wait = min(2 * found.probe_wait, _MAX_PROBE_WAIT)
+        return None
+
+    def _look_up_each(
+        self, connection: sqlite3.Connection, found: _Collection, wanted: list[ObjectId]
+    ) -> list[_Row]:
+        """Return the rows of the ids."""
+        encoded = msgspec.json.encode(wanted).decode()
+        given = {**self._due, "collection": found.n}
+        rows = connection.execute(_LOOK_UP_EACH, {**given, "ids": encoded}).fetchall()
+        if r"\u0000" in encoded:  # at which SQLite's JSON functions end a string
+            for object_id in wanted:
+                if isinstance(object_id, str) and "\0" in object_id:
+                    bounds = {"first": object_id, "last": object_id, "limit": 1}
+                    rows += connection.execute(_LOOK_UP_RANGE, {**given, **bounds}).fetchall()
+        return rows
+
+
+def find_changed(
+    known: Mapping[ObjectId, bytes | None],
+    ids: Sequence[ObjectId],
+    digests: Sequence[bytes],
+    *,
+    has_repeats: bool,
+) -> list[int]:
+    """Return the positions of the objects that differ from what Segment has.
+
+    Args:
+        known: What Segment has: each id's digest, or None if that is not sure.
+        ids: The ids of the objects, in the order in which they are sent.
+        digests: Their digests.
+        has_repeats: Whether an id occurs twice. What follows an object that is sent is sent, too,
+            even if it equals what Segment has now.
+    """
+    given = enumerate(zip(ids, digests, strict=True))
+    changed = [at for at, (object_id, digest) in given if known.get(object_id) != digest]
+    if not has_repeats or not changed:
+        return changed
+    first_sent: dict[ObjectId, int] = {}
+    for at in changed:
+        first_sent.setdefault(ids[at], at)
+    end = len(ids)
+    return [at for at, object_id in enumerate(ids) if first_sent.get(object_id, end) <= at]
+
+
+def _invalidate(connection: sqlite3.Connection, collection: int, ids: Iterable[ObjectId]) -> None:
+    """Forget what Segment has for ids that are about to be sent."""
+    connection.executemany(
+        "UPDATE object SET digest = NULL WHERE collection = ? AND id = ?",
+        [(collection, object_id) for object_id in ids],
+    )

@@ -1,0 +1,293 @@
+"""The stage between the sinks and delivery: passes on what is new or changed.
+
+Objects and STATEs wait in a buffer, in the order in which they arrived, until it is full or a
+second old. Then the ledger is asked for all of them at once, and what is not skipped goes on in
+that order. So neither an object nor a STATE overtakes another, and a STATE still covers only what
+Segment has accepted: a skipped object equals one that it has accepted before.
+
+Batches are made of what is passed on, so a night with few changes needs few sessions.
+
+The rule for others: `open_stream`, what it returns, `add_state` and `drain` are called by one
+thread. `abort` takes no lock.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from target_segment_objects.exceptions import (
+    DeliveryAbortedError,
+    LedgerError,
+    SegmentObjectsError,
+)
+from target_segment_objects.ledger.digests import compile_digest, read_ids
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from target_segment_objects.delivery.interface import DeliveryStatus, StreamInfo
+    from target_segment_objects.delivery.scheduler import DeliveryScheduler
+    from target_segment_objects.ledger.objects import ObjectTable
+
+_BUFFER_BYTES: Final = 8_000_000
+_LINE_OVERHEAD_BYTES: Final = 700  # so that 8,000 lines of 300 bytes fill the buffer
+_MAX_AGE_SECONDS: Final = 1.0
+_FOLD_ROWS: Final = 100_000
+"""Pending objects from which on a pause of the tap is used to fold them."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Stream:
+    """An open stream.
+
+    Attributes:
+        n: Its number in the ledger.
+        collection: The collection of its objects.
+        digest_line: Returns the digest of an object's line.
+        pass_on: Adds a line to delivery.
+    """
+
+    n: int
+    collection: str
+    digest_line: Callable[[bytes], bytes]
+    pass_on: Callable[[bytes], None]
+
+
+@dataclass(slots=True)
+class _Section:
+    """Lines of one stream that arrived one after the other, and the STATEs after them."""
+
+    stream: _Stream
+    lines: list[bytes] = field(default_factory=list)
+    states: list[Any] = field(default_factory=list)
+
+
+class LedgerStage:
+    """Delivery of what the ledger does not know to be in Segment already."""
+
+    def __init__(
+        self,
+        delivery: DeliveryScheduler,
+        objects: ObjectTable,
+        *,
+        ignored_properties: Collection[str],
+        on_unchanged: Callable[[str, int], None],
+    ) -> None:
+        """Prepare; the thread that watches the buffer's age starts with the first object.
+
+        Args:
+            delivery: Delivers what is passed on. It calls `objects.commit` before each session,
+                and `objects.mark_accepted` after it.
+            objects: The ledger's objects.
+            ignored_properties: The names, as they are sent, of properties that do not count.
+            on_unchanged: Takes a collection and the number of objects that were skipped.
+        """
+        self._delivery = delivery
+        self._objects = objects
+        self._ignored = frozenset(ignored_properties)
+        self._on_unchanged = on_unchanged
+        self._flush_lock = threading.Lock()  # of the thread that passes on; may be held for long
+        self._buffer_lock = threading.Lock()  # guards the buffer; is held for moments
+        self._sections: list[_Section] = []
+        self._open: _Stream | None = None  # that of the last section, unless a STATE closed it
+        self._lines: list[bytes] = []  # the last section's
+        self._space = _BUFFER_BYTES
+        self._passing_on: Counter[str] = Counter()  # what has left the buffer and is not passed on
+        self._failure: SegmentObjectsError | None = None
+        self._age_thread: threading.Thread | None = None
+        self._closed = threading.Event()
+
+    def open_stream(self, stream: StreamInfo) -> Callable[[bytes], None]:
+        """Return what adds the JSON of one of the stream's objects; at each SCHEMA.
+
+        Raises:
+            LedgerError: The ledger cannot be written.
+        """
+        ignored = self._ignored.intersection(name for name, _ in stream.properties)
+        opened = _Stream(
+            self._objects.register_stream(stream),
+            stream.collection,
+            compile_digest(ignored),
+            self._delivery.open_stream(stream),
+        )
+        lock = self._buffer_lock
+
+        def add_object(line: bytes) -> None:
+            with lock:  # once for each object: this is on the hot path
+                if self._open is not opened:
+                    self._open_section(opened)
+                self._lines.append(line)
+                self._space -= len(line) + _LINE_OVERHEAD_BYTES
+                is_full = self._space <= 0
+            if is_full:
+                self._flush()
+
+        return add_object
+
+    def add_state(self, state: Any) -> None:  # noqa: ANN401 - STATE is any JSON
+        """Add a STATE's value, which covers every object added so far."""
+        with self._buffer_lock:
+            if self._sections:
+                self._sections[-1].states = [state]  # a newer one says more
+                self._open = None
+                return
+        with self._flush_lock:  # what has left the buffer is passed on first
+            self._raise_failure()
+            self._delivery.add_state(state)
+
+    def get_status(self) -> DeliveryStatus:
+        """Return a snapshot; may be called from any thread, at any time."""
+        status = self._delivery.get_status()
+        with self._buffer_lock:
+            outstanding = Counter(self._passing_on)
+            outstanding.update(_count_lines(self._sections))
+        outstanding.update(status.outstanding)
+        return replace(status, outstanding={name: n for name, n in outstanding.items() if n})
+
+    def drain(self) -> None:
+        """Deliver everything that was added, stop, and bring the ledger up to date.
+
+        Raises:
+            SegmentObjectsError: The first failure; what else was under way has been finished.
+        """
+        self._closed.set()
+        if self._age_thread is not None:
+            self._age_thread.join()
+        failure: SegmentObjectsError | None = None
+        with suppress(SegmentObjectsError):  # delivery raises it again
+            self._flush()
+        try:
+            self._delivery.drain()
+        except SegmentObjectsError as error:
+            failure = error
+        try:
+            self._objects.end(is_complete=failure is None)
+        except LedgerError as error:
+            failure = failure or error
+        if failure is not None:
+            raise failure
+
+    def abort(self, reason: str) -> None:
+        """Finish every open session with an error, and leave the rest; takes seconds at most."""
+        self._closed.set()
+        self._delivery.abort(reason)
+
+    def close(self) -> None:
+        """Unlock the ledger. May be called more than once."""
+        self._objects.close()
+
+    # The buffer
+
+    def _open_section(self, stream: _Stream) -> None:
+        section = _Section(stream)
+        self._sections.append(section)
+        self._open, self._lines = stream, section.lines
+        if self._age_thread is None:
+            self._age_thread = threading.Thread(
+                target=self._watch_age, name="ledger-age", daemon=True
+            )
+            self._age_thread.start()
+
+    def _watch_age(self) -> None:
+        """Pass on what waits, once a second, even while the tap is silent."""
+        while not self._closed.wait(_MAX_AGE_SECONDS):
+            try:
+                self._flush()
+                self._fold_in_pause()
+            except SegmentObjectsError:
+                return  # delivery knows
+            except Exception as bug:  # the objects would wait for ever
+                logger.critical("Unexpected error in the ledger.", exc_info=True)
+                self._fail(DeliveryAbortedError(f"Delivery was stopped by {bug!r}"))
+                return
+
+    def _flush(self) -> None:
+        """Pass on what is in the buffer.
+
+        Raises:
+            SegmentObjectsError: The ledger or delivery has failed; delivery knows of it.
+        """
+        with self._flush_lock:
+            self._raise_failure()
+            with self._buffer_lock:
+                sections, self._sections = self._sections, []
+                self._open, self._space = None, _BUFFER_BYTES
+                self._passing_on = _count_lines(sections)
+            try:
+                self._pass_on(sections)
+            except SegmentObjectsError as failure:
+                self._fail(failure)
+                raise
+
+    def _fold_in_pause(self) -> None:
+        """Fold during the run when much has been sent, and nothing is under way."""
+        with self._flush_lock:
+            if self._objects.pending_count >= _FOLD_ROWS and self._objects.is_settled:
+                self._objects.fold_pending()
+
+    # Passing on: under the flush lock
+
+    def _pass_on(self, sections: list[_Section]) -> None:
+        groups: dict[str, list[_Section]] = {}
+        for section in sections:
+            groups.setdefault(section.stream.collection, []).append(section)
+        for collection, group in groups.items():
+            self._skip_unchanged(collection, group)
+        for section in sections:
+            collection, pass_on = section.stream.collection, section.stream.pass_on
+            for line in section.lines:
+                pass_on(line)
+                self._passing_on[collection] -= 1
+            for state in section.states:
+                self._delivery.add_state(state)
+
+    def _skip_unchanged(self, collection: str, sections: list[_Section]) -> None:
+        """Remove from a collection's sections what Segment has already."""
+        lines: list[bytes] = []
+        digests: list[bytes] = []
+        streams: list[int] = []
+        for section in sections:
+            lines += section.lines
+            digests += map(section.stream.digest_line, section.lines)
+            streams += [section.stream.n] * len(section.lines)
+        changed = self._objects.record_chunk(collection, read_ids(lines), digests, streams)
+        unchanged = len(lines) - len(changed)
+        if not unchanged:
+            return
+        start, positions = 0, iter(changed)
+        position = next(positions, None)
+        for section in sections:
+            end = start + len(section.lines)
+            section.lines = []
+            while position is not None and position < end:
+                section.lines.append(lines[position])
+                position = next(positions, None)
+            start = end
+        self._passing_on[collection] -= unchanged
+        self._on_unchanged(collection, unchanged)
+
+    # Failure
+
+    def _fail(self, failure: SegmentObjectsError) -> None:
+        """End delivery; nothing is passed on any more, no STATE either."""
+        self._failure = self._failure or failure
+        self._delivery.fail(failure)
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+
+def _count_lines(sections: list[_Section]) -> Counter[str]:
+    """Return each collection's number of lines."""
+    counts: Counter[str] = Counter()
+    for section in sections:
+        counts[section.stream.collection] += len(section.lines)
+    return counts
