@@ -174,6 +174,7 @@ class RunContext:
             on_unchanged=self.stats.count_unchanged,
         )
         self._close_ledger = stage.close
+        self.stats.uses_ledger = True
         return stage
 
     def _count_session(self, report: SessionReport) -> None:

@@ -159,6 +159,7 @@ class LedgerFile:
     def _prepare(self, connection: sqlite3.Connection, destination: Destination) -> None:
         had_wal = self.path.with_name(f"{self.path.name}-wal").exists()
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a file that is still empty
         connection.execute("BEGIN EXCLUSIVE")  # the lock stays after the transaction
         connection.execute("COMMIT")
         if _is_empty(connection):
@@ -245,7 +246,6 @@ def _create_tables(connection: sqlite3.Connection, destination: Destination) -> 
         "key_fingerprint": fingerprint_key(destination.write_key or "", salt),
         "next_n": 1,
     }
-    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("BEGIN")
     for statement in schema.TABLES.split(";"):

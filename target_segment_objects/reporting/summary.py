@@ -33,6 +33,7 @@ _HEADINGS: Final = (
     "collection",
     "read",
     "sent",
+    "unchanged",
     "rejected",
     "not delivered",
     "bytes",
@@ -70,7 +71,7 @@ class CollectionStats:
     Attributes:
         read: Records read for it: sent, unchanged, rejected, or not delivered.
         sent: Objects accepted by Segment.
-        unchanged: Objects that were not sent, because the ledger says that Segment has them.
+        unchanged: Objects that were not sent, because Segment has them; None without a ledger.
         rejected: Records that could not be sent.
         undelivered: Objects that were read and are not delivered.
         raw_bytes: Uncompressed size of the objects sent.
@@ -81,7 +82,7 @@ class CollectionStats:
 
     read: int = 0
     sent: int = 0
-    unchanged: int = 0
+    unchanged: int | None = None
     rejected: int = 0
     undelivered: int = 0
     raw_bytes: int = 0
@@ -100,11 +101,13 @@ class RunStats:
 
     Attributes:
         streams: The counts of each stream. A stream is added when it is first asked for.
+        uses_ledger: Whether a ledger may leave objects out.
     """
 
     def __init__(self) -> None:
         """Start with zero."""
         self.streams: defaultdict[str, StreamStats] = defaultdict(StreamStats)
+        self.uses_ledger = False
         self._collections: defaultdict[str, CollectionStats] = defaultdict(CollectionStats)
         self._lock = threading.Lock()
 
@@ -133,7 +136,8 @@ class RunStats:
     def count_unchanged(self, collection: str, count: int) -> None:
         """Count objects that were not sent, because Segment has them."""
         with self._lock:
-            self._collections[collection].unchanged += count
+            stats = self._collections[collection]
+            stats.unchanged = (stats.unchanged or 0) + count
 
     def add_session(self, report: SessionReport) -> None:
         """Count what a session has delivered."""
@@ -156,7 +160,10 @@ class RunStats:
                 _ = self._collections[collection]
             for collection, stats in self._collections.items():
                 stats.undelivered = outstanding.get(collection, 0)
-                stats.read = stats.sent + stats.unchanged + stats.rejected + stats.undelivered
+                unchanged = stats.unchanged or 0
+                stats.read = stats.sent + unchanged + stats.rejected + stats.undelivered
+                if self.uses_ledger:
+                    stats.unchanged = unchanged
             return dict(sorted(self._collections.items()))
 
 
@@ -227,10 +234,11 @@ def log_totals(
     """
     total = _add_up(stats.get_collections(outstanding).values())
     logger.info(
-        "%s read, %s sent in %s, %s rejected, %s not delivered: %s (%s gzipped) in %.1f s.",
+        "%s read, %s sent in %s%s, %s rejected, %s not delivered: %s (%s gzipped) in %.1f s.",
         format_count(stats.records_read, "record"),
         format_count(total.sent, "object"),
         format_count(total.sessions, "session"),
+        _format_unchanged(total),
         f"{stats.records_rejected:,}",
         f"{total.undelivered:,}",
         format_count(total.raw_bytes, "byte"),
@@ -243,10 +251,14 @@ def log_collections(collections: Mapping[str, CollectionStats], logger: logging.
     """Log the counts of each collection in a line."""
     for name, stats in collections.items():
         logger.info(
-            "Collection %s: %s read, %s sent, %s rejected, %s not delivered, %s (%s gzipped), "
+            "Collection %s: %s read, %s sent%s, %s rejected, %s not delivered, %s (%s gzipped), "
             "%s, %.2f s, %s objects/s.",
             name,
-            *_format_counts(stats),
+            f"{stats.read:,}",
+            f"{stats.sent:,}",
+            _format_unchanged(stats),
+            f"{stats.rejected:,}",
+            f"{stats.undelivered:,}",
             format_count(stats.raw_bytes, "byte"),
             f"{stats.gzip_bytes:,}",
             format_count(stats.sessions, "session"),
@@ -284,6 +296,7 @@ def print_summary(
 def _align_columns(rows: list[tuple[str, ...]], width: int) -> Iterator[tuple[str, str]]:
     """Yield the name and the line of each row, as wide as the terminal at most."""
     names, *columns = zip(*rows, strict=True)
+    columns = [column for column in columns if any(column[1:])]
     name_width = max(map(len, names)) + len(_COLUMN_GAP)
     fitting = _drop_columns(columns, width - name_width)
     is_wide = _measure_width(fitting) <= width - name_width
@@ -318,7 +331,11 @@ def _build_row(name: str, stats: CollectionStats) -> tuple[str, ...]:
 
     return (
         name,
-        *_format_counts(stats),
+        f"{stats.read:,}",
+        f"{stats.sent:,}",
+        "" if stats.unchanged is None else f"{stats.unchanged:,}",
+        f"{stats.rejected:,}",
+        f"{stats.undelivered:,}",
         decimal(stats.raw_bytes),
         decimal(stats.gzip_bytes),
         f"{stats.sessions:,}",
@@ -327,23 +344,26 @@ def _build_row(name: str, stats: CollectionStats) -> tuple[str, ...]:
     )
 
 
-def _format_counts(stats: CollectionStats) -> list[str]:
-    counts = (stats.read, stats.sent, stats.rejected, stats.undelivered)
-    return [f"{count:,}" for count in counts]
+def _format_unchanged(stats: CollectionStats) -> str:
+    return "" if stats.unchanged is None else f", {stats.unchanged:,} unchanged"
 
 
 def _add_up(collections: Iterable[CollectionStats]) -> CollectionStats:
     total = CollectionStats()
     for stats in collections:
         for name in CollectionStats.__dataclass_fields__:
-            setattr(total, name, getattr(total, name) + getattr(stats, name))
+            count = getattr(stats, name)
+            if count is not None:
+                setattr(total, name, (getattr(total, name) or 0) + count)
     return total
 
 
 def _build_tags(stats: CollectionStats) -> dict[str, Any]:
+    unchanged = {} if stats.unchanged is None else {"objects_unchanged": stats.unchanged}
     return {
         "objects_read": stats.read,
         "objects_sent": stats.sent,
+        **unchanged,
         "objects_rejected": stats.rejected,
         "objects_undelivered": stats.undelivered,
         "raw_bytes": stats.raw_bytes,

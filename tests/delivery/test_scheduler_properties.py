@@ -136,7 +136,11 @@ def run_target(lines: Iterator[str], config: dict[str, Any]) -> Outcome:
     output = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     target = TargetSegmentObjects(config=config)
     with redirect_stdout(output):
-        code = load_input(target, io.BytesIO("".join(f"{line}\n" for line in lines).encode()))
+        code = load_input(
+            target,
+            io.BytesIO("".join(f"{line}\n" for line in lines).encode()),
+            destination="the sandbox of the test",  # behind a proxy, or without it
+        )
     output.seek(0)
     return Outcome(code, [json.loads(line)["at"] for line in output])
 
@@ -173,6 +177,12 @@ def check_guarantee(tap: Tap, sandbox: Sandbox, state: int | None) -> None:
         assert read_rows(sandbox, collection) in possible
 
 
+def check_rows(tap: Tap, sandbox: Sandbox) -> None:
+    """Check that each collection equals all of its objects."""
+    for collection in set(COLLECTIONS.values()):
+        assert read_rows(sandbox, collection) == drop_nulls(merge_records(tap.objects(collection)))
+
+
 @pytest.fixture(autouse=True)
 def _shorten_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the client wait milliseconds between attempts."""
@@ -180,8 +190,9 @@ def _shorten_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("with_ledger", [False, True], ids=["without ledger", "with ledger"])
 @settings(
-    max_examples=60,
+    max_examples=30,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -193,11 +204,20 @@ def _shorten_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     retries=st.integers(0, 2),
 )
 def test_second_run_from_the_last_state_completes_a_failed_one(
-    tap: Tap, script: list[str | None], batch_size: int, parallel: int, retries: int
+    *,
+    with_ledger: bool,
+    tap: Tap,
+    script: list[str | None],
+    batch_size: int,
+    parallel: int,
+    retries: int,
 ) -> None:
-    """After any run, the warehouse holds what its last STATE covers; from there, the rest lands."""
+    """After any run, the warehouse holds what its last STATE covers; from there, the rest lands.
+
+    With a ledger, too; and a third run, which reads everything once more, changes nothing.
+    """
     clock = ManualClock()
-    config = {
+    config: dict[str, Any] = {
         "write_key": "k",
         "collection_map": COLLECTIONS,
         "batch_size_rows": batch_size,
@@ -210,6 +230,8 @@ def test_second_run_from_the_last_state_completes_a_failed_one(
         Sandbox(Path(folder) / "w.duckdb", clock=clock) as sandbox,
         FaultyProxy(sandbox.url, script, clock=clock, hang_seconds=HANG_SECONDS) as proxy,
     ):
+        if with_ledger:
+            config["ledger_path"] = str(Path(folder) / "ledger.sqlite")
         first = run_target(tap.lines(None), {**config, "api_url": proxy.url})
         event(f"exit code {first.code}, {'some' if first.states else 'no'} STATE")
         states = [content for kind, content in tap.messages if kind == "state"]
@@ -224,10 +246,11 @@ def test_second_run_from_the_last_state_completes_a_failed_one(
             {**config, "api_url": sandbox.url, "request_timeout_seconds": 30},
         )
         assert second.code == 0
-        for collection in set(COLLECTIONS.values()):
-            assert read_rows(sandbox, collection) == drop_nulls(
-                merge_records(tap.objects(collection))
-            )
+        check_rows(tap, sandbox)
+        if with_ledger:
+            third = run_target(tap.lines(None), {**config, "api_url": sandbox.url})
+            assert third.code == 0
+            check_rows(tap, sandbox)
 
 
 @dataclass
