@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -16,11 +15,11 @@ from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 from singer_sdk.exceptions import ConfigValidationError
 
-from target_segment_objects import sandbox
 from target_segment_objects.cli.about import FORMATS
 from target_segment_objects.cli.check import run_checks
 from target_segment_objects.cli.config_files import ConfigFileError, read_config_files
 from target_segment_objects.cli.load import load_input
+from target_segment_objects.cli.sandbox_run import run_in_sandbox
 from target_segment_objects.reporting.log_handlers import (
     LOG_CONFIG_VARIABLE,
     LoggingConfigError,
@@ -32,7 +31,6 @@ from target_segment_objects.target import TargetSegmentObjects
 if TYPE_CHECKING:
     from singer_sdk.plugin_base import _ConfigInput
 
-_SANDBOX_KEY: Final = "sandbox"
 _DRY_RUN_FORMATS: Final = ("text", "json")
 
 EXIT_CODES: Final = {
@@ -64,7 +62,8 @@ Examples:
   target-segment-objects --dry-run --input records.singer
       Show how the records of a file would be mapped. Send nothing.
   target-segment-objects --sandbox warehouse.duckdb --input records.singer
-      Load into a local sandbox instead of Segment, and show the result.
+      Load into a local sandbox instead of Segment, and show the result. With
+      --open, watch it in the browser.
   TARGET_SEGMENT_OBJECTS_WRITE_KEY=KEY target-segment-objects --config=ENV
       Read the settings from the environment.
 
@@ -199,6 +198,12 @@ def _list_options() -> list[click.Option]:
             help="Load into a local sandbox instead of Segment, with this DuckDB file as its "
             "warehouse, and show the result. Needs no Segment account.",
         ),
+        click.Option(
+            ["--open", "opens_page"],
+            is_flag=True,
+            help="With --sandbox: open a page in the browser that shows the load and the "
+            "warehouse, and serve it after the load until Ctrl-C.",
+        ),
     ]
 
 
@@ -240,7 +245,14 @@ def _exit_with_code(*, about: bool, output_format: str | None, **options: Any) -
 
 
 def _refuse_conflicts(
-    *, about: bool, output_format: str | None, is_check: bool, is_dry_run: bool, **_: object
+    *,
+    about: bool,
+    output_format: str | None,
+    is_check: bool,
+    is_dry_run: bool,
+    sandbox_warehouse: Path | None,
+    opens_page: bool,
+    **_: object,
 ) -> None:
     """Raise a usage error for options that cannot be used together."""
     # A dry run ignores a sandbox that the environment sets for all runs.
@@ -249,6 +261,8 @@ def _refuse_conflicts(
         msg = "--check and --dry-run cannot be used together."
     elif is_dry_run and source is ParameterSource.COMMANDLINE:
         msg = "--dry-run and --sandbox cannot be used together: a dry run loads nothing."
+    elif opens_page and (sandbox_warehouse is None or is_check or is_dry_run):
+        msg = "--open can only be used with --sandbox, and for a load."
     elif output_format is None or about:
         return
     elif not is_dry_run:
@@ -268,6 +282,7 @@ def _invoke(
     is_dry_run: bool,
     file_input: IO[bytes] | None,
     sandbox_warehouse: Path | None,
+    opens_page: bool,
 ) -> int:
     """Check, dry-run or load; return the exit code."""
     if is_dry_run:
@@ -277,7 +292,13 @@ def _invoke(
         target = TargetSegmentObjects(config=add_placeholder_key(_merge_environment(config)))
         return run_dry(target, file_input, output_format=output_format)
     if sandbox_warehouse is not None:
-        return _run_in_sandbox(config, file_input, sandbox_warehouse, is_check=is_check)
+        return run_in_sandbox(
+            _merge_environment(config),
+            file_input,
+            sandbox_warehouse,
+            check=_check if is_check else None,
+            opens_page=opens_page,
+        )
     target = TargetSegmentObjects(config=config.config, parse_env_config=config.parse_env)
     return _check(target) if is_check else load_input(target, file_input)
 
@@ -290,36 +311,3 @@ def _merge_environment(config: _ConfigInput) -> dict[str, Any]:
 
 def _check(target: TargetSegmentObjects) -> int:
     return 0 if run_checks(target.settings, click.echo, user_agent=target.user_agent) else 1
-
-
-def _run_in_sandbox(
-    config: _ConfigInput, lines: IO[bytes] | None, warehouse: Path, *, is_check: bool
-) -> int:
-    """Load into a local sandbox, and show the result."""
-    try:
-        sandbox_class = sandbox.load_sandbox()
-        from rich.console import Console  # noqa: PLC0415 - not before it is needed
-
-        from target_segment_objects.sandbox.warehouse.database import Warehouse  # noqa: PLC0415
-
-        # Come with the extra, too.
-        from target_segment_objects.sandbox.warehouse.report import print_report  # noqa: PLC0415
-
-        with ExitStack() as stack:
-            running = stack.enter_context(sandbox_class(warehouse))
-            # These win over what is configured: the sandbox's objects must not go to Segment.
-            forced = {"api_url": running.url, "write_key": _SANDBOX_KEY}
-            target = TargetSegmentObjects(config=_merge_environment(config) | forced)
-            if is_check:
-                return _check(target)
-
-            def show_result() -> None:
-                stack.close()  # only a stopped sandbox has recorded its unfinished sessions
-                with Warehouse.open(warehouse, read_only=True) as loaded:
-                    print_report(loaded, Console(stderr=True))
-
-            destination = f"the sandbox {warehouse.absolute()}"  # its address is another each time
-            return load_input(target, lines, destination=destination, show_result=show_result)
-    except (sandbox.SandboxNotInstalledError, sandbox.WarehouseError) as problem:
-        TargetSegmentObjects.logger.error("%s", problem)
-        return 1

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,10 +9,9 @@ import click
 
 from target_segment_objects import sandbox
 from target_segment_objects.sandbox.browser import open_browser
+from target_segment_objects.sandbox.stop_signals import catch_stop_signals
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from target_segment_objects.sandbox.server import Sandbox
 
 
@@ -81,29 +78,24 @@ def serve_api(
     from target_segment_objects.sandbox.activity.request_lines import print_request  # noqa: PLC0415
     from target_segment_objects.sandbox.api.middleware import AuthForm  # noqa: PLC0415
 
-    stopped = threading.Event()
-
-    def request_stop(_: int, __: FrameType | None) -> None:
-        stopped.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, request_stop)
     try:
-        with sandbox_class(
-            warehouse,
-            host=host,
-            port=port,
-            write_key=write_key or None,
-            auth_form=AuthForm(auth_form),
-            has_page=True,
-            on_request=None if quiet else print_request,
-        ) as running:
+        with (
+            catch_stop_signals() as wait_until_stopped,
+            sandbox_class(
+                warehouse,
+                host=host,
+                port=port,
+                write_key=write_key or None,
+                auth_form=AuthForm(auth_form),
+                has_page=True,
+                on_request=None if quiet else print_request,
+            ) as running,
+        ):
             click.echo(f"api_url: {running.url}")
             click.echo("Open this address in a browser to look inside. Press Ctrl-C to stop.")
             if opens_browser:
                 open_browser(running.url)
-            while not stopped.wait(1):  # with a timeout: on Windows a plain wait blocks signals
-                pass
+            wait_until_stopped()
     except (ValueError, sandbox.WarehouseError) as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:

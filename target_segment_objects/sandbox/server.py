@@ -138,6 +138,16 @@ class Sandbox:
         """
         return _require_running(self._api).peak_concurrency
 
+    def record_open_sessions(self) -> None:
+        """Record the sessions that are open now as never finished, as the end of the sandbox does.
+
+        Only for a time when nobody uses them any more.
+
+        Raises:
+            RuntimeError: The sandbox was never started.
+        """
+        _require_running(self._api).record_open_sessions()
+
     def __enter__(self) -> Self:
         """Start to listen.
 
