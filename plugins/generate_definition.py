@@ -12,15 +12,17 @@ Run it from the repository's root, with the target and its extra `dev` installed
 The first writes the files that are stale. The second lists them, and fails if there are any. The
 generated files are
 
-- `plugins/hub/loaders/target-segment-objects/original.yml`, the listing to propose to the Hub for
-  its folder `_data/meltano/`;
-- `plugins/loaders/target-segment-objects--original.lock`, the same listing in the form in which
+- `plugins/hub/loaders/target-segment-objects/<variant>.yml`, the listing to propose to the Hub;
+- `plugins/hub/maintainers.yml`, the entry for the Hub's file of this name, if the owner is known;
+- `plugins/loaders/target-segment-objects--<variant>.lock`, the same listing in the form in which
   Meltano locks it;
-- in `meltano.yml`, the loader's capabilities and settings;
+- in `meltano.yml`, the loader's variant, repository, capabilities and settings;
+- in the documentation, the path of the listing;
 - in `docs/configuration.md`, the table of the target's own settings, and in `README.md`, that of
   the most common ones.
 
-Titles, descriptions, defaults and types come from the code. Everything else is written here.
+Titles, descriptions, defaults and types come from the code. The repository is `Repository` in
+`[project.urls]` of `pyproject.toml`, and the variant its owner. Everything else is written here.
 """
 
 from __future__ import annotations
@@ -30,14 +32,19 @@ import json
 import math
 import re
 import sys
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 import yaml
 
 from target_segment_objects.settings import SETTINGS
 from target_segment_objects.target import TargetSegmentObjects
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -47,17 +54,32 @@ if TYPE_CHECKING:
 ROOT: Final = Path(__file__).parents[1]
 NAME: Final = TargetSegmentObjects.name
 
-VARIANT: Final = "original"
-"""Meltano's name for the first variant of a plugin. The Hub names a variant after the owner of its
-repository: before you propose the listing, write that name here, add `repo` to the listing, and
-generate everything again.
-"""
+PACKAGE: Final[dict[str, Any]] = tomllib.loads(
+    (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+)["project"]
+
+REPOSITORY: Final[str | None] = PACKAGE.get("urls", {}).get("Repository")
+OWNER: Final[str | None] = urlsplit(REPOSITORY).path.split("/")[1] if REPOSITORY else None
+
+VARIANT: Final = OWNER.lower() if OWNER else "original"
+"""The Hub names a variant after the owner. `original` is Meltano's name for the first variant."""
+
+ON_PACKAGE_INDEX: Final = False
+"""Set it to True with the first release: until then, Meltano installs from the repository."""
 
 HUB: Final = ROOT / "plugins" / "hub" / "loaders" / NAME / f"{VARIANT}.yml"
+MAINTAINERS: Final = ROOT / "plugins" / "hub" / "maintainers.yml"
 LOCK: Final = ROOT / "plugins" / "loaders" / f"{NAME}--{VARIANT}.lock"
 PROJECT: Final = ROOT / "meltano.yml"
 README: Final = ROOT / "README.md"
 CONFIGURATION: Final = ROOT / "docs" / "configuration.md"
+NAMES_LISTING: Final = (
+    ROOT / "docs" / "meltano.md",
+    ROOT / "examples" / "meltano" / "README.md",
+)
+"""The documents that name the path of the listing."""
+
+LISTING_PATH: Final = re.compile(rf"(?<=plugins/hub/loaders/{NAME}/)[\w.-]+(?=\.yml)")
 
 HUB_URL: Final = "https://hub.meltano.com"
 
@@ -79,6 +101,7 @@ LOCK_ORDER: Final = (
     "namespace",
     "variant",
     "label",
+    "repo",
     "pip_url",
     "executable",
     "description",
@@ -95,7 +118,7 @@ SETTING_ORDER: Final = ("name", "kind", "value", "label", "description", "option
 """The order in which Meltano writes a setting, into a lock file as into `meltano.yml`."""
 
 GENERATED_PROJECT_LINES: Final = re.compile(
-    r"(?<=\n)    capabilities:\n(?:(?!    commands:).*\n)+?(?=    commands:\n)"
+    r"(?<=\n)(?:    repo: .*\n)?    capabilities:\n(?:(?!    commands:).*\n)+?(?=    commands:\n)"
 )
 """The generated lines of a loader, in the place where Meltano itself writes them."""
 
@@ -125,8 +148,13 @@ stream `public.orders` as `public\\.orders`.
 
 NEXT_STEPS: Final = """\
 You can try the loader without a Segment account. The sandbox is a local copy of the API, with a
-DuckDB file as the warehouse. Install the loader with `pip_url: target-segment-objects[sandbox]`,
-and set the file:
+DuckDB file as the warehouse. Install the loader with its extra `sandbox`:
+
+```yaml
+pip_url: "PIP_URL"
+```
+
+Then set the file:
 
 ```bash
 export TARGET_SEGMENT_OBJECTS_SANDBOX=warehouse.duckdb
@@ -156,7 +184,11 @@ For more detail, use `meltano --log-level=debug run …`. If you ask Segment's s
 
 def build_listing() -> Definition:
     """Return the listing for the Hub."""
-    return {
+    pip_url, with_sandbox = NAME, f"{NAME}[sandbox]"
+    if REPOSITORY and not ON_PACKAGE_INDEX:
+        pip_url = f"git+{REPOSITORY}.git"
+        with_sandbox = f"{with_sandbox} @ {pip_url}"
+    listing = {
         "capabilities": list_capabilities(),
         "description": "Loads any tap's records into Segment's Objects Bulk API",
         "domain_url": (
@@ -170,9 +202,10 @@ def build_listing() -> Definition:
         "maintenance_status": "beta",
         "name": NAME,
         "namespace": NAME.replace("-", "_"),
-        "next_steps": NEXT_STEPS,
-        "pip_url": NAME,
+        "next_steps": NEXT_STEPS.replace("PIP_URL", with_sandbox),
+        "pip_url": pip_url,
         "quality": "unknown",
+        "repo": REPOSITORY,
         "settings": sorted(list_settings(), key=lambda setting: str(setting["name"])),
         "settings_group_validation": list_required_settings(),
         "settings_preamble": SETTINGS_PREAMBLE,
@@ -180,6 +213,7 @@ def build_listing() -> Definition:
         "usage": USAGE,
         "variant": VARIANT,
     }
+    return {name: value for name, value in listing.items() if value is not None}
 
 
 def list_capabilities() -> list[str]:
@@ -189,7 +223,7 @@ def list_capabilities() -> list[str]:
 
 def list_python_versions() -> list[str]:
     """Return the versions of Python that the package declares."""
-    declared = metadata.metadata(NAME).get_all("Classifier") or []
+    declared = PACKAGE["classifiers"]
     prefix = "Programming Language :: Python :: 3."
     return [f"3.{name.removeprefix(prefix)}" for name in declared if name.startswith(prefix)]
 
@@ -267,7 +301,9 @@ def render_lock_file() -> str:
     listing = {name: value for name, value in build_listing().items() if name not in HUB_ONLY_KEYS}
     listing["logo_url"] = HUB_URL + listing["logo_url"]
     listing["settings"] = [_order_keys(setting) for setting in listing["settings"]]
-    locked = {"plugin_type": "loaders"} | {name: listing.pop(name) for name in LOCK_ORDER}
+    locked = {"plugin_type": "loaders"} | {
+        name: listing.pop(name) for name in LOCK_ORDER if name in listing
+    }
     if listing:
         sys.exit(f"LOCK_ORDER lacks: {', '.join(listing)}")
     return json.dumps(locked, indent=2) + "\n"
@@ -275,7 +311,7 @@ def render_lock_file() -> str:
 
 def render_project_file() -> str:
     """Return `meltano.yml` with the generated lines of its loader."""
-    generated = {
+    generated = ({"repo": REPOSITORY} if REPOSITORY else {}) | {
         "capabilities": list_capabilities(),
         "settings_group_validation": list_required_settings(),
         "settings": [_order_keys(setting) for setting in list_settings()],
@@ -285,7 +321,24 @@ def render_project_file() -> str:
     text, count = GENERATED_PROJECT_LINES.subn(lambda _: "".join(lines), loaders)
     if count != 1:
         sys.exit(f"{PROJECT.name}: the loader has no `capabilities:`, or no `commands:` after them")
+    text = re.sub(r"(?<=\n    variant: ).*", VARIANT, text, count=1)
     return before + heading + text
+
+
+def render_maintainers() -> str | None:
+    """Return the entry for the Hub's list of maintainers, or None if the owner is not known."""
+    if REPOSITORY is None or OWNER is None:
+        return None
+    url = REPOSITORY[: REPOSITORY.index(OWNER) + len(OWNER)]
+    return _render_yaml({VARIANT: {"label": OWNER, "name": VARIANT, "url": url}})
+
+
+def render_listing_path(path: Path) -> str:
+    """Return a document with the path of the listing."""
+    text, count = LISTING_PATH.subn(VARIANT, path.read_text(encoding="utf-8"))
+    if count != 1:
+        sys.exit(f"{path.name}: it does not name the listing")
+    return text
 
 
 def render_document(path: Path, names: Iterable[str]) -> str:
@@ -333,30 +386,44 @@ def _render_yaml(value: object) -> str:
     return text
 
 
+def render_all() -> dict[Path, str | None]:
+    """Return the text of each generated file, and None for one that must not be there."""
+    others = {*HUB.parent.glob("*.yml"), *LOCK.parent.glob(f"{NAME}--*.lock")} - {HUB, LOCK}
+    return {
+        **dict.fromkeys(others),
+        HUB: render_hub_file(),
+        MAINTAINERS: render_maintainers(),
+        LOCK: render_lock_file(),
+        PROJECT: render_project_file(),
+        CONFIGURATION: render_document(CONFIGURATION, SETTINGS["properties"]),
+        README: render_document(README, COMMON_SETTINGS),
+        **{path: render_listing_path(path) for path in NAMES_LISTING},
+    }
+
+
 def main() -> None:
     """Write the stale files, or list them."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--check", action="store_true", help="write nothing; fail on a stale file")
     only_check = parser.parse_args().check
     stale = False
-    texts = {
-        HUB: render_hub_file(),
-        LOCK: render_lock_file(),
-        PROJECT: render_project_file(),
-        CONFIGURATION: render_document(CONFIGURATION, SETTINGS["properties"]),
-        README: render_document(README, COMMON_SETTINGS),
-    }
-    for path, text in texts.items():
-        if path.is_file() and path.read_text(encoding="utf-8") == text:
+    for path, text in render_all().items():
+        if text == (path.read_text(encoding="utf-8") if path.is_file() else None):
             continue
         stale = True
         if not only_check:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8", newline="\n")
-        sys.stdout.write(
-            f"{path.relative_to(ROOT)} {'is stale' if only_check else 'was written'}\n"
-        )
+            _write(path, text)
+        done = "is stale" if only_check else "was removed" if text is None else "was written"
+        sys.stdout.write(f"{path.relative_to(ROOT)} {done}\n")
     sys.exit(1 if stale and only_check else 0)
+
+
+def _write(path: Path, text: str | None) -> None:
+    if text is None:
+        path.unlink()
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -169,10 +170,42 @@ def test_release_publishes_what_was_tested() -> None:
     assert JOBS["test.yml: wheel"]["needs"] == "build"
 
 
-def test_release_finds_the_version() -> None:
-    """pyproject.toml and CHANGELOG.md have the lines in which a release looks for its version."""
+@pytest.mark.skipif(os.name != "posix", reason="the workflow runs on Linux")
+@pytest.mark.parametrize(
+    ("tag", "heading", "passes"),
+    [
+        pytest.param("v{version}", "## [{version}]", True, id="both agree"),
+        pytest.param("v{version}.1", "## [{version}]", False, id="another tag"),
+        pytest.param("v{version}", "## [9.9.9]", False, id="no heading"),
+    ],
+)
+def test_release_stops_if_tag_and_version_differ(
+    tmp_path: Path, tag: str, heading: str, *, passes: bool
+) -> None:
+    """The commands of the workflow accept a tag only if pyproject.toml and the changelog agree."""
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    changelog = f"## [Unreleased]\n\n{heading.format(version=read_version())}\n"
+    (tmp_path / "CHANGELOG.md").write_text(changelog, encoding="utf-8")
+    done = subprocess.run(
+        ["/bin/sh", "-e", "-c", join_steps(JOBS["release.yml: version"])],
+        cwd=tmp_path,
+        env=os.environ | {"GITHUB_REF_NAME": tag.format(version=read_version())},
+        capture_output=True,
+        timeout=TOOL_SECONDS,
+        check=False,
+    )
+    assert (done.returncode == 0) == passes
+
+
+def read_version() -> str:
+    """Return the version in pyproject.toml."""
     version = re.search(r'^version = "(.+)"$', read_text(ROOT / "pyproject.toml"), re.MULTILINE)
     assert version is not None
+    return version[1]
+
+
+def test_changelog_has_the_headings_of_releases() -> None:
+    """The changes that come with the next release are first; each release has its version."""
     headings = re.findall(r"^## (.*)$", read_text(ROOT / "CHANGELOG.md"), re.MULTILINE)
     assert headings[0] == "[Unreleased]"
     assert all(re.match(r"\[\d+\.\d+\.\d+\]", heading) for heading in headings[1:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import yaml
 from referencing import Registry, Resource
 
 from target_segment_objects.target import TargetSegmentObjects
+from tests.support.project import copy_project
 
 ROOT = Path(__file__).parents[2]
 SCHEMAS = next(ROOT.parent.glob("*/hub-schemas"), ROOT / "hub-schemas")  # put them beside the clone
@@ -48,6 +50,43 @@ def test_generated_files_are_up_to_date() -> None:
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_one_line_sets_the_address_of_the_repository(tmp_path: Path) -> None:
+    """With `Repository` in pyproject.toml, every definition names the repository and its owner."""
+    copy = copy_project(
+        tmp_path / "copy", repository="https://git.example.org/Some-Owner/the-target"
+    )
+    command = [sys.executable, str(copy / "plugins" / "generate_definition.py")]
+    environment = os.environ | {"PYTHONPATH": str(copy)}
+    subprocess.run(command, env=environment, capture_output=True, timeout=60, check=True)
+    subprocess.run([*command, "--check"], env=environment, timeout=60, check=True)
+    repository = {"repo": "https://git.example.org/Some-Owner/the-target", "variant": "some-owner"}
+    hub = copy / "plugins" / "hub"
+    (path,) = (hub / "loaders" / LOADER["name"]).iterdir()
+    assert path.name == "some-owner.yml"
+    listing = yaml.safe_load(path.read_text(encoding="utf-8"))
+    (lock_path,) = (copy / "plugins" / "loaders").iterdir()
+    assert lock_path.name == f"{LOADER['name']}--some-owner.lock"
+    lock = json.loads(lock_path.read_text(encoding="utf-8"))
+    project = yaml.safe_load((copy / "meltano.yml").read_text(encoding="utf-8"))
+    (loader,) = project["plugins"]["loaders"]
+    for definition in (listing, lock, loader):
+        assert repository.items() <= definition.items()
+    assert listing["pip_url"] == lock["pip_url"] == f"git+{repository['repo']}.git"
+    sandbox = f'pip_url: "{LOADER["name"]}[sandbox] @ {listing["pip_url"]}"'
+    assert sandbox in listing["next_steps"]
+    assert list(listing) == sorted(listing)
+    assert yaml.safe_load((hub / "maintainers.yml").read_text(encoding="utf-8")) == {
+        "some-owner": {
+            "label": "Some-Owner",
+            "name": "some-owner",
+            "url": "https://git.example.org/Some-Owner",
+        }
+    }
+    for name in ("docs/meltano.md", "examples/meltano/README.md"):
+        text = (copy / name).read_text(encoding="utf-8")
+        assert f"plugins/hub/loaders/{LOADER['name']}/some-owner.yml" in text
 
 
 @DEFINITIONS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import venv
@@ -13,11 +14,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support import record_line, schema_line, state_line
+from tests.support.project import copy_project
 
 if TYPE_CHECKING:
     from target_segment_objects.sandbox.server import Sandbox
 
 ROOT = Path(__file__).parents[2]
+(VERSION,) = re.findall(
+    r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text("utf-8"), re.MULTILINE
+)
 SCRIPTS = "Scripts" if os.name == "nt" else "bin"
 INSTALL_SECONDS = 280
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
@@ -27,12 +32,12 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def commands(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build and install the wheel, and return the folder of its commands."""
+    """Install from a copy without Git, and return the folder of the commands."""
     folder = tmp_path_factory.mktemp("empty")
     venv.create(folder, with_pip=True)
     python = folder / SCRIPTS / "python"
     subprocess.run(
-        [python, "-m", "pip", "install", "--quiet", str(ROOT)],
+        [python, "-m", "pip", "install", "--quiet", copy_project(folder / "copy")],
         check=True,
         timeout=INSTALL_SECONDS,
     )
@@ -57,9 +62,10 @@ def run_command(
 
 def test_target_loads_a_record(commands: Path, sandbox: Sandbox, tmp_path: Path) -> None:
     """It prints its version and settings, and loads a record into an API in another process."""
-    assert run_command(commands, "target-segment-objects", "--version")[0] == 0
+    code, version, _ = run_command(commands, "target-segment-objects", "--version")
+    assert (code, VERSION in version) == (0, True)
     code, about, _ = run_command(commands, "target-segment-objects", "--about", "--format", "json")
-    assert (code, json.loads(about)["name"]) == (0, "target-segment-objects")
+    assert (code, json.loads(about)["version"]) == (0, VERSION)
     config = tmp_path / "config.json"
     config.write_text(json.dumps({"write_key": "k", "api_url": sandbox.url}), encoding="utf-8")
     lines = [

@@ -1,0 +1,90 @@
+"""What is built: the same version and description, with or without Git, from an sdist or not."""
+
+from __future__ import annotations
+
+import email
+import re
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.support.project import copy_project
+
+if TYPE_CHECKING:
+    from email.message import Message
+
+ROOT = Path(__file__).parents[2]
+REPOSITORY = "https://git.example.org/Some-Owner/target-segment-objects"
+RELATIVE_LINK = re.compile(r"\]\((?!https?://|#)[^)]*\)")
+
+
+def build(source: Path, target: str) -> Path:
+    """Build a distribution of a folder, and return its file."""
+    output = source / "dist" / target
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", target, "-d", output],
+        cwd=source,
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+    (file,) = output.iterdir()
+    return file
+
+
+def read_metadata(wheel: Path) -> Message:
+    """Return the metadata of a wheel; the description is the body."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith("/METADATA"))
+        return email.message_from_bytes(archive.read(name))
+
+
+def read_description(wheel: Path) -> str:
+    """Return the description of a wheel."""
+    content = read_metadata(wheel).get_payload(decode=True)
+    assert isinstance(content, bytes)
+    return content.decode()
+
+
+def test_sdist_without_git_builds_the_same_wheel(tmp_path: Path) -> None:
+    """A ZIP download has no `.git`; its wheel and that of its sdist have the declared version."""
+    copy = copy_project(tmp_path / "copy")
+    with tarfile.open(build(copy, "sdist")) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (unpacked,) = tmp_path.glob("target_segment_objects-*")
+    metadata = [read_metadata(build(folder, "wheel")) for folder in (copy, unpacked)]
+    assert metadata[0].as_bytes() == metadata[1].as_bytes()
+    declared = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert declared is not None
+    assert metadata[0]["Version"] == declared[1]
+    assert metadata[0]["Author"] == "The contributors of target-segment-objects"
+
+
+def test_description_has_no_relative_link(tmp_path: Path) -> None:
+    """Without the repository's address, a link to a file is its text, and there is no image."""
+    copy = copy_project(tmp_path / "copy")
+    description = read_description(build(copy, "wheel"))
+    assert RELATIVE_LINK.findall(description) == []
+    assert "![" not in description
+    assert "docs/mapping.md has every case." in description
+    assert "[Quick start](#quick-start)" in description
+    assert "](https://segment.com/docs/privacy/data-retention-policy/)" in description
+
+
+def test_description_links_to_the_repository(tmp_path: Path) -> None:
+    """With the address in pyproject.toml, links and the image lead to files at the tag."""
+    copy = copy_project(tmp_path / "copy", repository=REPOSITORY)
+    wheel = build(copy, "wheel")
+    assert read_metadata(wheel).get_all("Project-URL") == [f"Repository, {REPOSITORY}"]
+    description = read_description(wheel)
+    assert RELATIVE_LINK.findall(description) == []
+    base = f"{REPOSITORY}/blob/v{read_metadata(wheel)['Version']}"
+    assert f"[docs/mapping.md]({base}/docs/mapping.md)" in description
+    assert f"]({base}/docs/mapping.md#names-in-a-warehouse)" in description
+    assert f"]({base}/docs/sandbox.svg?raw=true)" in description
+    linked = re.findall(rf"\]\({re.escape(base)}/([^)#?]+)", description)
+    assert len(linked) > 10
+    assert [path for path in linked if not (ROOT / path).exists()] == []
