@@ -38,6 +38,7 @@ _OTHER_VARIABLES: Final = (
 )
 """Environment variables that are not settings."""
 
+_LEDGER_SETTINGS: Final = ("resend_after_days", "ledger_ignored_properties", "type_changes")
 _OWN_SETTINGS: Final = frozenset(SETTINGS["properties"])
 
 
@@ -118,6 +119,11 @@ def unused_setting_warnings(config: Mapping[str, Any]) -> Iterator[str]:
     """Yield a warning for each setting that has no effect because of another one."""
     if config.get("dead_letter_path") and config.get("invalid_records") != "dead_letter":
         yield 'dead_letter_path has no effect: it needs invalid_records "dead_letter".'
+    if not config.get("ledger_path"):
+        for name in _LEDGER_SETTINGS:
+            default = SETTINGS["properties"][name]["default"]
+            if config.get(name, default) != default:  # Meltano passes the defaults, too
+                yield f"{name} has no effect: it needs ledger_path."
 
 
 def unknown_variable_warnings(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,8 @@ from target_segment_objects.delivery.scheduler import DeliveryScheduler
 from target_segment_objects.delivery.spool import Spool
 from target_segment_objects.exceptions import RejectLimitError
 from target_segment_objects.mapping.naming import CollectionResolver, to_path_name
+from target_segment_objects.mapping.properties.sent import PropertyMemory, SentProperty
+from target_segment_objects.mapping.schema import PropertyType
 from target_segment_objects.mapping.stream_state import StreamState
 from target_segment_objects.mapping.warehouse.warnings import describe_collection_count
 from target_segment_objects.plurals import format_count
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 
     from target_segment_objects.delivery.interface import Delivery
     from target_segment_objects.delivery.uploader import SessionReport
+    from target_segment_objects.ledger.stream_memory import StreamMemory
     from target_segment_objects.outlets import Outlets, RejectedRecord
     from target_segment_objects.reporting.summary import RunStats
     from target_segment_objects.settings import Settings
@@ -68,6 +72,7 @@ class RunContext:
         self._logger = logger
         self._spool = Spool(settings.spool_dir)
         self._close_ledger: Callable[[], object] = lambda: None
+        self._stream_memory: StreamMemory | None = None
         self.delivery = self._create_delivery(
             functools.partial(
                 DeliveryScheduler,
@@ -80,10 +85,16 @@ class RunContext:
         )
 
     def get_stream_state(self, stream: str) -> StreamState:
-        """Return what the mapping of a stream, named as after stream maps, remembers of the run."""
+        """Return what the mapping of a stream, named as after stream maps, remembers.
+
+        Raises:
+            UnmappableStreamError: The stream has no name in Segment, or another has the same.
+            LedgerError: The ledger cannot be read.
+        """
         if stream not in self._stream_states:
             log = functools.partial(self.log_warning, stream)
-            self._stream_states[stream] = StreamState(stream, log)
+            memory = self._open_property_memory(stream)
+            self._stream_states[stream] = StreamState(stream, log, memory=memory)
         return self._stream_states[stream]
 
     def resolve_collection(self, stream: str) -> str:
@@ -161,7 +172,7 @@ class RunContext:
             open_ledger_stage,
         )
 
-        stage = open_ledger_stage(
+        stage, self._stream_memory = open_ledger_stage(
             LedgerOptions(
                 Path(self.settings.ledger_path),
                 self._outlets.destination or self.settings.api_url,
@@ -176,6 +187,32 @@ class RunContext:
         self._close_ledger = stage.close
         self.stats.uses_ledger = True
         return stage
+
+    def _open_property_memory(self, stream: str) -> PropertyMemory | None:
+        """Return what the ledger remembers of a stream's properties; None without one."""
+        if self._stream_memory is None or self.settings.ledger_path is None:
+            return None
+        collection = self.collections.resolve(stream)
+        memory, path = self._stream_memory, shlex.quote(self.settings.ledger_path)
+
+        def save(prop: SentProperty) -> None:
+            type_name = None if prop.type is None else prop.type.value
+            memory.save_property(stream, collection, prop.path, name=prop.name, type_name=type_name)
+
+        known = [
+            SentProperty(prop.path, prop.name, None if not prop.type else PropertyType(prop.type))
+            for prop in memory.read_properties(stream, collection)
+        ]
+        return PropertyMemory(
+            known=known,
+            save=save,
+            type_changes=self.settings.type_changes,
+            log_info=self._logger.getChild(stream).info,
+            advice=(
+                "If the column itself was changed or dropped, run `segment-objects-ledger forget "
+                f"{path} {collection} --only types`."
+            ),
+        )
 
     def _count_session(self, report: SessionReport) -> None:
         self.stats.add_session(report)

@@ -40,6 +40,10 @@ _OMITTED_METADATA: Final = frozenset(
 _RECORDS_PER_CLOCK_READ: Final = 1024  # reading the clock takes longer than counting
 
 
+_PROPERTIES_PER_SLOW_RECORD: Final = 16
+"""Compiling takes about 10 µs a property; a record that takes the slow path, some 100 µs."""
+
+
 class LoadingTarget(Protocol):
     """What a sink needs of its target."""
 
@@ -151,8 +155,7 @@ class SegmentObjectsSink(RecordSink):
                     error.object_id = self._mapper.find_object_id(record)
                 raise
         self._add_object(self._mapper.map_record(record))
-        if self._mapper.warned_long_paths is not self._warned_long_paths:
-            self._map_line = self._compile_fast_path()
+        self._renew_fast_path()
 
     def _describe_stream(self) -> StreamInfo:
         properties = tuple((mapped.name, mapped.type.value) for mapped in self._mapper.properties)
@@ -185,8 +188,25 @@ class SegmentObjectsSink(RecordSink):
                 "not sent. Set add_record_metadata to true to send record metadata."
             )
 
+    def _renew_fast_path(self) -> None:
+        """Compile the fast path again if the slow path has taken what it would leave to it.
+
+        In a wide stream, the first values of properties come with many different records. Not
+        each of them is worth the time.
+        """
+        if (
+            self._mapper.warned_long_paths is self._warned_long_paths
+            and self._mapper.unsent_paths is self._unsent_paths
+        ):
+            return
+        self._slow_records += 1
+        if self._slow_records * _PROPERTIES_PER_SLOW_RECORD >= len(self._mapper.properties):
+            self._map_line = self._compile_fast_path()
+
     def _compile_fast_path(self) -> FastPath | None:
         self._warned_long_paths = self._mapper.warned_long_paths
+        self._unsent_paths = self._mapper.unsent_paths
+        self._slow_records = 0
         try:
             return compile_fast_path(
                 stream=self.stream_name,
@@ -196,6 +216,7 @@ class SegmentObjectsSink(RecordSink):
                 properties=self._mapper.properties,
                 send_nulls=self._sends_nulls,
                 warned_long_paths=self._warned_long_paths,
+                unsent_paths=self._unsent_paths,
             )
         except UnsupportedSchemaError as reason:
             self.logger.debug("The fast path does not support the schema: %s.", reason)

@@ -16,9 +16,11 @@ from target_segment_objects.config_validation import (
     read_environment,
     unknown_setting_warnings,
     unknown_variable_warnings,
+    unused_setting_warnings,
     validation_errors,
 )
 from target_segment_objects.settings import SETTINGS, Settings
+from target_segment_objects.settings.ledger import DEFAULT_IGNORED_PROPERTIES
 from target_segment_objects.target import TargetSegmentObjects
 
 if TYPE_CHECKING:
@@ -511,3 +513,19 @@ def test_an_unknown_setting_without_a_similar_name() -> None:
         "Unknown setting 'zzz' is ignored."
     ]
     assert list(unknown_setting_warnings(dict.fromkeys(SCHEMA["properties"]), SCHEMA)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "default"),
+    [
+        ("type_changes", "warn", "fail"),
+        ("resend_after_days", 0, 45),
+        ("ledger_ignored_properties", [], list(DEFAULT_IGNORED_PROPERTIES)),
+    ],
+)
+def test_setting_of_the_ledger_needs_a_ledger(name: str, value: object, default: object) -> None:
+    """Without one there is a warning, but not for a default, which Meltano passes."""
+    (warning,) = unused_setting_warnings({name: value})
+    assert warning == f"{name} has no effect: it needs ledger_path."
+    for config in ({name: value, "ledger_path": "l"}, {name: default}):
+        assert not list(unused_setting_warnings(config))

@@ -41,6 +41,7 @@ DEFAULTS = {
     "max_parallel_sessions": 4,
     "load_method": "upsert",
     "resend_after_days": 45,
+    "type_changes": "fail",
     "ledger_ignored_properties": [
         "_sdc_batched_at",
         "_sdc_extracted_at",
@@ -86,6 +87,7 @@ def test_choices_start_with_the_default() -> None:
         "oversized_values": ["reject", "truncate"],
         "invalid_records": ["fail", "dead_letter"],
         "load_method": ["upsert"],
+        "type_changes": ["fail", "new_property", "warn"],
     }
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from target_segment_objects.mapping.mapper import PropertyMapping
+    from target_segment_objects.mapping.properties.mapping import PropertyMapping
     from target_segment_objects.reporting.summary import RunStats
 
 _TYPE_NAMES: Final[dict[type, str]] = {bool: "boolean", int: "integer", float: "number"}

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Final
 
 from target_segment_objects.exceptions import LedgerError
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from target_segment_objects.delivery.interface import StreamInfo
 
 _START_OVER: Final = "Move it away: the next run sends everything once, and starts a new one."
 _RESUME: Final = "Then run again: the last STATE says where to resume."
@@ -93,3 +97,18 @@ def describe_missing_wal(path: Path) -> LedgerError:
         f"The ledger {path} is incomplete: the last run was killed, and its file {path.name}-wal "
         f"is missing. Put that file back beside it. Or: {_START_OVER[0].lower()}{_START_OVER[1:]}"
     )
+
+
+def describe_changed_key(path: Path, stream: StreamInfo, known: Sequence[str]) -> LedgerError:
+    """Return the error for a stream whose objects would all get another id."""
+    return LedgerError(
+        f"Stream '{stream.name}': its key properties have changed from {_join_keys(known)} to "
+        f"{_join_keys(stream.key_properties)}. Every row would get a new id, and the rows with the "
+        "old ids would stay. Restore the key in the tap, or map the stream to a new collection "
+        "with collection_map. To load it again beside the old rows, run `segment-objects-ledger "
+        f"forget {shlex.quote(str(path))} {stream.collection} --only objects`."
+    )
+
+
+def _join_keys(names: Sequence[str]) -> str:
+    return ", ".join(name.encode(errors="backslashreplace").decode() for name in names) or "none"

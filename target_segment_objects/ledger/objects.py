@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import msgspec
 from xxhash import xxh3_64_digest
 
+from target_segment_objects.ledger.stream_memory import StreamMemory
+
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Mapping, Sequence
@@ -149,7 +151,12 @@ class ObjectTable:
         return sum(found.appended for found in self._collections.values())
 
     def register_stream(self, stream: StreamInfo) -> int:
-        """Record a stream and its collection, and return the stream's number."""
+        """Record a stream and its collection, and return the stream's number.
+
+        Raises:
+            LedgerError: Its key properties have changed, or the file cannot be written.
+        """
+        StreamMemory(self._file).check_key(stream)
         with self._file.access(write=True) as connection:
             collection = self._register_collection(connection, stream.collection)
             row = {

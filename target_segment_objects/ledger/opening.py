@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from target_segment_objects.ledger.file import Destination, LedgerFile
 from target_segment_objects.ledger.objects import ObjectTable
 from target_segment_objects.ledger.stage import LedgerStage
+from target_segment_objects.ledger.stream_memory import StreamMemory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,8 +47,8 @@ def open_ledger_stage(
     *,
     on_session_finished: Callable[[SessionReport], None],
     on_unchanged: Callable[[str, int], None],
-) -> LedgerStage:
-    """Open the ledger, and return the stage that uses it, before its delivery.
+) -> tuple[LedgerStage, StreamMemory]:
+    """Open the ledger, and return the stage that uses it, before its delivery, and its memory.
 
     Args:
         options: The user's settings.
@@ -72,9 +73,10 @@ def open_ledger_stage(
         objects.mark_accepted(report.collection, report.objects)
 
     delivery = create_delivery(before_session=objects.commit, on_session_finished=finish_session)
-    return LedgerStage(
+    stage = LedgerStage(
         delivery,
         objects,
         ignored_properties=options.ignored_properties,
         on_unchanged=on_unchanged,
     )
+    return stage, StreamMemory(file)

@@ -48,7 +48,7 @@ CREATE TABLE stream (
     n INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
     collection INTEGER NOT NULL REFERENCES collection,
-    key_properties TEXT NOT NULL, -- JSON
+    key_properties TEXT NOT NULL, -- JSON (null accepts any key)
     fingerprint BLOB NOT NULL,  -- of the names and types of its properties
     last_run INTEGER NOT NULL,
     last_version                -- of ACTIVATE_VERSION
@@ -71,14 +71,14 @@ CREATE TABLE pending (
     digest BLOB NOT NULL
 );
 CREATE TABLE property (
-    stream INTEGER NOT NULL,
-    path TEXT NOT NULL,         -- JSON
+    n INTEGER PRIMARY KEY,
+    stream TEXT NOT NULL,       -- JSON
+    collection TEXT NOT NULL,
     name TEXT NOT NULL,
-    type TEXT,
-    first_run INTEGER NOT NULL,
-    last_run INTEGER NOT NULL,
-    PRIMARY KEY (stream, path)
-) WITHOUT ROWID;
+    path TEXT NOT NULL,         -- JSON
+    type TEXT,                  -- NULL: every value was null, so there is no column
+    UNIQUE (stream, collection, name)
+);
 CREATE TABLE missing (
     collection INTEGER NOT NULL,
     id NOT NULL,

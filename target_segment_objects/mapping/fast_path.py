@@ -38,8 +38,8 @@ from target_segment_objects.mapping.schema import PropertyType
 from target_segment_objects.mapping.values import ENCODER, to_timestamp
 
 if TYPE_CHECKING:
-    from target_segment_objects.mapping.mapper import PropertyMapping
     from target_segment_objects.mapping.naming import PropertyPath
+    from target_segment_objects.mapping.properties.mapping import PropertyMapping
 
 __all__ = ["FastPath", "UnsupportedSchemaError", "compile_fast_path"]
 
@@ -65,6 +65,7 @@ def compile_fast_path(  # noqa: C901 - the hot path is one function: each call i
     properties: Sequence[PropertyMapping],
     send_nulls: bool,
     warned_long_paths: frozenset[PropertyPath],
+    unsent_paths: frozenset[PropertyPath] = frozenset(),
 ) -> FastPath:
     """Compile the fast path of a stream.
 
@@ -76,6 +77,7 @@ def compile_fast_path(  # noqa: C901 - the hot path is one function: each call i
         properties: Its declared properties, in the order of the schema.
         send_nulls: Whether nulls are sent.
         warned_long_paths: The properties whose long strings were already warned of.
+        unsent_paths: The properties whose first value has to take the slow path.
 
     Raises:
         UnsupportedSchemaError: Only the slow path supports this schema.
@@ -83,7 +85,7 @@ def compile_fast_path(  # noqa: C901 - the hot path is one function: each call i
     if not (is_encodable(stream) and is_valid_schema(schema)):
         raise UnsupportedSchemaError("its name or its schema is not valid")
     types = {prop.path: prop.type for prop in properties}
-    builder = RecordTypeBuilder(types, warned_long_paths)
+    builder = RecordTypeBuilder(types, warned_long_paths, unsent_paths)
     record_type, nested = builder.build_struct(schema)
     if builder.paths != [prop.path for prop in properties]:
         raise UnsupportedSchemaError("its properties are not declared in a plain way")
@@ -99,6 +101,8 @@ def compile_fast_path(  # noqa: C901 - the hot path is one function: each call i
         "Object", [("id", str), ("collection", str), ("properties", make_properties)], gc=False
     )
     numbers, timestamps, json_texts = builder.numbers, builder.timestamps, builder.json_texts
+    whole_numbers = builder.whole_numbers
+    has_conversions = bool(json_texts or whole_numbers)
     pick_numbers: Callable[[Any], Any] = (
         itemgetter(*(position for position, _ in numbers)) if numbers else tuple
     )
@@ -134,7 +138,7 @@ def compile_fast_path(  # noqa: C901 - the hot path is one function: each call i
             value = values[position]
             if value and " " in value:
                 values[position] = to_timestamp(value)
-        if json_texts and not _convert_json_texts(values, json_texts):
+        if has_conversions and not _convert_values(values, whole_numbers, json_texts):
             return None
         encoded = encode(make_object(object_id, collection, make_properties(*values)))
         # A line is at least as large as each of its values.
@@ -222,6 +226,19 @@ def _convert_numbers(values: list[Any], numbers: list[tuple[int, bool]]) -> bool
         else:
             return False
     return True
+
+
+def _convert_values(
+    values: list[Any],
+    whole_numbers: list[int],
+    json_texts: list[tuple[int, bool, ValueMatcher, int]],
+) -> bool:
+    """Convert values that are sent as another type; return whether all were converted."""
+    for position in whole_numbers:
+        value = values[position]
+        if type(value) is int:  # else it is null or absent
+            values[position] = Raw(b"%d.0" % value)
+    return _convert_json_texts(values, json_texts)
 
 
 def _convert_json_texts(

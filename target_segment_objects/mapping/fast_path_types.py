@@ -43,6 +43,9 @@ _RESTRICTING_KEYWORDS: Final = frozenset(
 )
 """The keywords of JSON Schema 2020-12 that can refuse a value, except for types and properties."""
 
+_NOT_FOR_NULL: Final = frozenset({"enum", "items", "minLength", "maxLength", "minimum", "maximum"})
+"""Keywords that do not restrict null, except for `enum`, which is looked at."""
+
 _ANNOTATIONS: Final = frozenset({"type", "format", "title", "description"})
 """All that a variant of `anyOf` may say to be merged into one list of types."""
 
@@ -80,24 +83,31 @@ class RecordTypeBuilder:
     Attributes:
         paths: The path of each flattened property.
         numbers: The positions of numbers, with whether null is allowed.
+        whole_numbers: The positions of integers that are sent as numbers.
         timestamps: The positions of dates and timestamps.
         json_texts: The positions of values that may be written as JSON text, with whether null is
             allowed, what validates other values, and the most characters that they may have.
     """
 
     def __init__(
-        self, types: Mapping[PropertyPath, PropertyType], warned_long_paths: frozenset[PropertyPath]
+        self,
+        types: Mapping[PropertyPath, PropertyType],
+        warned_long_paths: frozenset[PropertyPath],
+        unsent_paths: frozenset[PropertyPath] = frozenset(),
     ) -> None:
         """Start without a property.
 
         Args:
-            types: The type of each declared property.
+            types: The type that each declared property is sent with.
             warned_long_paths: The properties whose strings may be longer than a warehouse keeps.
+            unsent_paths: The properties that are null or absent.
         """
         self._types = types
         self._warned_long_paths = warned_long_paths
+        self._unsent_paths = unsent_paths
         self.paths: list[PropertyPath] = []
         self.numbers: list[tuple[int, bool]] = []
+        self.whole_numbers: list[int] = []
         self.timestamps: list[int] = []
         self.json_texts: list[tuple[int, bool, ValueMatcher, int]] = []
 
@@ -159,6 +169,13 @@ class RecordTypeBuilder:
         present_types = types - {"null"}
         property_type = self._types[path]
         max_length = None if path in self._warned_long_paths else limits.WAREHOUSE_STRING_CHARACTERS
+        if path in self._unsent_paths:
+            _refuse_keywords(schema, known=_NOT_FOR_NULL)
+            is_nullable = "null" in types and None in schema.get("enum", [None])
+            return (None | UnsetType if is_nullable else UnsetType), UNSET
+        if property_type is PropertyType.NUMBER and present_types == {"integer"}:
+            self.whole_numbers.append(position)
+            return _make_optional(_build_integer(schema), types), UNSET
         if property_type is PropertyType.NUMBER:
             _refuse_keywords(schema)
             self.numbers.append((position, "null" in types))

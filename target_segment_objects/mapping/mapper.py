@@ -17,13 +17,9 @@ from target_segment_objects import limits
 from target_segment_objects.exceptions import InvalidRecordError, UnmappableStreamError
 from target_segment_objects.mapping import naming
 from target_segment_objects.mapping.object_ids import build_object_id
-from target_segment_objects.mapping.schema import (
-    PropertyType,
-    SchemaTooLargeError,
-    read_property_types,
-)
+from target_segment_objects.mapping.properties.mapping import PropertyMapping
+from target_segment_objects.mapping.schema import SchemaTooLargeError, read_property_types
 from target_segment_objects.mapping.values import (
-    CONVERTERS,
     ENCODER,
     ENCODING_ERRORS,
     can_encode,
@@ -32,7 +28,7 @@ from target_segment_objects.mapping.values import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from target_segment_objects.mapping.naming import PropertyPath
     from target_segment_objects.mapping.stream_state import StreamState
@@ -54,32 +50,6 @@ class MappingOptions:
 
     null_properties: Literal["send", "omit"] = "send"
     oversized_values: Literal["reject", "truncate"] = "reject"
-
-
-@dataclass(frozen=True, slots=True)
-class PropertyMapping:
-    """How one property is sent.
-
-    Attributes:
-        path: The names from the record down to the property.
-        name: The property's name in Segment.
-        type: How its values are written.
-        convert: Converts a value that is not null.
-    """
-
-    path: PropertyPath
-    name: str
-    type: PropertyType
-    convert: Callable[[Any], Scalar] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        """Look the converter up once, not for each value."""
-        object.__setattr__(self, "convert", CONVERTERS[self.type])
-
-    @property
-    def label(self) -> str:
-        """The path as messages show it."""
-        return naming.format_path(self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +104,7 @@ class RecordMapper:
         self._key_properties = tuple(key_properties)
         self._send_nulls = options.null_properties == "send"
         self._truncate = options.oversized_values == "truncate"
-        self._names = state.names
+        self._sent = state.properties
         self._warnings = state.warnings
         self.properties: list[PropertyMapping] = []
         self._root = _DeclaredObject(())
@@ -147,6 +117,11 @@ class RecordMapper:
         """The properties that were warned of because a warehouse truncates their strings."""
         return self._warnings.long_paths
 
+    @property
+    def unsent_paths(self) -> frozenset[PropertyPath]:
+        """The properties whose type is stored with their first value; none without a ledger."""
+        return self._sent.unsent
+
     def map_record(self, record: Record) -> bytes:
         """Return the JSON of a record's object, without an end of line.
 
@@ -155,10 +130,14 @@ class RecordMapper:
         """
         object_id = build_object_id(self.stream, self._key_properties, record)
         try:
-            return self._encode_object(object_id, self._map_properties(record))
+            properties = self._map_properties(record)
+            encoded = self._encode_object(object_id, properties)
         except InvalidRecordError as error:
             error.object_id = object_id
             raise
+        if self._sent.unsent:
+            self._sent.store_first_values(properties)
+        return encoded
 
     def find_object_id(self, record: Record) -> str | None:
         """Return the id that a record's object would have; None if it has none."""
@@ -191,10 +170,9 @@ class RecordMapper:
                     "with stream_maps."
                 )
                 raise UnmappableStreamError(msg)
-        names = self._names.assign_names(types)
-        for path, property_type in types.items():
-            self._insert_property(PropertyMapping(path, names[path], property_type))
-        self._warnings.warn_names(names, self._key_properties)
+        for prop in self._sent.map_declared(types):
+            self._insert_property(prop)
+        self._warn_names(self.properties)
         self._warnings.warn_collection(self.collection)
 
     def _insert_property(self, prop: PropertyMapping) -> None:
@@ -208,16 +186,20 @@ class RecordMapper:
         parent.children[prop.path[-1]] = prop
         self.properties.append(prop)
 
-    def _name_undeclared(self, paths: Iterable[PropertyPath]) -> None:
-        """Name the properties that the schema does not declare."""
-        unnamed = [path for path in paths if path not in self._undeclared]
-        for path in unnamed:
+    def _map_undeclared(self, values: dict[PropertyPath, object]) -> Iterable[PropertyMapping]:
+        """Return how the properties that the schema does not declare are sent."""
+        for path in values.keys() - self._undeclared.keys():
             if not naming.to_path_name(path):
                 label = naming.format_path(path)
                 raise self._invalid_record("its name has no letter or digit", label)
-        names = self._names.assign_names(sorted(unnamed))
-        for path, name in names.items():
-            self._undeclared[path] = PropertyMapping(path, name, PropertyType.STRING)
+        mapped = self._sent.map_undeclared(values)
+        new = [prop for prop in mapped if prop.path not in self._undeclared]
+        self._undeclared.update((prop.path, prop) for prop in new)
+        self._warn_names(new)
+        return mapped
+
+    def _warn_names(self, properties: Iterable[PropertyMapping]) -> None:
+        names = self._sent.get_names(prop.path for prop in properties)
         self._warnings.warn_names(names, self._key_properties)
 
     # Properties
@@ -231,10 +213,9 @@ class RecordMapper:
             prop.name: collected[prop.name] for prop in self.properties if prop.name in collected
         }
         if undeclared:
-            # All at once and sorted, so that no name depends on the order of the record's keys.
-            self._name_undeclared(undeclared)
-            for path in sorted(undeclared):
-                self._add_property(self._undeclared[path], undeclared[path], properties)
+            # All at once, so that no name depends on the order of the record's keys.
+            for prop in self._map_undeclared(undeclared):
+                self._add_property(prop, undeclared[prop.path], properties)
         return properties
 
     def _collect_properties(

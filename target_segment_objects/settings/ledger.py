@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta
 
@@ -65,3 +65,14 @@ class LedgerSettings(LoadSettings, frozen=True, kw_only=True):
             ),
         ),
     ] = DEFAULT_IGNORED_PROPERTIES
+    type_changes: Annotated[
+        Literal["fail", "warn", "new_property"],
+        Meta(
+            title="Type changes",
+            description=(
+                "With `ledger_path`, what to do when a property's new type does not fit its first "
+                "one, which a warehouse's column keeps: `fail` stops at the SCHEMA, `warn` sends "
+                "it nevertheless, `new_property` sends it as another property (`amount_float`)."
+            ),
+        ),
+    ] = "fail"

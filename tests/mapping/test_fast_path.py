@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gzip
 import io
+import itertools
 import json
 import logging
 import tempfile
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, event, example, given, settings
@@ -24,11 +25,17 @@ from target_segment_objects.mapping.fast_path import (
     compile_fast_path,
 )
 from target_segment_objects.mapping.mapper import MappingOptions, RecordMapper
+from target_segment_objects.mapping.properties.sent import SentProperty
+from target_segment_objects.mapping.schema import PropertyType
 from target_segment_objects.mapping.stream_state import StreamState
 from target_segment_objects.mapping.validation import RecordValidator
 from target_segment_objects.singer.reader import MessageReader
 from target_segment_objects.target import TargetSegmentObjects
 from tests.support import schema_line, state_line
+from tests.support.remembered_properties import RememberedProperties
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 OPTIONS = MappingOptions()
 
@@ -41,10 +48,14 @@ class BothPaths:
     keys: tuple[str, ...] = ("id",)
     options: MappingOptions = OPTIONS
     warnings: list[str] = field(default_factory=list)
+    memory: RememberedProperties | None = None
 
     def __post_init__(self) -> None:
         """Compile the slow path."""
         state = StreamState("s", self.warnings.append)
+        if self.memory is not None:
+            self.memory.messages = self.warnings
+            state = self.memory.start_run()
         self.mapper = RecordMapper(
             "s", "c", self.schema, self.keys, options=self.options, state=state
         )
@@ -61,6 +72,7 @@ class BothPaths:
             properties=self.mapper.properties,
             send_nulls=self.options.null_properties == "send",
             warned_long_paths=self.mapper.warned_long_paths,
+            unsent_paths=self.mapper.unsent_paths,
         )
 
     def map_slowly(self, line: bytes) -> bytes | None:
@@ -279,6 +291,51 @@ def test_long_strings_are_supported_after_their_warning() -> None:
     assert both.compile_fast()(line) == written
 
 
+def remember_types(
+    schema: dict[str, Any], keys: tuple[str, ...], first_types: Sequence[str | None]
+) -> RememberedProperties:
+    """Return a memory of an earlier run of a schema.
+
+    Args:
+        schema: The schema.
+        keys: The key properties.
+        first_types: For each property in turn, the first type: `None` for a null, `same` as the
+            schema's, or `wider`, which holds the values of the schema's.
+    """
+    memory = RememberedProperties()
+    mapper = BothPaths(schema, keys, memory=memory).mapper
+    for prop, first in zip(mapper.properties, itertools.cycle(first_types), strict=False):
+        if first is not None:
+            is_integer = prop.type is PropertyType.INTEGER and len(prop.path) % 2
+            wider = PropertyType.NUMBER if is_integer else PropertyType.STRING
+            kept = prop.type if first == "same" else wider
+            memory.save(SentProperty(prop.path, prop.name, kept))
+    return memory
+
+
+@pytest.mark.parametrize("first", ["same", "wider"])
+def test_record_of_remembered_types_takes_the_fast_path(first: str) -> None:
+    """Also one whose values are converted to the types that were sent first."""
+    schema = {"properties": {name: FLAT["properties"][name] for name in ("id", "whole", "is")}}
+    both = BothPaths(schema, memory=remember_types(schema, ("id",), ["same", first, first]))
+    line = build_line('{"id": 1, "whole": 12, "is": true}')
+    assert both.compile_fast()(line) == both.map_slowly(line) is not None
+
+
+@pytest.mark.parametrize("value", ["7", '"x"', "12.5", "true", "[1]"])
+def test_first_value_takes_the_slow_path(value: str) -> None:
+    """A null before it does not; further values do not either."""
+    types = ["integer", "string", "number", "boolean", "array", "null"]
+    schema = {"properties": {"id": {"type": "integer"}, "a": {"type": types}}}
+    both = BothPaths(schema, memory=RememberedProperties())
+    both.map_slowly(build_line('{"id": 1}'))
+    compiled = both.compile_fast()
+    null, first = build_line('{"id": 1, "a": null}'), build_line(f'{{"id": 1, "a": {value}}}')
+    assert compiled(null) == both.map_slowly(null) is not None
+    assert compiled(first) is None
+    assert both.map_slowly(first) == both.compile_fast()(first)
+
+
 # Properties of every input
 
 
@@ -404,16 +461,27 @@ def streams(draw: st.DrawFn) -> tuple[dict[str, Any], tuple[str, ...], list[str]
 
 @pytest.mark.slow
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(stream=streams(), nulls=st.sampled_from(["send", "omit"]))
-@example(stream=(FLAT, ("id",), SUPPORTED + UNSUPPORTED), nulls="send")
-@example(stream=(COMPOSITE, ("id", "k"), COMPOSITE_RECORDS), nulls="send")
+@given(
+    stream=streams(),
+    nulls=st.sampled_from(["send", "omit"]),
+    first_types=st.none()
+    | st.lists(st.sampled_from([None, "same", "wider"]), min_size=1, max_size=5),
+)
+@example(stream=(FLAT, ("id",), SUPPORTED + UNSUPPORTED), nulls="send", first_types=None)
+@example(stream=(FLAT, ("id",), SUPPORTED + UNSUPPORTED), nulls="send", first_types=["wider"])
+@example(stream=(COMPOSITE, ("id", "k"), COMPOSITE_RECORDS), nulls="send", first_types=None)
 def test_fast_path_agrees_with_the_slow_path_on_every_record(
     stream: tuple[dict[str, Any], tuple[str, ...], list[str]],
     nulls: Any,  # noqa: ANN401 - a literal
+    first_types: list[str | None] | None,
 ) -> None:
-    """Where it returns a line, the slow path returns the same bytes and gives no warning."""
+    """Where it returns a line, the slow path returns the same bytes and gives no warning.
+
+    So it is with types of earlier runs, and while the first value of a property is awaited.
+    """
     schema, keys, records = stream
-    both = BothPaths(schema, keys, MappingOptions(null_properties=nulls))
+    memory = None if first_types is None else remember_types(schema, keys, first_types)
+    both = BothPaths(schema, keys, MappingOptions(null_properties=nulls), memory=memory)
     for record in records:
         line = build_line(record)
         try:
@@ -421,12 +489,13 @@ def test_fast_path_agrees_with_the_slow_path_on_every_record(
         except UnsupportedSchemaError:
             event("unsupported schema")
             return
-        warning_count = len(both.warnings)
+        warning_count, unsent = len(both.warnings), both.mapper.unsent_paths
         slow = both.map_slowly(line)
         event("fast" if fast is not None else "slow")
         if fast is not None:
             assert fast == slow
             assert len(both.warnings) == warning_count
+            assert both.mapper.unsent_paths is unsent
 
 
 ANY_JSON = st.recursive(

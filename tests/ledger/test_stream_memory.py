@@ -1,0 +1,143 @@
+"""Names, types and keys of a stream are the same in every run with a ledger."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import pytest
+
+from tests.support import record_line, schema_line, state_line
+from tests.support.in_process import run_target_in_process
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from target_segment_objects.sandbox.server import Sandbox
+
+ID = {"id": {"type": "integer"}}
+
+
+Load: TypeAlias = "Callable[..., int]"
+
+
+@pytest.fixture
+def load(sandbox: Sandbox, tmp_path: Path) -> Load:
+    """Return what loads records of the stream `orders`, and returns the exit code."""
+
+    def load_orders(
+        properties: dict[str, Any],
+        *records: dict[str, Any],
+        key: tuple[str, ...] = ("id",),
+        **config: Any,  # noqa: ANN401 - settings of any type
+    ) -> int:
+        lines = [schema_line("orders", {**ID, **properties}, key)]
+        lines += [record_line("orders", record) for record in records]
+        config = {"ledger_path": str(tmp_path / "ledger.sqlite"), **config}
+        return run_target_in_process(sandbox, *lines, state_line(1), **config)[0]
+
+    return load_orders
+
+
+def read_rows(sandbox: Sandbox) -> list[dict[str, Any]]:
+    """Return what the warehouse has of the collection `orders`."""
+    return sandbox.warehouse.rows("orders")
+
+
+NUMBER = {"amount": {"type": ["number", "null"]}}
+INTEGER = {"amount": {"type": ["integer", "null"]}}
+STRING = {"amount": {"type": ["string", "null"]}}
+
+
+def test_integer_goes_into_a_float_column(sandbox: Sandbox, load: Load) -> None:
+    """The warehouse loses nothing, on the fast path and on the slow one."""
+    assert load(NUMBER, {"id": 1, "amount": 1.5}) == 0
+    assert load(INTEGER, {"id": 2, "amount": 2}, {"id": 3, "amount": 3, "x": "y"}) == 0
+    assert [row["amount"] for row in read_rows(sandbox)] == [1.5, 2.0, 3.0]
+    assert sandbox.warehouse.losses() == []
+
+
+def test_fraction_does_not_go_into_an_integer_column(
+    sandbox: Sandbox, load: Load, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The run fails before the stream's first record, with every way out in the message."""
+    assert load(INTEGER, {"id": 1, "amount": 1}) == 0
+    assert load(NUMBER, {"id": 2, "amount": 2.5}) == 1
+    assert len(read_rows(sandbox)) == 1
+    message = caplog.messages[-1]
+    for part in (
+        "Stream 'orders': the type of the property 'amount' has changed from integer to number.",
+        "type_changes to new_property",
+        "stream_maps",
+        "segment-objects-ledger forget ",
+        " orders --only types",
+    ):
+        assert part in message
+    assert "\n" not in message
+
+
+def test_new_property_is_another_column_for_ever(sandbox: Sandbox, load: Load) -> None:
+    """Also in later runs without the setting; the first column keeps its values."""
+    assert load(INTEGER, {"id": 1, "amount": 1}) == 0
+    assert load(NUMBER, {"id": 1, "amount": 2.5}, type_changes="new_property") == 0
+    assert load(NUMBER, {"id": 2, "amount": 3.5}) == 0
+    rows = [(row["amount"], row["amount_float"]) for row in read_rows(sandbox)]
+    assert rows == [(1, 2.5), (None, 3.5)]
+
+
+def test_null_makes_no_column(load: Load) -> None:
+    """A property has no type until it has a value."""
+    for properties, value in ((STRING, None), (INTEGER, None), (NUMBER, 1.5)):
+        assert load(properties, {"id": 1, "amount": value}) == 0
+    assert load(STRING, {"id": 1, "amount": "x"}) == 1
+
+
+def test_name_is_the_same_after_a_changed_schema(sandbox: Sandbox, load: Load) -> None:
+    """A property keeps its number when the one that it collided with is gone."""
+    text = {"type": "string"}
+    both = {"userId": text, "user_id": text}
+    assert load(both, {"id": 1, "userId": "a", "user_id": "b"}) == 0
+    assert load({"userId": text}, {"id": 1, "userId": "c"}) == 0
+    assert load({}, {"id": 1, "user-id": "d"}) == 0
+    (row,) = read_rows(sandbox)
+    assert (row["user_id"], row["user_id_2"], row["user_id_3"]) == ("b", "c", "d")
+
+
+def test_memory_belongs_to_a_collection(load: Load) -> None:
+    """A stream that goes to another collection has another table, so its types start anew."""
+    assert load(INTEGER, {"id": 1, "amount": 1}) == 0
+    other = {"collection_map": {"orders": "sales"}}
+    assert load(NUMBER, {"id": 1, "amount": 2.5}, key=("amount",), **other) == 0
+    assert load(NUMBER, {"id": 1, "amount": 2.5}) == 1
+
+
+def test_changed_key_stops_the_stream(
+    sandbox: Sandbox, load: Load, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The message names both keys and the ways out; nothing is sent."""
+    assert load(STRING, {"id": 1, "amount": "x"}) == 0
+    assert load(STRING, {"id": 1, "amount": "x"}, key=("id", "amount")) == 1
+    assert [row["id"] for row in read_rows(sandbox)] == ["1"]
+    message = caplog.messages[-1]
+    for part in (
+        "Stream 'orders': its key properties have changed from id to id, amount.",
+        "collection_map",
+        "segment-objects-ledger forget ",
+        " orders --only objects",
+    ):
+        assert part in message
+    assert "\n" not in message
+
+
+def test_a_key_that_is_gone_is_a_changed_key(load: Load, caplog: pytest.LogCaptureFixture) -> None:
+    """Its ids would be digests."""
+    assert load(STRING, {"id": 1, "amount": "x"}) == 0
+    assert load(STRING, {"id": 1, "amount": "x"}, key=()) == 1
+    assert "have changed from id to none" in caplog.messages[-1]
+
+
+def test_without_a_ledger_a_type_may_change(load: Load, tmp_path: Path) -> None:
+    """Nothing is remembered."""
+    assert load(INTEGER, {"id": 1, "amount": 1}, ledger_path=None) == 0
+    assert load(NUMBER, {"id": 2, "amount": 2.5}, ledger_path=None) == 0
+    assert not list(tmp_path.glob("*ledger*"))
