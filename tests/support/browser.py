@@ -17,6 +17,7 @@ _BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome")
 _FLAGS: Final = (
     "--headless",
     "--no-sandbox",  # it runs as root in containers
+    "--disable-dev-shm-usage",  # it is small in containers
     "--disable-gpu",
     "--disable-quic",
     "--no-first-run",

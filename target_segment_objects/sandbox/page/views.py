@@ -96,7 +96,7 @@ class Overview:
     """The first page."""
 
     result: str
-    is_good: bool
+    tone: str
     is_empty: bool
     objects: int
     sessions: int
@@ -166,10 +166,11 @@ def build_overview(
     sessions = merge_sessions(kept, ended)
     shown = sessions[-_OVERVIEW_SESSIONS:]
     is_loaded = all(session.outcome == "loaded" for session in ended)
+    tone = "bad" if not is_loaded else "warn" if losses else "good"
     collections = list_collections(warehouse, losses)
     return Overview(
         result=describe_result(losses, ended),
-        is_good=is_loaded and not losses,
+        tone=tone,
         is_empty=not sessions,
         objects=sum(collection.objects for collection in collections),
         sessions=len(sessions),
