@@ -103,7 +103,7 @@ def focused(browser: Browser, expression: str) -> Any:  # noqa: ANN401 - any JSO
 
 def text_of(browser: Browser, selector: str) -> str:
     """Return the visible text of an element."""
-    return browser.driver.find_element(By.CSS_SELECTOR, selector).text
+    return str(browser.evaluate("return document.querySelector(arguments[0]).innerText", selector))
 
 
 # Safety
@@ -237,11 +237,11 @@ def test_page_follows_a_load(browser: Browser, site: Site) -> None:
     open_page(browser, site, "/")
     browser.evaluate("window.stays = true")
     sync_id = site.client.start_session()
-    session = f"//li[.//a[@id='s-{sync_id}']]"
 
     def read_session() -> str:
-        items = browser.driver.find_elements(By.XPATH, session)
-        return items[0].text if items else ""
+        # In one step: an update may replace the element between two.
+        link = f"document.getElementById('s-{sync_id}')"
+        return str(browser.evaluate(f"return {link}?.closest('li').innerText ?? ''"))
 
     wait_for(lambda: "open" in read_session())
     browser.evaluate(f"document.getElementById('s-{sync_id}').focus()")
