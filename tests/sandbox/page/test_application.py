@@ -6,22 +6,26 @@ import html
 import http.client
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 import pytest
 
+from target_segment_objects.sandbox.activity.requests import MAX_REJECTIONS, MAX_REQUESTS
+from target_segment_objects.sandbox.activity.sessions import MAX_CALLS, MAX_SESSIONS
 from target_segment_objects.sandbox.page.security import SECURITY_HEADERS
 from target_segment_objects.sandbox.page.views import ROWS_PER_PAGE
 from target_segment_objects.sandbox.server import Sandbox
+from target_segment_objects.sandbox.warehouse.history import MAX_HISTORY_BYTES, MAX_VERSIONS
 from target_segment_objects.sandbox.warehouse.wording import LOSS_LABELS
 from tests.support.bare_http import BareClient, object_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from http.client import HTTPMessage
-    from pathlib import Path
 
+DOCS = Path(__file__).parents[3] / "docs"
 MARKUP = "<script>alert('&\"')</script>"
 """What must be escaped wherever it is shown."""
 
@@ -316,3 +320,19 @@ def test_wide_collection(sandbox: Sandbox, count: int) -> None:
     text = get_page(sandbox, "/collections/users").text
     assert ("And 1 more column" in text) == (count == 41)
     assert f"p{count - 2} bigint {count - 2}" in get_page(sandbox, object_path("1")).text
+
+
+# Documentation
+
+
+def test_documented_limits() -> None:
+    """The documentation has the numbers of the code, and a picture that loads fast."""
+    text = " ".join((DOCS / "sandbox.md").read_text(encoding="utf-8").split())
+    for sentence in (
+        f"the newest {MAX_REQUESTS}, and the newest {MAX_REJECTIONS} that were rejected",
+        f"the newest {MAX_SESSIONS}, each with its newest {MAX_CALLS} calls",
+        f"the newest {MAX_HISTORY_BYTES // 1_000_000} MB of compressed parts",
+        f"the newest {MAX_VERSIONS} versions of an object",
+    ):
+        assert sentence in text
+    assert (DOCS / "sandbox-page.png").stat().st_size <= 200_000
