@@ -36,7 +36,7 @@ from target_segment_objects.sandbox.errors import RejectedRequestError
 from target_segment_objects.sandbox.warehouse.database import SessionRow, Warehouse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from starlette.types import ASGIApp
@@ -137,16 +137,15 @@ class SandboxApi:
 
     async def expire_sessions(self) -> None:
         """Expire idle sessions and delete their parts."""
-        for session in self._sessions.expire_idle():
-            row = _build_session_row(session, "expired")
-            _delete_parts(session)
-            self._activity.sessions.end_session(session.sync_id, row.outcome)
-            await run_in_threadpool(self._warehouse.record_session, row)
+        sessions = self._sessions.expire_idle()
+        if sessions:
+            await run_in_threadpool(self._record_expired, sessions)
 
     def record_open_sessions(self) -> None:
         """Record the sessions that were not finished. Called when the sandbox stops."""
-        for session in self._sessions.open_sessions():
-            self._warehouse.record_session(_build_session_row(session, "open"))
+        self._warehouse.record_sessions(
+            [_build_session_row(session, "open") for session in self._sessions.open_sessions()]
+        )
 
     async def _handle_start(self, request: Request) -> Response:
         await self.expire_sessions()
@@ -197,10 +196,18 @@ class SandboxApi:
         ):
             yield session, upload
 
+    def _record_expired(self, sessions: Sequence[Session]) -> None:
+        self._warehouse.record_sessions(
+            [_build_session_row(session, "expired") for session in sessions]
+        )
+        for session in sessions:
+            self._activity.sessions.end_session(session.sync_id, "expired")
+            _delete_parts(session)
+
     def _end_session(self, session: Session, error: str) -> None:
         activity = self._activity.sessions
         if error:
-            self._warehouse.record_session(_build_session_row(session, "error", error))
+            self._warehouse.record_sessions([_build_session_row(session, "error", error)])
             activity.end_session(session.sync_id, "error", error)
             return
         activity.accept_session(session.sync_id)

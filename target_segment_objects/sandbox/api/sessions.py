@@ -13,7 +13,7 @@ All of this runs on the thread of the event loop.
 from __future__ import annotations
 
 import secrets
-from collections import Counter
+from collections import Counter, OrderedDict
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -124,11 +124,14 @@ class SessionRegistry:
         self._idle_timeout = idle_timeout
         self._clock = clock
         self._sessions: dict[str, Session] = {}
+        # Open sessions without a running call, ordered by `last_seen`: every call looks for those
+        # that expire, and must not search all sessions.
+        self._idle: OrderedDict[str, Session] = OrderedDict()
 
     def start_session(self, write_key: str) -> Session:
         """Start a session for a write key."""
         session = Session(secrets.token_hex(8), write_key, self._clock())
-        self._sessions[session.sync_id] = session
+        self._sessions[session.sync_id] = self._idle[session.sync_id] = session
         return session
 
     @contextmanager
@@ -147,23 +150,24 @@ class SessionRegistry:
             raise RejectedRequestError(reason)
         session.transition(step)
         session.running_calls[step] += 1
+        self._idle.pop(sync_id, None)
         try:
             yield session
         finally:
             session.running_calls[step] -= 1
             session.last_seen = self._clock()
+            if session.state is State.OPEN and not session.running_calls.total():
+                self._idle[sync_id] = session
 
     def expire_idle(self) -> list[Session]:
         """Expire the idle sessions and return them. The caller deletes their parts."""
         deadline = self._clock() - self._idle_timeout
-        idle = [
-            session
-            for session in self.open_sessions()
-            if not session.running_calls.total() and session.last_seen <= deadline
-        ]
-        for session in idle:
+        expired = []
+        while self._idle and next(iter(self._idle.values())).last_seen <= deadline:
+            _, session = self._idle.popitem(last=False)
             session.transition(Step.EXPIRE)
-        return idle
+            expired.append(session)
+        return expired
 
     def open_sessions(self) -> list[Session]:
         """Return the sessions that are still open."""

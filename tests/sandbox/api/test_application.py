@@ -11,8 +11,10 @@ import socket
 import tempfile
 import threading
 import zlib
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
+from time import perf_counter, process_time
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -22,6 +24,7 @@ import pytest
 from target_segment_objects import limits
 from target_segment_objects.sandbox.api.middleware import AuthForm
 from target_segment_objects.sandbox.server import Sandbox
+from target_segment_objects.sandbox.warehouse.database import Warehouse
 from tests.support import wait_for
 from tests.support.bare_http import (
     FINISH_HEADERS,
@@ -732,6 +735,40 @@ def test_idle_session_expires_without_another_call(tmp_path: Path) -> None:
         assert [session.outcome for session in sandbox.warehouse.sessions()] == ["expired"]
 
 
+@pytest.mark.slow
+def test_thousands_of_open_sessions(tmp_path: Path) -> None:
+    """The last of 6,000 Starts cost no more than the first; to end the sessions costs less."""
+    clock = FrozenClock()
+    with Sandbox(tmp_path / "w.duckdb", clock=clock) as sandbox:
+        client = BareClient(sandbox.url)
+        costs = []
+        for _ in range(6):
+            costs.append(measure_starts(client, 1000))
+            clock.now += 100
+        began = process_time()
+        clock.now += 250
+        client.start_session()
+        assert count_outcomes(sandbox.warehouse) == {"expired": 3000}
+    assert process_time() - began < sum(costs)
+    assert costs[-1] < 3 * costs[0]
+    with Warehouse.open(tmp_path / "w.duckdb", read_only=True) as warehouse:
+        assert count_outcomes(warehouse) == {"expired": 3000, "open": 3001}
+
+
+def measure_starts(client: BareClient, count: int) -> float:
+    """Start sessions over one connection, and return the CPU time of this process."""
+    began = process_time()
+    with closing(client.open_connection()) as connection:
+        for _ in range(count):
+            request_start(connection)
+    return process_time() - began
+
+
+def count_outcomes(warehouse: Warehouse) -> Counter[str]:
+    """Return the number of recorded sessions by their outcome."""
+    return Counter(session.outcome for session in warehouse.sessions())
+
+
 def test_running_upload_keeps_the_session_alive(tmp_path: Path, temp_folder: Path) -> None:
     """A session does not expire during a long upload; its idle time starts with the response."""
     clock = FrozenClock()
@@ -881,6 +918,31 @@ def test_localhost_is_accepted_as_host(tmp_path: Path) -> None:
     with Sandbox(tmp_path / "w.duckdb", host="localhost") as sandbox:
         assert sandbox.url.startswith("http://localhost:")
         assert BareClient(sandbox.url).send_request("/v0/start").status == 201
+
+
+def test_kept_connection_is_not_slower(client: BareClient) -> None:
+    """A call on a kept connection does not wait for an acknowledgement by the client."""
+    with closing(client.open_connection()) as kept:
+        kept_times = [measure_start(kept) for _ in range(50)]
+    new_times = []
+    for _ in range(50):
+        with closing(client.open_connection()) as connection:
+            new_times.append(measure_start(connection))
+    # The shortest, because the machine may be busy. The first calls are acknowledged at once.
+    assert min(kept_times[25:]) < 3 * min(new_times)
+
+
+def measure_start(connection: http.client.HTTPConnection) -> float:
+    """Start a session, and return how long it took."""
+    began = perf_counter()
+    request_start(connection)
+    return perf_counter() - began
+
+
+def request_start(connection: http.client.HTTPConnection) -> None:
+    """Start a session over a connection, which stays open."""
+    connection.request("POST", "/v0/start", b"", {"Authorization": basic_auth("key:")})
+    assert read_response(connection).status == 201
 
 
 def test_port_in_use_raises_os_error(tmp_path: Path, shared_sandbox: Sandbox) -> None:

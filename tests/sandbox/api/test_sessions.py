@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from itertools import product
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from target_segment_objects.sandbox.api.sessions import (
     TRANSITIONS,
@@ -14,6 +17,7 @@ from target_segment_objects.sandbox.api.sessions import (
     Step,
 )
 from target_segment_objects.sandbox.errors import RejectedRequestError
+from tests.support.frozen_clock import FrozenClock
 
 
 @pytest.mark.parametrize(
@@ -47,6 +51,45 @@ def test_session_that_is_being_finished() -> None:
         session.transition(Step.FAIL)
     with sessions.running_call(sync_id, "key", Step.FINISH):
         pass
+
+
+@given(
+    steps=st.lists(
+        st.one_of(
+            st.just(("start", 0)),
+            st.tuples(st.sampled_from(["begin", "end"]), st.integers(0, 4)),
+            st.tuples(st.just("wait"), st.integers(1, 10)),
+        ),
+        max_size=40,
+    )
+)
+def test_idle_sessions_expire_and_no_others(steps: list[tuple[str, int]]) -> None:
+    """After any calls, in any order and at once, those without a call for long enough expire."""
+    clock = FrozenClock()
+    sessions = SessionRegistry(idle_timeout=10, clock=clock)
+    started: list[Session] = []
+    running: dict[int, list[ExitStack]] = {}
+    for step, number in steps:
+        if step == "start":
+            started.append(sessions.start_session("key"))
+        elif step == "wait":
+            clock.now += number
+        elif number < len(started) and started[number].state is State.OPEN:
+            calls = running.setdefault(number, [])
+            if step == "begin":
+                calls.append(call := ExitStack())
+                sync_id = started[number].sync_id
+                call.enter_context(sessions.running_call(sync_id, "key", Step.KEEP_ALIVE))
+            elif calls:
+                calls.pop().close()
+        expected = [
+            session.sync_id
+            for number, session in enumerate(started)
+            if session.state is State.OPEN
+            and not running.get(number)
+            and clock.now - session.last_seen >= 10
+        ]
+        assert sorted(session.sync_id for session in sessions.expire_idle()) == sorted(expected)
 
 
 def test_repr_hides_the_write_key() -> None:
