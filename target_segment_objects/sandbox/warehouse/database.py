@@ -138,6 +138,8 @@ class Warehouse:
         except duckdb.Error as error:
             raise _translate_open_error(path, error) from error
         try:
+            # DuckDB shows one on standard output where it takes the process for an interactive one.
+            connection.execute("SET enable_progress_bar = false")
             _ensure_metadata(connection, path, read_only=read_only)
         except BaseException:
             connection.close()
