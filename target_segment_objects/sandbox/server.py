@@ -5,11 +5,9 @@ from __future__ import annotations
 import functools
 import secrets
 import socket
-import tempfile
 import threading
 import time
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import uvicorn
@@ -19,6 +17,7 @@ from target_segment_objects.sandbox.activity import Activity
 from target_segment_objects.sandbox.activity.middleware import ActivityMiddleware
 from target_segment_objects.sandbox.activity.requests import RequestLog
 from target_segment_objects.sandbox.api.application import ApiOptions, SandboxApi
+from target_segment_objects.sandbox.api.loader import SessionLoader
 from target_segment_objects.sandbox.api.middleware import AuthForm
 from target_segment_objects.sandbox.api.protocol import TimedProtocol
 from target_segment_objects.sandbox.loopback import is_loopback
@@ -27,6 +26,7 @@ from target_segment_objects.sandbox.warehouse.database import Warehouse
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
     from types import TracebackType
 
     from starlette.types import ASGIApp
@@ -104,7 +104,6 @@ class Sandbox:
             client_timeout_seconds,
             max_file_bytes,
             clock,
-            keeps_history=has_page,
         )
         self._has_page = has_page
         self._token = secrets.token_hex(16)
@@ -112,6 +111,7 @@ class Sandbox:
         self._wrap = wrap
         self._resources = ExitStack()
         self._warehouse: Warehouse | None = None
+        self._loader: SessionLoader | None = None
         self._api: SandboxApi | None = None
 
     @property
@@ -122,11 +122,13 @@ class Sandbox:
 
     @property
     def warehouse(self) -> Warehouse:
-        """The warehouse, for reading it while the sandbox runs.
+        """The warehouse, once every accepted session is loaded into it.
 
         Raises:
             RuntimeError: The sandbox is not running.
+            WarehouseError: A session cannot be loaded.
         """
+        _require_running(self._loader).wait_until_loaded()
         return _require_running(self._warehouse)
 
     @property
@@ -156,9 +158,17 @@ class Sandbox:
             OSError: The address cannot be used.
         """
         with ExitStack() as resources:
+            is_new = not self._path.exists()
             self._warehouse = resources.enter_context(Warehouse.open(self._path))
-            folder = resources.enter_context(tempfile.TemporaryDirectory(prefix="segment-sandbox-"))
-            self._api = SandboxApi(self._warehouse, Path(folder), self._options, self._activity)
+            self._loader = SessionLoader(
+                self._warehouse,
+                _find_session_folder(self._path),
+                keeps_history=self._has_page,
+                running_load=self._activity.sessions.running_load,
+            )
+            self._loader.open(is_new_warehouse=is_new)
+            resources.callback(self._loader.close)
+            self._api = SandboxApi(self._loader, self._options, self._activity)
             resources.callback(self._api.record_open_sessions)
             listener = resources.enter_context(_open_listener(self._host, self._port))
             self._port = listener.getsockname()[1]
@@ -186,7 +196,12 @@ class Sandbox:
             Pages,
         )
 
-        pages = Pages(warehouse, self._activity, token=self._token)
+        pages = Pages(
+            warehouse,
+            self._activity,
+            token=self._token,
+            wait_until_loaded=_require_running(self._loader).wait_until_loaded,
+        )
         return PageDispatcher(app, pages.build_app())
 
     def __exit__(
@@ -195,9 +210,18 @@ class Sandbox:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop: wait some seconds for running requests, then close everything."""
+        """Stop: wait some seconds for running requests, load what was accepted, and close.
+
+        Raises:
+            WarehouseError: A session cannot be loaded.
+        """
         self._warehouse = None
         self._resources.close()
+
+
+def _find_session_folder(warehouse: Path) -> Path:
+    """Return where the sessions of a warehouse wait until they are loaded."""
+    return warehouse.with_name(f"{warehouse.name}.sessions")
 
 
 def _require_running(component: _Component | None) -> _Component:

@@ -153,17 +153,15 @@ class SessionLog:
     def running_load(self, sync_id: str) -> Iterator[None]:
         """Keep that a session is being loaded, and then that it is loaded.
 
-        If the load raises, the session is open again: its Finish was not accepted.
+        If the load raises, the session stays accepted: the next sandbox loads it.
         """
         now = self._clock()
         self._change(sync_id, lambda session: replace(session, load_started=now))
         try:
             yield
-        except BaseException:
-            self._change(
-                sync_id,
-                lambda session: replace(session, state="open", accepted=None, load_started=None),
-            )
+        except BaseException as error:
+            reason = str(error)
+            self._change(sync_id, lambda session: replace(session, error=reason))
             raise
         self.end_session(sync_id, "loaded")
 

@@ -11,7 +11,6 @@ import secrets
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from itertools import chain
 from typing import TYPE_CHECKING, Final, cast
 
 import anyio
@@ -32,17 +31,18 @@ from target_segment_objects.sandbox.api.middleware import (
     ConcurrencyMiddleware,
 )
 from target_segment_objects.sandbox.api.sessions import Session, SessionRegistry, Step
-from target_segment_objects.sandbox.errors import RejectedRequestError
-from target_segment_objects.sandbox.warehouse.database import SessionRow, Warehouse
+from target_segment_objects.sandbox.errors import RejectedRequestError, WarehouseError
+from target_segment_objects.sandbox.warehouse.database import SessionRow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from starlette.types import ASGIApp
 
     from target_segment_objects.sandbox.activity import Activity
     from target_segment_objects.sandbox.activity.sessions import PartFacts
+    from target_segment_objects.sandbox.api.loader import SessionLoader
 
 _MAX_FINISH_BYTES: Final = 1_000_000
 """Limit of the body of a Finish, which is read into memory."""
@@ -59,7 +59,6 @@ class ApiOptions:
         client_timeout_seconds: How long a client may send nothing in the middle of a request.
         max_file_bytes: Limit of a file's uncompressed size.
         clock: Returns seconds. Must be monotonic.
-        keeps_history: Whether to keep the parts of loaded sessions as the history of objects.
     """
 
     write_key: str | None = field(repr=False)
@@ -68,26 +67,21 @@ class ApiOptions:
     client_timeout_seconds: float
     max_file_bytes: int
     clock: Callable[[], float]
-    keeps_history: bool = False
 
 
 class SandboxApi:
     """The calls and their sessions."""
 
-    def __init__(
-        self, warehouse: Warehouse, folder: Path, options: ApiOptions, activity: Activity
-    ) -> None:
+    def __init__(self, loader: SessionLoader, options: ApiOptions, activity: Activity) -> None:
         """Create the API.
 
         Args:
-            warehouse: Where the objects of finished sessions are loaded.
-            folder: Where uploaded files are kept until then.
+            loader: Loads the objects of finished sessions.
             options: Where it differs from Segment.
             activity: Where it keeps what happens to its sessions.
         """
         self._activity = activity
-        self._warehouse = warehouse
-        self._folder = folder
+        self._loader = loader
         self._options = options
         self._sessions = SessionRegistry(
             idle_timeout=options.session_timeout_seconds, clock=options.clock
@@ -108,6 +102,7 @@ class SandboxApi:
             ],
             exception_handlers={
                 RejectedRequestError: _respond_rejected,
+                WarehouseError: _respond_not_loading,
                 HTTPException: _respond_unknown_call,
                 ClientDisconnect: _respond_disconnected,
                 Exception: _respond_failed,
@@ -138,12 +133,16 @@ class SandboxApi:
     async def expire_sessions(self) -> None:
         """Expire idle sessions and delete their parts."""
         sessions = self._sessions.expire_idle()
-        if sessions:
-            await run_in_threadpool(self._record_expired, sessions)
+        if not sessions:
+            return
+        self._loader.record_sessions([_build_session_row(each, "expired") for each in sessions])
+        for session in sessions:
+            _delete_parts(session)
+            self._activity.sessions.end_session(session.sync_id, "expired")
 
     def record_open_sessions(self) -> None:
         """Record the sessions that were not finished. Called when the sandbox stops."""
-        self._warehouse.record_sessions(
+        self._loader.record_sessions(
             [_build_session_row(session, "open") for session in self._sessions.open_sessions()]
         )
 
@@ -164,14 +163,14 @@ class SandboxApi:
         _check_header(request, "content-encoding", "gzip")
         with self._running_call(request, Step.UPLOAD) as (session, upload), ExitStack() as cleanup:
             number = session.upload_count = session.upload_count + 1
-            path = self._folder / f"{session.sync_id}-{number}.jsonl.gz"
+            path = self._loader.new_part_path(session.sync_id, number)
             cleanup.callback(path.unlink, missing_ok=True)
             await _save_body(request, path)
             part = session.parts[number] = await run_in_threadpool(
                 parts.check_file, path, max_file_bytes=self._options.max_file_bytes
             )
             cleanup.pop_all()
-            upload.objects, upload.collections = part.objects, part.collections
+            upload.objects, upload.collections = part.objects, frozenset(part.columns)
             upload.raw_bytes, upload.gzip_bytes = part.raw_bytes, part.gzip_bytes
         return JSONResponse({"part_id": secrets.token_hex(8)}, 201)
 
@@ -183,8 +182,7 @@ class SandboxApi:
             rollback.callback(session.transition, Step.FAIL)
             await run_in_threadpool(self._end_session, session, error)
             rollback.pop_all()
-            session.transition(Step.DISCARD if error else Step.LOAD)
-            _delete_parts(session)
+            session.transition(Step.DISCARD if error else Step.ACCEPT)
         return Response(status_code=202)
 
     @contextmanager
@@ -196,29 +194,16 @@ class SandboxApi:
         ):
             yield session, upload
 
-    def _record_expired(self, sessions: Sequence[Session]) -> None:
-        self._warehouse.record_sessions(
-            [_build_session_row(session, "expired") for session in sessions]
-        )
-        for session in sessions:
-            self._activity.sessions.end_session(session.sync_id, "expired")
-            _delete_parts(session)
-
     def _end_session(self, session: Session, error: str) -> None:
         activity = self._activity.sessions
         if error:
-            self._warehouse.record_sessions([_build_session_row(session, "error", error)])
+            self._loader.record_sessions([_build_session_row(session, "error", error)])
+            _delete_parts(session)
             activity.end_session(session.sync_id, "error", error)
-            return
-        activity.accept_session(session.sync_id)
-        with activity.running_load(session.sync_id):
-            self._warehouse.load_session(
-                _build_session_row(session, "loaded"),
-                lambda: chain.from_iterable(map(parts.read_objects, session.ordered_parts())),
-            )
-        if self._options.keeps_history:
-            paths = [part.path for part in session.ordered_parts()]
-            self._warehouse.keep_parts(session.sync_id, paths)
+        else:
+            row = _build_session_row(session, "loaded")
+            self._loader.accept_session(row, session.ordered_parts())
+            activity.accept_session(session.sync_id)
 
 
 def _build_session_row(session: Session, outcome: str, error: str = "") -> SessionRow:
@@ -226,7 +211,7 @@ def _build_session_row(session: Session, outcome: str, error: str = "") -> Sessi
     return SessionRow(
         sync_id=session.sync_id,
         outcome=outcome,
-        collections=tuple(sorted(set[str]().union(*(part.collections for part in files)))),
+        collections=tuple(sorted(set[str]().union(*(part.columns for part in files)))),
         parts=len(files),
         objects=sum(part.objects for part in files),
         raw_bytes=sum(part.raw_bytes for part in files),
@@ -293,6 +278,11 @@ async def _respond_unknown_call(request: Request, error: Exception) -> Response:
     }.get(status, http_error.detail)
     request.state.rejection = RejectedRequestError(reason)
     return JSONResponse(request.state.rejection.to_json(), status, http_error.headers)
+
+
+async def _respond_not_loading(_: Request, error: Exception) -> Response:
+    """Respond to a Finish when an earlier session could not be loaded."""
+    return JSONResponse(RejectedRequestError(str(error)).to_json(), 500)
 
 
 async def _respond_disconnected(_: Request, __: Exception) -> Response:

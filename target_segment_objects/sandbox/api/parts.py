@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import gzip
-import io
 import zlib
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Final, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from target_segment_objects.limits import MAX_OBJECT_BYTES
 from target_segment_objects.sandbox.errors import RejectedRequestError
 from target_segment_objects.sandbox.objects import Object, parse_object
+from target_segment_objects.sandbox.warehouse.schema import ColumnCollector, Columns
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -20,20 +20,26 @@ if TYPE_CHECKING:
 _BUFFER_BYTES: Final = 256 * 1024
 
 
+class _Reader(Protocol):
+    """The uncompressed content of a file."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """An accepted file.
 
     Attributes:
         path: Its path; the file is still compressed.
-        collections: Names of the collections in it.
+        columns: The columns of its objects, by collection.
         objects: Number of objects.
         raw_bytes: Uncompressed size.
         gzip_bytes: Compressed size.
     """
 
     path: Path
-    collections: frozenset[str]
+    columns: Columns
     objects: int
     raw_bytes: int
     gzip_bytes: int
@@ -50,55 +56,70 @@ def check_file(path: Path, *, max_file_bytes: int) -> Part:
         RejectedRequestError: It is not gzip, is too large, or has a line that is not a legal
             object.
     """
-    collections: set[str] = set()
+    collector = ColumnCollector()
     number = raw_bytes = 0
-    with closing(_read_lines(path, max_file_bytes)) as lines:
-        for number, line in lines:
-            collections.add(_parse_line(number, line).collection)
-            raw_bytes += len(line)
+    with closing(_read_lines(path, max_file_bytes)) as blocks:
+        for raw_bytes, lines in blocks:  # noqa: B007 - the last one is the size of the file
+            for line in lines:
+                number += 1
+                try:
+                    collector.add_object(parse_object(line))
+                except RejectedRequestError as error:
+                    raise error.with_line(number) from error
     if number == 0:
         reason = "the file is empty: send at least one object"
         raise RejectedRequestError(reason)
-    return Part(path, frozenset(collections), number, raw_bytes, path.stat().st_size)
+    return Part(path, collector.columns, number, raw_bytes, path.stat().st_size)
 
 
-def read_objects(part: Part) -> Generator[Object]:
-    """Yield the objects of an accepted file in their order."""
-    with closing(_read_lines(part.path, part.raw_bytes)) as lines:
-        for number, line in lines:
-            yield _parse_line(number, line)
+def read_objects(path: Path, raw_bytes: int) -> Generator[Object]:
+    """Yield the objects of an accepted file in their order.
+
+    Args:
+        path: The file.
+        raw_bytes: Its uncompressed size.
+    """
+    with closing(_read_lines(path, raw_bytes)) as blocks:
+        for _, lines in blocks:
+            yield from map(parse_object, lines)
 
 
-def _parse_line(number: int, line: bytes) -> Object:
+def _read_lines(path: Path, max_file_bytes: int) -> Generator[tuple[int, list[bytes]]]:
+    """Yield lines without their newlines, many at once, after the number of bytes read so far.
+
+    The last line may end without a newline.
+    """
     try:
-        return parse_object(line.removesuffix(b"\n"))
-    except RejectedRequestError as error:
-        raise error.with_line(number) from error
-
-
-def _read_lines(path: Path, max_file_bytes: int) -> Generator[tuple[int, bytes]]:
-    """Yield the lines, numbered from 1. The last one may end without a newline."""
-    try:
-        with (
-            gzip.open(path) as unzipped,
-            # BufferedReader splits lines in C; GzipFile.readline does it in Python.
-            io.BufferedReader(cast("io.RawIOBase", unzipped), _BUFFER_BYTES) as lines,
-        ):
-            yield from _split_lines(lines, max_file_bytes)
+        with _open_gzip(path) as unzipped:
+            yield from _split_lines(cast("_Reader", unzipped), max_file_bytes)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         reason = "the body is not valid gzip from its first byte to its last"
         raise RejectedRequestError(reason) from error
 
 
-def _split_lines(lines: BinaryIO, max_file_bytes: int) -> Generator[tuple[int, bytes]]:
+def _open_gzip(path: Path) -> gzip.GzipFile:
+    """Open a file for reading; with isal, which is faster, where it is installed."""
+    try:
+        from isal import igzip  # noqa: PLC0415 - not every platform has a wheel of it
+    except ImportError:
+        return gzip.open(path)
+    return cast("gzip.GzipFile", igzip.IGzipFile(path, "rb"))  # type: ignore[no-untyped-call]
+
+
+def _split_lines(file: _Reader, max_file_bytes: int) -> Generator[tuple[int, list[bytes]]]:
+    rest = b""
     total = number = 0
-    while line := lines.readline(MAX_OBJECT_BYTES + 1):
-        number += 1
-        total += len(line)
+    while block := file.read(_BUFFER_BYTES):
+        total += len(block)
         if total > max_file_bytes:
             reason = f"the file is larger than {max_file_bytes} bytes uncompressed"
             raise RejectedRequestError(reason, status=413)
-        if len(line) > MAX_OBJECT_BYTES and not line.endswith(b"\n"):
+        lines = (rest + block).split(b"\n")
+        rest = lines.pop()
+        yield total, lines
+        number += len(lines)
+        if len(rest) > MAX_OBJECT_BYTES:
             reason = f"the object is larger than {MAX_OBJECT_BYTES} bytes"
-            raise RejectedRequestError(reason, line=number)
-        yield number, line
+            raise RejectedRequestError(reason, line=number + 1)
+    if rest:
+        yield total, [rest]

@@ -33,7 +33,7 @@ class State(Enum):
 
     OPEN = "is open"
     FINISHING = "is being finished"
-    LOADED = "is already finished: its objects were loaded"
+    ACCEPTED = "is already finished: its objects were accepted"
     DISCARDED = "is already finished with an error: its objects were discarded"
     EXPIRED = "has expired: it had no call for too long, and its parts were deleted. Start another"
 
@@ -44,7 +44,7 @@ class Step(Enum):
     UPLOAD = "upload"
     KEEP_ALIVE = "keep-alive"
     FINISH = "finish"
-    LOAD = "load"
+    ACCEPT = "accept"
     DISCARD = "discard"
     FAIL = "fail"
     EXPIRE = "expire"
@@ -59,11 +59,11 @@ TRANSITIONS: Final[Mapping[State, Mapping[Step, State]]] = {
     },
     State.FINISHING: {
         Step.KEEP_ALIVE: State.FINISHING,
-        Step.LOAD: State.LOADED,
+        Step.ACCEPT: State.ACCEPTED,
         Step.DISCARD: State.DISCARDED,
         Step.FAIL: State.OPEN,
     },
-    State.LOADED: {},
+    State.ACCEPTED: {},
     State.DISCARDED: {},
     State.EXPIRED: {},
 }

@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from target_segment_objects.sandbox.errors import WarehouseError
 from target_segment_objects.sandbox.page import views
 from target_segment_objects.sandbox.page.rendering import Templates, load_static_files
 from target_segment_objects.sandbox.page.security import PageSecurityMiddleware
@@ -16,6 +17,8 @@ from target_segment_objects.sandbox.page.timeline import merge_sessions
 from target_segment_objects.sandbox.warehouse.report import render_report
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.requests import Request
     from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from target_segment_objects.sandbox.warehouse.database import Warehouse
 
 _NOT_FOUND: Final = 404
+_UNAVAILABLE: Final = 503
 
 
 class PageDispatcher:
@@ -44,18 +48,28 @@ class PageDispatcher:
 class Pages:
     """The pages of a running sandbox.
 
-    Each is rendered in a thread, from one state of the warehouse. It does not wait for a load.
+    Each is rendered in a thread, from one state of the warehouse. It does not wait for a load: the
+    sessions that were accepted and are not loaded are shown as such.
     """
 
-    def __init__(self, warehouse: Warehouse, activity: Activity, *, token: str) -> None:
+    def __init__(
+        self,
+        warehouse: Warehouse,
+        activity: Activity,
+        *,
+        token: str,
+        wait_until_loaded: Callable[[], None],
+    ) -> None:
         """Create the pages.
 
         Args:
             warehouse: The warehouse that is shown.
             activity: What has happened since the start.
             token: What `show` must know to get the report of this sandbox and no other.
+            wait_until_loaded: Returns once every accepted session is loaded. The report waits.
         """
         self._warehouse = warehouse
+        self._wait_until_loaded = wait_until_loaded
         self._activity = activity
         self._token = token
         self._templates = Templates()
@@ -172,6 +186,10 @@ class Pages:
         options = request.query_params
         if "token" in options and options["token"] != self._token:
             raise HTTPException(_NOT_FOUND, "This is another sandbox.")
+        try:
+            self._wait_until_loaded()
+        except WarehouseError as error:
+            raise HTTPException(_UNAVAILABLE, str(error)) from error
         with self._warehouse.snapshot() as warehouse:
             text = render_report(
                 warehouse,

@@ -10,6 +10,9 @@
 
 Timestamps are in UTC: a date is its midnight, a time without an offset is read as UTC. A value that
 does not fit becomes null. One that fits partly is stored partly. Both count as a loss.
+
+Values are converted a column at a time. Where all of them are plain, Arrow does it; else they are
+converted one by one, with the same result.
 """
 
 from __future__ import annotations
@@ -21,11 +24,14 @@ from enum import Enum
 from math import isinf
 from typing import TYPE_CHECKING, Final
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from target_segment_objects.limits import WAREHOUSE_STRING_CHARACTERS
 from target_segment_objects.sandbox.objects import FloatText, IntegerText, Value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     StoredValue = str | int | float | bool | None
     """A value as the warehouse stores it; a timestamp is microseconds since 1970."""
@@ -69,7 +75,6 @@ class LossKind(Enum):
 _EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - all times here are UTC
 _MICROSECOND: Final = timedelta(microseconds=1)
 _INT64: Final = range(-(2**63), 2**63)
-_MAX_INTEGER_CHARACTERS: Final = len(str(_INT64.start))
 _MAX_EXACT_CHARACTERS: Final = 15  # every double keeps 15 digits
 _ISO_8601: Final = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)"
@@ -83,11 +88,38 @@ def infer_type(value: Value) -> ColumnType:
     """Return the type of the column that a first value creates. The value is not null."""
     if isinstance(value, bool):
         return ColumnType.BOOLEAN
-    if isinstance(value, IntegerText):
+    if isinstance(value, (int, IntegerText)):
         return ColumnType.INTEGER
     if isinstance(value, FloatText):
         return ColumnType.FLOAT
     return ColumnType.STRING if _parse_timestamp(value) is None else ColumnType.TIMESTAMP
+
+
+def convert_column(
+    column_type: ColumnType, values: Sequence[Value]
+) -> tuple[pa.Array, Mapping[int, LossKind]]:
+    """Convert values to the type of a column.
+
+    Args:
+        column_type: The column's type.
+        values: Any values, including nulls.
+
+    Returns:
+        The stored values, and the losses by the position of the value.
+    """
+    plain = _CONVERT_PLAIN[column_type](values)
+    if plain is not None:
+        return plain, {}
+    stored: list[StoredValue] = []
+    losses: dict[int, LossKind] = {}
+    for position, value in enumerate(values):
+        converted, loss = convert_value(column_type, value)
+        stored.append(converted)
+        if loss is not None:
+            losses[position] = loss
+    if column_type is ColumnType.TIMESTAMP:
+        return pa.array(stored, pa.int64()).cast(_ARROW_TYPES[column_type]), losses
+    return pa.array(stored, _ARROW_TYPES[column_type]), losses
 
 
 def convert_value(column_type: ColumnType, value: Value) -> tuple[StoredValue, LossKind | None]:
@@ -127,10 +159,10 @@ def _to_boolean(value: Value) -> tuple[StoredValue, LossKind | None]:
 
 
 def _to_integer(value: Value) -> tuple[StoredValue, LossKind | None]:
+    if type(value) is int:
+        return (value, None) if value in _INT64 else (None, LossKind.RANGE)
     if isinstance(value, IntegerText):
-        # Longer ones are out of range, and `int` raises for thousands of digits.
-        whole = int(value) if len(value) <= _MAX_INTEGER_CHARACTERS else _INT64.stop
-        return (whole, None) if whole in _INT64 else (None, LossKind.RANGE)
+        return None, LossKind.RANGE
     if isinstance(value, FloatText):
         return _truncate_float(value)
     return None, LossKind.TYPE
@@ -148,6 +180,8 @@ def _truncate_float(text: FloatText) -> tuple[StoredValue, LossKind | None]:
 
 
 def _to_float(value: Value) -> tuple[StoredValue, LossKind | None]:
+    if type(value) is int:
+        return _to_exact_float(value)
     if not isinstance(value, (IntegerText, FloatText)):
         return None, LossKind.TYPE
     number = float(value)
@@ -158,6 +192,16 @@ def _to_float(value: Value) -> tuple[StoredValue, LossKind | None]:
     exact = _parse_decimal(value)
     # No loss if the number sent is the double itself, or the shortest text of the double.
     is_exact = exact in {Decimal(number), Decimal(repr(number))}
+    return number, None if is_exact else LossKind.PRECISION
+
+
+def _to_exact_float(value: int) -> tuple[StoredValue, LossKind | None]:
+    try:
+        number = float(value)
+    except OverflowError:
+        return None, LossKind.RANGE
+    # No loss if the number sent is the double itself, or the shortest text of the double.
+    is_exact = value == number or value == Decimal(repr(number))
     return number, None if is_exact else LossKind.PRECISION
 
 
@@ -215,4 +259,78 @@ _CONVERTERS: Final[Mapping[ColumnType, Callable[[Value], tuple[StoredValue, Loss
     ColumnType.FLOAT: _to_float,
     ColumnType.BOOLEAN: _to_boolean,
     ColumnType.STRING: _to_string,
+}
+
+# The fast path: all values of a column at once; None where one of them needs a closer look.
+
+_ARROW_TYPES: Final[Mapping[ColumnType, pa.DataType]] = {
+    ColumnType.TIMESTAMP: pa.timestamp("us"),
+    ColumnType.INTEGER: pa.int64(),
+    ColumnType.FLOAT: pa.float64(),
+    ColumnType.BOOLEAN: pa.bool_(),
+    ColumnType.STRING: pa.string(),
+}
+_NULL: Final = type(None)
+_DATE_CHARACTERS: Final = len("2024-01-31")
+_HAS_MINUTES: Final = "____-__-_____:%"  # Arrow takes an hour without minutes
+
+
+def _convert_plain_strings(values: Sequence[Value]) -> pa.Array | None:
+    if not {*map(type, values)} <= {str, _NULL}:
+        return None
+    array = pa.array(values, pa.string())
+    longest = pc.max(pc.utf8_length(array)).as_py() or 0
+    if longest > WAREHOUSE_STRING_CHARACTERS or pc.any(pc.match_substring(array, "\0")).as_py():
+        return None
+    return array
+
+
+def _convert_plain_booleans(values: Sequence[Value]) -> pa.Array | None:
+    return pa.array(values, pa.bool_()) if {*map(type, values)} <= {bool, _NULL} else None
+
+
+def _convert_plain_integers(values: Sequence[Value]) -> pa.Array | None:
+    if not {*map(type, values)} <= {int, _NULL}:
+        return None
+    try:
+        return pa.array(values, pa.int64())
+    except OverflowError:
+        return None
+
+
+def _convert_plain_floats(values: Sequence[Value]) -> pa.Array | None:
+    """Convert decimals of few digits, which a double always keeps."""
+    if not {*map(type, values)} <= {FloatText, _NULL}:
+        return None
+    texts = [value for value in values if isinstance(value, FloatText)]
+    if not texts or max(map(len, texts)) > _MAX_EXACT_CHARACTERS:
+        return None
+    joined = "".join(texts)
+    if "e" in joined or "E" in joined:
+        return None
+    return pa.array([None if value is None else float(value) for value in values], pa.float64())
+
+
+def _convert_plain_timestamps(values: Sequence[Value]) -> pa.Array | None:
+    """Convert timestamps which either all have an offset from UTC, or all have none."""
+    if not {*map(type, values)} <= {str, _NULL}:
+        return None
+    array = pa.array(values, pa.string())
+    is_date = pc.equal(pc.utf8_length(array), _DATE_CHARACTERS)
+    if pc.all(pc.or_(is_date, pc.match_like(array, _HAS_MINUTES))).as_py() is False:
+        return None
+    for timestamp_type in (pa.timestamp("us"), pa.timestamp("us", "UTC")):
+        try:
+            return array.cast(timestamp_type).cast(pa.timestamp("us"))
+        except pa.ArrowInvalid:
+            continue
+    return None
+
+
+_CONVERT_PLAIN: Final[Mapping[ColumnType, Callable[[Sequence[Value]], pa.Array | None]]] = {
+    ColumnType.TIMESTAMP: _convert_plain_timestamps,
+    ColumnType.INTEGER: _convert_plain_integers,
+    ColumnType.FLOAT: _convert_plain_floats,
+    ColumnType.BOOLEAN: _convert_plain_booleans,
+    ColumnType.STRING: _convert_plain_strings,
 }

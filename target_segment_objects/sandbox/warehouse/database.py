@@ -11,30 +11,28 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, dataclass
+from datetime import datetime  # noqa: TC003 - for msgspec, which stores a `SessionRow`
 from typing import TYPE_CHECKING, Any, Final
 
 import duckdb
+import pyarrow as pa
 
 from target_segment_objects.sandbox.errors import WarehouseError, WarehouseInUseError
 from target_segment_objects.sandbox.warehouse import history
-from target_segment_objects.sandbox.warehouse.loading import (
-    ObjectLoader,
-    TooManyChangesError,
-    find_columns,
-)
+from target_segment_objects.sandbox.warehouse.loading import ObjectLoader, read_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-    from datetime import datetime
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
     from types import TracebackType
 
     from typing_extensions import Self
 
     from target_segment_objects.sandbox.objects import Object
+    from target_segment_objects.sandbox.warehouse.columns import ColumnType
     from target_segment_objects.sandbox.warehouse.history import History
-    from target_segment_objects.sandbox.warehouse.loading import Columns
+    from target_segment_objects.sandbox.warehouse.schema import Columns
 
 _METADATA_DDL: Final = """
 CREATE SCHEMA sandbox_metadata;
@@ -59,6 +57,18 @@ CREATE TABLE sandbox_metadata.losses (
     PRIMARY KEY (collection, column_name, kind)
 );
 """
+
+
+_SESSION_SCHEMA: Final = pa.schema(
+    {
+        "sync_id": pa.string(),
+        "outcome": pa.string(),
+        "collections": pa.list_(pa.string()),
+        **dict.fromkeys(("parts", "objects", "raw_bytes", "gzip_bytes"), pa.int64()),
+        **dict.fromkeys(("started", "ended"), pa.timestamp("us")),
+        "error": pa.string(),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,39 +182,40 @@ class Warehouse:
             yield type(self)(connection)
 
     def load_session(
-        self, session: SessionRow, read_objects: Callable[[], Iterable[Object]]
+        self,
+        session: SessionRow,
+        objects: Iterable[Object],
+        columns: Columns,
+        kept_files: Sequence[Path] = (),
     ) -> None:
         """Merge objects in their order and record the session, in one transaction.
 
         Args:
             session: The session.
-            read_objects: Returns its objects. May be called again.
-
-        Raises:
-            RejectedRequestError: They have too many properties.
+            objects: Its objects.
+            columns: The columns of its objects.
+            kept_files: Its compressed files, if they are kept as the history of its objects.
         """
-        try:
-            self._load_objects(session, read_objects())
-        except TooManyChangesError:
-            columns = find_columns(read_objects())
-            self._load_objects(session, read_objects(), columns)
-
-    def _load_objects(
-        self, session: SessionRow, objects: Iterable[Object], columns: Columns | None = None
-    ) -> None:
         with self._transaction() as connection:
             ObjectLoader(connection, columns).load_objects(objects)
             _insert_sessions(connection, [session])
+            if kept_files:
+                history.keep_parts(connection, session.sync_id, kept_files)
 
-    def keep_parts(self, sync_id: str, paths: Iterable[Path]) -> None:
-        """Keep the compressed files of a loaded session as the history of its objects."""
-        with self._transaction() as connection:
-            history.keep_parts(connection, sync_id, paths)
-
-    def record_sessions(self, sessions: Sequence[SessionRow]) -> None:
+    def record_sessions(self, sessions: Iterable[SessionRow]) -> None:
         """Record sessions whose objects are not loaded, in one transaction."""
         with self._transaction() as connection:
             _insert_sessions(connection, sessions)
+
+    def has_session(self, sync_id: str) -> bool:
+        """Return whether a session is recorded."""
+        sql = "SELECT 1 FROM sandbox_metadata.sessions WHERE sync_id = ?"
+        return bool(self._fetch_rows(sql, sync_id))
+
+    def column_types(self, collection: str) -> dict[str, ColumnType]:
+        """Return the columns of a collection but `id`; none if there is no such collection."""
+        with self._lock:
+            return read_columns(self._connection, collection) or {}
 
     def collections(self) -> list[str]:
         """Return the names of the collections, sorted."""
@@ -328,20 +339,14 @@ def _ensure_metadata(connection: duckdb.DuckDBPyConnection, path: Path, *, read_
     connection.execute(history.HISTORY_DDL)
 
 
-def _insert_sessions(connection: duckdb.DuckDBPyConnection, sessions: Sequence[SessionRow]) -> None:
-    """Insert sessions, except those that were loaded while the sandbox was being stopped.
-
-    One statement inserts all of them, with a list for each column: `executemany` takes milliseconds
-    for a row.
-    """
-    if not sessions:
-        return
-    columns = [list(values) for values in zip(*map(astuple, sessions), strict=True)]
+def _insert_sessions(connection: duckdb.DuckDBPyConnection, sessions: Iterable[SessionRow]) -> None:
+    """Insert sessions, all at once: DuckDB takes milliseconds for each statement."""
+    rows = [asdict(session) for session in sessions]
+    connection.register("ended_sessions", pa.Table.from_pylist(rows, _SESSION_SCHEMA))
     connection.execute(
-        f"INSERT INTO sandbox_metadata.sessions SELECT {', '.join(['unnest(?)'] * len(columns))}"
-        " ON CONFLICT DO NOTHING",
-        columns,
+        "INSERT INTO sandbox_metadata.sessions FROM ended_sessions ON CONFLICT DO NOTHING"
     )
+    connection.unregister("ended_sessions")
 
 
 def _translate_open_error(path: Path, error: duckdb.Error) -> WarehouseError:

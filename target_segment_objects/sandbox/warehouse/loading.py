@@ -1,8 +1,8 @@
 """Merges objects into the warehouse's tables, within a transaction that the caller owns.
 
-Objects are processed in their order, because the first value of a column determines its type. They
-are staged by id and written in chunks. A row keeps its old value where its object does not have a
-property that others of the chunk have.
+Objects are staged in their order, and written a chunk at a time: each column is converted as a
+whole, and one statement merges the chunk into the table of its collection. A row keeps its old
+value where its object does not have a property that others of the chunk have.
 
 Memory is bounded for any objects: chunks by their objects, bytes and cells, tables by the number of
 their columns.
@@ -11,51 +11,42 @@ their columns.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from target_segment_objects.sandbox.errors import RejectedRequestError
-from target_segment_objects.sandbox.names import snake_case
-from target_segment_objects.sandbox.objects import MAX_PROPERTIES
+import pyarrow as pa
+
 from target_segment_objects.sandbox.warehouse.columns import (
     ColumnType,
     LossKind,
-    convert_value,
-    infer_type,
+    convert_column,
     to_text,
 )
+from target_segment_objects.sandbox.warehouse.schema import ID_COLUMN, merge_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     import duckdb
 
-    from target_segment_objects.sandbox.objects import Object, Value
-    from target_segment_objects.sandbox.warehouse.columns import StoredValue
-
-    Columns = Mapping[str, Mapping[str, ColumnType]]
-    """Types of columns, by collection and column."""
+    from target_segment_objects.sandbox.objects import Object, Shape, Value
+    from target_segment_objects.sandbox.warehouse.schema import Columns
 
 MAX_STAGED_OBJECTS: Final = 10_000
 MAX_STAGED_BYTES: Final = 16_000_000
 MAX_STAGED_CELLS: Final = 200_000
-"""Objects, bytes of their lines, and rows of a table times their columns that are staged at most.
+"""Objects, bytes of their lines, and objects times the columns of a chunk that are staged at most.
 
 A cell takes up to 500 bytes while it is written.
 """
 
-MAX_SESSION_COLUMNS: Final = 4_800
-"""Columns of all tables that a session writes to: a column takes some 40 KB until the commit."""
-
 _MAX_ALTERED_COLUMNS: Final = 200_000
-"""Sum over all columns added in a session of the columns of their tables.
+"""The columns to add times the columns of the table, above which the table is copied instead.
 
 For every added column DuckDB keeps about 500 bytes of each column of the table until the commit:
 2,000 columns that are added one by one take 1 GB.
 """
 
-
-class TooManyChangesError(Exception):
-    """Raised when tables get their columns in too many steps. Load again with `find_columns`."""
+_STAGED: Final = "staged_objects"  # the name of a chunk in SQL
 
 
 @dataclass(slots=True)
@@ -67,167 +58,140 @@ class _LossCount:
 
 
 @dataclass(slots=True)
-class _Table:
-    """The table of a collection, and its staged rows.
+class _Chunk:
+    """The staged objects of a collection, in their order.
 
     Attributes:
-        column_types: Its columns except `id`, including those still to be created.
-        created: How many of them exist in the table; `None` if there is no table yet.
-        rows: Staged values by id and column.
-        staged_columns: Columns that any staged row has.
+        ids: Their ids.
+        shapes: The names of their properties.
+        rows: Their values.
+        columns: The columns that any of them has, in the order of appearance.
+        known_shapes: The shapes whose columns are in `columns`.
     """
 
-    column_types: dict[str, ColumnType] = field(default_factory=dict)
-    created: int | None = None
-    rows: dict[str, dict[str, StoredValue]] = field(default_factory=dict)
-    staged_columns: set[str] = field(default_factory=set)
+    ids: list[str] = field(default_factory=list)
+    shapes: list[Shape] = field(default_factory=list)
+    rows: list[tuple[Value, ...]] = field(default_factory=list)
+    columns: dict[str, None] = field(default_factory=dict)
+    known_shapes: set[Shape] = field(default_factory=set)
+
+    def add_object(self, item: Object) -> None:
+        self.ids.append(item.id)
+        self.shapes.append(item.shape)
+        self.rows.append(item.values)
+        if item.shape not in self.known_shapes:
+            self.known_shapes.add(item.shape)
+            self.columns.update(dict.fromkeys(item.shape.columns))
+
+
+@dataclass(frozen=True, slots=True)
+class _StagedColumn:
+    """The values of one column in a chunk.
+
+    Attributes:
+        positions: The positions of the objects that have it; None if all have it.
+        values: Their values.
+    """
+
+    positions: list[int] | None
+    values: Sequence[Value]
+
+    def get_position(self, index: int) -> int:
+        """Return the position of the object with the value at an index."""
+        return index if self.positions is None else self.positions[index]
 
 
 class ObjectLoader:
     """Loads the objects of one session."""
 
-    def __init__(
-        self, connection: duckdb.DuckDBPyConnection, columns: Columns | None = None
-    ) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, columns: Columns) -> None:
         """Create a loader.
 
         Args:
             connection: A connection with an open transaction.
-            columns: All columns of the objects, to create them at once.
+            columns: The columns of the objects.
         """
         self._connection = connection
-        self._known_columns = columns or {}
-        self._tables: dict[str, _Table] = {}
+        self._session_columns = columns
+        self._types: dict[str, dict[str, ColumnType]] = {}
+        self._chunks: dict[str, _Chunk] = {}
         self._losses: dict[tuple[str, str, str], _LossCount] = {}
-        self._altered_columns = 0
 
     def load_objects(self, objects: Iterable[Object]) -> None:
-        """Merge the objects in their order, and record the losses.
-
-        Raises:
-            RejectedRequestError: They have too many properties.
-            TooManyChangesError: The columns must be known before.
-        """
+        """Merge the objects in their order, and record the losses."""
         staged_objects = staged_bytes = 0
         for item in objects:
-            table = self._stage_object(item)
+            chunk = self._chunks.get(item.collection)
+            if chunk is None:
+                chunk = self._open_chunk(item.collection)
+            chunk.add_object(item)
             staged_objects += 1
             staged_bytes += item.size
             if (
-                staged_objects == MAX_STAGED_OBJECTS
+                staged_objects >= MAX_STAGED_OBJECTS
                 or staged_bytes >= MAX_STAGED_BYTES
-                or len(table.rows) * len(table.staged_columns) >= MAX_STAGED_CELLS
+                or len(chunk.ids) * len(chunk.columns) >= MAX_STAGED_CELLS
             ):
-                self._write_staged()
+                self._write_chunks()
                 staged_objects = staged_bytes = 0
-        self._write_staged()
+        self._write_chunks()
         self._write_losses()
 
-    def _stage_object(self, item: Object) -> _Table:
-        table = self._tables.get(item.collection)
-        if table is None:
-            table = self._tables[item.collection] = self._read_table(item.collection)
-        column_types, row = table.column_types, table.rows.setdefault(item.id, {})
-        for name, value in item.properties:
-            column = snake_case(name)
-            if column == "id":
-                self._check_id_property(item, value)
+    def _open_chunk(self, collection: str) -> _Chunk:
+        if collection not in self._types:
+            self._types[collection] = self._prepare_table(collection)
+        chunk = self._chunks[collection] = _Chunk()
+        return chunk
+
+    def _write_chunks(self) -> None:
+        for collection, chunk in self._chunks.items():
+            self._write_chunk(collection, chunk)
+        self._chunks.clear()
+
+    def _write_chunk(self, collection: str, chunk: _Chunk) -> None:
+        columns = _split_columns(chunk)
+        if ID_COLUMN in columns:
+            self._check_id_property(collection, chunk.ids, columns.pop(ID_COLUMN))
+        last_positions = {object_id: position for position, object_id in enumerate(chunk.ids)}
+        is_unique = len(last_positions) == len(chunk.ids)
+        latest_rows = pa.array(list(last_positions.values()), pa.int64())
+        staged: dict[str, pa.Array] = {"key": pa.array(list(last_positions), pa.string())}
+        merged: dict[str, str] = {}
+        types = self._types[collection]
+        for number, (name, column) in enumerate(columns.items()):
+            if name not in types:
+                continue  # only nulls: they create no column
+            values, losses = convert_column(types[name], column.values)
+            for index, kind in losses.items():
+                self._count_loss(collection, chunk.ids[column.get_position(index)], name, kind)
+            merged[name] = f"v{number}"
+            if column.positions is None:
+                staged[f"v{number}"] = values if is_unique else values.take(latest_rows)
                 continue
-            column_type = column_types.get(column)
-            if column_type is None:
-                if value is None:
-                    continue  # a null creates no column
-                column_type = column_types[column] = infer_type(value)
-                self._check_columns(item.collection)
-            row[column], loss = convert_value(column_type, value)
-            if loss is not None:
-                self._count_loss(item, column, loss)
-        table.staged_columns.update(row)
-        return table
+            latest = {chunk.ids[position]: index for index, position in enumerate(column.positions)}
+            indices = pa.array([latest.get(key) for key in last_positions], pa.int64())
+            staged[f"v{number}"] = values.take(indices)
+            if len(latest) < len(last_positions):
+                staged[f"h{number}"] = indices.is_valid()
+                merged[name] = f'CASE WHEN h{number} THEN v{number} ELSE old."{name}" END'
+        self._merge_chunk(f'main."{collection}"', pa.table(staged), merged)
 
-    def _check_columns(self, collection: str) -> None:
-        if len(self._tables[collection].column_types) > MAX_PROPERTIES:
-            reason = f"the collection {collection} has more than {MAX_PROPERTIES} properties"
-            raise RejectedRequestError(reason)
-        if sum(len(table.column_types) for table in self._tables.values()) > MAX_SESSION_COLUMNS:
-            reason = (
-                f"the collections of the session have more than {MAX_SESSION_COLUMNS} properties "
-                "in all: send them in several sessions"
-            )
-            raise RejectedRequestError(reason)
+    def _merge_chunk(self, table: str, staged: pa.Table, merged: dict[str, str]) -> None:
+        self._connection.register(_STAGED, staged)
+        self._connection.execute(_format_merge(table, merged))
+        self._connection.unregister(_STAGED)
 
-    def _check_id_property(self, item: Object, value: Value) -> None:
-        if value is not None and to_text(value) != item.id:
-            self._count_loss(item, "id", LossKind.SHADOWED)
+    # Losses
 
-    def _count_loss(self, item: Object, column: str, kind: LossKind) -> None:
-        loss = self._losses.setdefault((item.collection, column, kind.value), _LossCount(item.id))
+    def _check_id_property(self, collection: str, ids: list[str], column: _StagedColumn) -> None:
+        for index, value in enumerate(column.values):
+            object_id = ids[column.get_position(index)]
+            if value is not None and to_text(value) != object_id:
+                self._count_loss(collection, object_id, ID_COLUMN, LossKind.SHADOWED)
+
+    def _count_loss(self, collection: str, object_id: str, column: str, kind: LossKind) -> None:
+        loss = self._losses.setdefault((collection, column, kind.value), _LossCount(object_id))
         loss.count += 1
-
-    def _read_table(self, collection: str) -> _Table:
-        columns = self._connection.execute(
-            "SELECT column_name, data_type FROM information_schema.columns"
-            " WHERE table_catalog = current_database() AND table_schema = 'main'"
-            " AND table_name = ? ORDER BY ordinal_position",
-            [collection],
-        ).fetchall()
-        column_types = {name: ColumnType(kind) for name, kind in columns if name != "id"}
-        table = _Table(column_types, created=len(column_types) if columns else None)
-        for column, column_type in self._known_columns.get(collection, {}).items():
-            column_types.setdefault(column, column_type)
-        return table
-
-    def _write_staged(self) -> None:
-        for collection, table in self._tables.items():
-            if table.rows:
-                self._create_columns(collection, table)
-                self._merge_rows(f'main."{collection}"', table)
-                table.rows.clear()
-                table.staged_columns.clear()
-
-    def _create_columns(self, collection: str, table: _Table) -> None:
-        columns = list(table.column_types.items())
-        if table.created is None:
-            self._create_table(collection, columns)
-        elif table.created < len(columns):
-            self._add_columns(collection, columns, table.created)
-        table.created = len(columns)
-
-    def _create_table(self, name: str, columns: list[tuple[str, ColumnType]]) -> None:
-        declarations = ['"id" VARCHAR PRIMARY KEY']
-        declarations += [f'"{column}" {column_type.value}' for column, column_type in columns]
-        self._connection.execute(f'CREATE TABLE main."{name}" ({", ".join(declarations)})')
-
-    def _add_columns(
-        self, collection: str, columns: list[tuple[str, ColumnType]], created: int
-    ) -> None:
-        if self._known_columns:
-            self._copy_table(collection, columns, created)
-            return
-        self._altered_columns += (len(columns) - created) * len(columns)
-        if self._altered_columns > _MAX_ALTERED_COLUMNS:
-            raise TooManyChangesError
-        for column, column_type in columns[created:]:
-            self._connection.execute(
-                f'ALTER TABLE main."{collection}" ADD COLUMN "{column}" {column_type.value}'
-            )
-
-    def _copy_table(
-        self, collection: str, columns: list[tuple[str, ColumnType]], created: int
-    ) -> None:
-        """Replace a table by a copy with all columns."""
-        copy = f"{collection} copy"  # no collection has a space in its name
-        self._create_table(copy, columns)
-        names = ", ".join(f'"{name}"' for name in ("id", *(name for name, _ in columns[:created])))
-        self._connection.execute(
-            f'INSERT INTO main."{copy}" ({names}) SELECT {names} FROM main."{collection}"'  # noqa: S608 - letters, digits and _
-        )
-        self._connection.execute(f'DROP TABLE main."{collection}"')
-        self._connection.execute(f'ALTER TABLE main."{copy}" RENAME TO "{collection}"')
-
-    def _merge_rows(self, name: str, table: _Table) -> None:
-        sql, parameters = _build_merge(name, table)
-        self._connection.execute(sql, parameters)
 
     def _write_losses(self) -> None:
         for key, loss in self._losses.items():
@@ -237,55 +201,98 @@ class ObjectLoader:
                 [*key, loss.count, loss.example_id],
             )
 
+    # Tables
 
-def find_columns(objects: Iterable[Object]) -> Columns:
-    """Return all columns that the objects create in an empty warehouse."""
-    columns: dict[str, dict[str, ColumnType]] = {}
-    for item in objects:
-        column_types = columns.setdefault(item.collection, {})
-        for name, value in item.properties:
-            column = snake_case(name)
-            if value is not None and column != "id" and column not in column_types:
-                column_types[column] = infer_type(value)
+    def _prepare_table(self, collection: str) -> dict[str, ColumnType]:
+        """Create the table of a collection or its missing columns; return all columns but `id`."""
+        existing = read_columns(self._connection, collection)
+        wanted = self._session_columns.get(collection, {})
+        if existing is None:
+            self._create_table(collection, wanted)
+            return dict(wanted)
+        types = dict(merge_columns([{collection: existing}, {collection: wanted}])[collection])
+        added = [name for name in types if name not in existing]
+        if len(added) * len(types) > _MAX_ALTERED_COLUMNS:
+            self._copy_table(collection, existing, types)
+        else:
+            for name in added:
+                self._connection.execute(
+                    f'ALTER TABLE main."{collection}" ADD COLUMN "{name}" {types[name].value}'
+                )
+        return types
+
+    def _create_table(self, name: str, columns: Mapping[str, ColumnType]) -> None:
+        declarations = [f'"{ID_COLUMN}" VARCHAR PRIMARY KEY']
+        declarations += [f'"{column}" {kind.value}' for column, kind in columns.items()]
+        self._connection.execute(f'CREATE TABLE main."{name}" ({", ".join(declarations)})')
+
+    def _copy_table(
+        self, collection: str, existing: Iterable[str], types: dict[str, ColumnType]
+    ) -> None:
+        """Replace a table by a copy with all columns."""
+        copy = f"{collection} copy"  # no collection has a space in its name
+        self._create_table(copy, types)
+        names = ", ".join(f'"{name}"' for name in (ID_COLUMN, *existing))
+        self._connection.execute(
+            f'INSERT INTO main."{copy}" ({names}) SELECT {names} FROM main."{collection}"'  # noqa: S608 - letters, digits and _
+        )
+        self._connection.execute(f'DROP TABLE main."{collection}"')
+        self._connection.execute(f'ALTER TABLE main."{copy}" RENAME TO "{collection}"')
+
+
+def read_columns(
+    connection: duckdb.DuckDBPyConnection, collection: str
+) -> dict[str, ColumnType] | None:
+    """Return the columns of a collection's table but `id`; None if there is no table."""
+    columns = connection.execute(
+        "SELECT column_name, data_type FROM information_schema.columns"
+        " WHERE table_catalog = current_database() AND table_schema = 'main'"
+        " AND table_name = ? ORDER BY ordinal_position",
+        [collection],
+    ).fetchall()
+    if not columns:
+        return None
+    return {name: ColumnType(kind) for name, kind in columns if name != ID_COLUMN}
+
+
+def _split_columns(chunk: _Chunk) -> dict[str, _StagedColumn]:
+    """Return the values of a chunk by column."""
+    if len(chunk.known_shapes) == 1:
+        by_column = zip(*chunk.rows, strict=True)
+        return {
+            name: _StagedColumn(None, column)
+            for name, column in zip(chunk.columns, by_column, strict=True)
+        }
+    indices = {
+        shape: {column: index for index, column in enumerate(shape.columns)}
+        for shape in chunk.known_shapes
+    }
+    columns = {}
+    for name in chunk.columns:
+        positions: list[int] = []
+        values: list[Value] = []
+        for position, shape in enumerate(chunk.shapes):
+            index = indices[shape].get(name)
+            if index is not None:
+                positions.append(position)
+                values.append(chunk.rows[position][index])
+        columns[name] = _StagedColumn(positions, values)
     return columns
 
 
-def _build_merge(name: str, table: _Table) -> tuple[str, list[list[Any]]]:
-    """Return the SQL that merges the staged rows, and its parameters: a list for each column.
+def _format_merge(table: str, merged: dict[str, str]) -> str:
+    """Return the SQL that merges the staged rows.
 
-    A column that some rows do not have gets a second list, which says which rows have it.
+    Args:
+        table: The table, quoted.
+        merged: The SQL expression of each column but `id`.
     """
-    rows = table.rows.values()
-    staged = ["unnest(?::VARCHAR[]) AS key"]
-    parameters: list[list[Any]] = [list(table.rows)]
-    merged: dict[str, str] = {'"id"': "staged.key"}
-    join = ""
-    for number, (column, column_type) in enumerate(table.column_types.items()):
-        if column not in table.staged_columns:
-            continue
-        staged.append(f"{_unnest_parameter(column_type)} AS v{number}")
-        parameters.append([row.get(column) for row in rows])
-        merged[f'"{column}"'] = f"v{number}"
-        is_sent = [column in row for row in rows]
-        if not all(is_sent):
-            staged.append(f"unnest(?::BOOLEAN[]) AS h{number}")
-            parameters.append(is_sent)
-            merged[f'"{column}"'] = f'CASE WHEN h{number} THEN v{number} ELSE old."{column}" END'
-            join = f' LEFT JOIN {name} AS old ON old."id" = staged.key'
-    return _format_merge(name, staged, merged, join), parameters
-
-
-def _format_merge(name: str, staged: list[str], merged: dict[str, str], join: str) -> str:
-    changes = ", ".join(f"{column} = excluded.{column}" for column in merged if column != '"id"')
-    action = f"UPDATE SET {changes}" if changes else "NOTHING"
+    is_partial = any(not expression.startswith("v") for expression in merged.values())
+    join = f' LEFT JOIN {table} AS old ON old."{ID_COLUMN}" = key' if is_partial else ""
+    names = ", ".join(f'"{name}"' for name in (ID_COLUMN, *merged))
+    changes = ", ".join(f'"{name}" = excluded."{name}"' for name in merged)
     return (
-        f"INSERT INTO {name} ({', '.join(merged)})"  # noqa: S608 - names are letters, digits and _
-        f" SELECT {', '.join(merged.values())} FROM (SELECT {', '.join(staged)}) AS staged{join}"
-        f' ON CONFLICT ("id") DO {action}'
+        f"INSERT INTO {table} ({names})"  # noqa: S608 - names are letters, digits and _
+        f" SELECT {', '.join(('key', *merged.values()))} FROM {_STAGED}{join}"
+        f' ON CONFLICT ("{ID_COLUMN}") DO {f"UPDATE SET {changes}" if changes else "NOTHING"}'
     )
-
-
-def _unnest_parameter(column_type: ColumnType) -> str:
-    if column_type is ColumnType.TIMESTAMP:
-        return "make_timestamp(unnest(?::BIGINT[]))"
-    return f"unnest(?::{column_type.value}[])"

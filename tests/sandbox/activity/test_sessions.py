@@ -54,7 +54,7 @@ def test_a_session_from_start_to_load() -> None:
 
 
 def test_a_rejected_call_and_a_failed_load() -> None:
-    """A rejected call is kept but counts no part; a session whose load failed is open again."""
+    """A rejected call is kept but counts no part; a session whose load failed stays accepted."""
     log = SessionLog(TickingClock())
     log.start_session("a")
     with pytest.raises(ValueError, match="bad"), log.running_call("a", "upload"):
@@ -64,7 +64,8 @@ def test_a_rejected_call_and_a_failed_load() -> None:
         raise ValueError("full")
     session = log.find_session("a")
     assert session is not None
-    assert (session.parts, session.state, session.ended) == (0, "open", None)
+    assert (session.parts, session.state, session.ended) == (0, "accepted", None)
+    assert session.error == "full"
     assert [call.was_accepted for call in session.calls] == [False]
 
 

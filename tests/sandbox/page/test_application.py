@@ -52,7 +52,8 @@ def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
 
 
 def get_page(sandbox: Sandbox, path: str, *, host: str | None = None, method: str = "GET") -> Page:
-    """Get a page."""
+    """Get a page, once every accepted session is loaded."""
+    _ = sandbox.warehouse
     address = urlsplit(sandbox.url)
     connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=30)
     try:

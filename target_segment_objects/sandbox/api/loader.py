@@ -1,0 +1,276 @@
+"""Loads accepted sessions into the warehouse after their Finish was answered, as Segment does.
+
+Accepted is not loaded: Finish answers 202 once the session is on disk, and one thread loads the
+accepted sessions in the order in which they were finished. Whoever reads the warehouse calls
+`wait_until_loaded` first.
+
+An accepted session survives a kill. Its parts and a record of it are in a folder beside the
+warehouse's file. They are removed once the transaction that loads the session is committed, and the
+next sandbox loads what is left. A session that the warehouse has already recorded is not loaded
+again.
+
+If a session cannot be loaded, loading stops, because the next ones must not overtake it: everything
+that was accepted stays on disk, and no further session is accepted.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from contextlib import nullcontext
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Final
+
+import duckdb
+import msgspec
+
+from target_segment_objects.sandbox.api.parts import Part, read_objects
+from target_segment_objects.sandbox.errors import WarehouseError
+from target_segment_objects.sandbox.warehouse.columns import ColumnType  # noqa: TC001 - for msgspec
+from target_segment_objects.sandbox.warehouse.database import SessionRow  # noqa: TC001 - for msgspec
+from target_segment_objects.sandbox.warehouse.schema import check_limits, merge_columns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from target_segment_objects.sandbox.warehouse.database import Warehouse
+    from target_segment_objects.sandbox.warehouse.schema import Columns
+
+_RECORD_SUFFIX: Final = ".accepted.json"
+_PART_SUFFIX: Final = ".jsonl.gz"
+
+
+@dataclass(frozen=True, slots=True)
+class _StoredPart:
+    """A part of an accepted session, as its record has it."""
+
+    name: str
+    raw_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class _AcceptedSession:
+    """An accepted session that is not loaded yet; also the content of its record.
+
+    Attributes:
+        number: Its place in the order of acceptance.
+        row: What the warehouse records of it.
+        columns: The columns of its objects.
+        parts: Its files, in order.
+    """
+
+    number: int
+    row: SessionRow
+    columns: dict[str, dict[str, ColumnType]]
+    parts: tuple[_StoredPart, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _EndedSessions:
+    """Sessions to record whose objects are not loaded."""
+
+    rows: tuple[SessionRow, ...]
+
+
+_Job = _AcceptedSession | _EndedSessions
+
+
+class SessionLoader:
+    """Accepts sessions, and loads them in order."""
+
+    def __init__(
+        self,
+        warehouse: Warehouse,
+        folder: Path,
+        *,
+        keeps_history: bool = False,
+        running_load: Callable[[str], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
+        """Prepare; nothing is loaded yet.
+
+        Args:
+            warehouse: Where the objects are loaded.
+            folder: Where parts and records are kept; created if it is missing.
+            keeps_history: Whether to keep the parts as the history of their objects.
+            running_load: Entered with a session's `sync_id` while the session is loaded.
+        """
+        self._keeps_history = keeps_history
+        self._running_load = running_load
+        self._warehouse = warehouse
+        self._folder = folder
+        self._changed = threading.Condition()
+        # The condition guards everything below.
+        self._queue: deque[_Job] = deque()
+        self._next_number = 1
+        self._columns: dict[
+            str, Mapping[str, ColumnType]
+        ] = {}  # of tables, those of accepted sessions included
+        self._failure: WarehouseError | None = None
+        self._is_closing = False
+        self._thread = threading.Thread(target=self._run, name="session-loader", daemon=True)
+
+    def open(self, *, is_new_warehouse: bool) -> None:
+        """Remove what a killed sandbox left, except accepted sessions; begin to load these.
+
+        Args:
+            is_new_warehouse: Whether accepted sessions are removed, too: they were of a warehouse
+                that was removed.
+
+        Raises:
+            OSError: The folder cannot be used.
+        """
+        self._folder.mkdir(exist_ok=True)
+        records = [] if is_new_warehouse else sorted(self._folder.glob(f"*{_RECORD_SUFFIX}"))
+        accepted = [
+            msgspec.json.decode(path.read_bytes(), type=_AcceptedSession) for path in records
+        ]
+        kept = {part.name for session in accepted for part in session.parts}
+        for path in self._folder.iterdir():
+            if path not in records and path.name not in kept:
+                path.unlink()
+        with self._changed:
+            self._queue.extend(accepted)
+            self._next_number = max((session.number for session in accepted), default=0) + 1
+            for session in accepted:
+                self._columns.update(self._plan_columns(session.columns))
+        self._thread.start()
+
+    def close(self) -> None:
+        """Load what was accepted, stop, and remove the folder.
+
+        Raises:
+            WarehouseError: A session cannot be loaded; it stays in the folder.
+        """
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify_all()
+        self._thread.join()
+        self._raise_failure()
+        for path in self._folder.iterdir():  # parts of sessions that were not finished
+            path.unlink(missing_ok=True)
+        self._folder.rmdir()
+
+    def new_part_path(self, sync_id: str, number: int) -> Path:
+        """Return where to save an upload."""
+        return self._folder / f"{sync_id}-{number}{_PART_SUFFIX}"
+
+    def accept_session(self, row: SessionRow, parts: Sequence[Part]) -> None:
+        """Accept a session: its objects will be loaded, whatever happens.
+
+        Args:
+            row: What the warehouse will record of it.
+            parts: Its files in order; they belong to the loader from now on.
+
+        Raises:
+            RejectedRequestError: Its collections would have too many properties.
+            WarehouseError: An earlier session cannot be loaded.
+            OSError: The record cannot be written.
+        """
+        columns = merge_columns(part.columns for part in parts)
+        with self._changed:
+            self._raise_failure()
+            planned = self._plan_columns(columns)
+            check_limits(planned)
+            session = _AcceptedSession(
+                self._next_number,
+                row,
+                {name: dict(types) for name, types in columns.items()},
+                tuple(_StoredPart(part.path.name, part.raw_bytes) for part in parts),
+            )
+            self._write_record(session)
+            self._next_number += 1
+            self._columns.update(planned)
+            self._queue.append(session)
+            self._changed.notify_all()
+
+    def record_sessions(self, rows: Iterable[SessionRow]) -> None:
+        """Record sessions whose objects are not loaded."""
+        with self._changed:
+            self._queue.append(_EndedSessions(tuple(rows)))
+            self._changed.notify_all()
+
+    def wait_until_loaded(self) -> None:
+        """Wait until every session that was accepted before is loaded.
+
+        Raises:
+            WarehouseError: One cannot be loaded.
+        """
+        with self._changed:
+            while self._queue and self._failure is None:
+                self._changed.wait()
+            self._raise_failure()
+
+    # Limits
+
+    def _plan_columns(self, columns: Columns) -> Columns:
+        """Return the columns of a session's tables once the session is loaded."""
+        for collection in columns:
+            if collection not in self._columns:
+                self._columns[collection] = self._warehouse.column_types(collection)
+        return merge_columns([{name: self._columns[name] for name in columns}, columns])
+
+    # Loading: the thread
+
+    def _run(self) -> None:
+        while (job := self._take_job()) is not None:
+            try:
+                self._carry_out(job)
+            except (duckdb.Error, OSError, WarehouseError) as error:
+                self._fail(job, error)
+                return
+            with self._changed:
+                self._queue.popleft()
+                self._changed.notify_all()
+
+    def _take_job(self) -> _Job | None:
+        with self._changed:
+            while not self._queue and not self._is_closing:
+                self._changed.wait()
+            return self._queue[0] if self._queue else None
+
+    def _carry_out(self, job: _Job) -> None:
+        if isinstance(job, _EndedSessions):
+            self._warehouse.record_sessions(job.rows)
+            return
+        if not self._warehouse.has_session(job.row.sync_id):  # loaded before the kill
+            objects = chain.from_iterable(
+                read_objects(self._folder / part.name, part.raw_bytes) for part in job.parts
+            )
+            kept = [self._folder / part.name for part in job.parts] if self._keeps_history else []
+            with self._running_load(job.row.sync_id):
+                self._warehouse.load_session(job.row, objects, job.columns, kept)
+        self._record_path(job).unlink()
+        for part in job.parts:
+            (self._folder / part.name).unlink(missing_ok=True)
+
+    def _fail(self, job: _Job, error: Exception) -> None:
+        reason = str(error).strip().splitlines()[0]
+        if isinstance(job, _AcceptedSession):
+            message = (
+                f"Session {job.row.sync_id} cannot be loaded into the warehouse: {reason}. It and "
+                f"those after it stay in {self._folder}. The next start of the sandbox loads them"
+            )
+        else:
+            message = f"Cannot write to the warehouse: {reason}"
+        with self._changed:
+            self._failure = WarehouseError(message)
+            self._failure.__cause__ = error
+            self._changed.notify_all()
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    # Records
+
+    def _record_path(self, session: _AcceptedSession) -> Path:
+        return self._folder / f"{session.number:012}-{session.row.sync_id}{_RECORD_SUFFIX}"
+
+    def _write_record(self, session: _AcceptedSession) -> None:
+        path = self._record_path(session)
+        temporary = path.with_suffix(".tmp")
+        temporary.write_bytes(msgspec.json.encode(session))
+        temporary.replace(path)
