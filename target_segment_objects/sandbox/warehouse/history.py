@@ -34,6 +34,7 @@ CREATE TABLE IF NOT EXISTS sandbox_metadata.parts (
     position BIGINT PRIMARY KEY,
     sync_id VARCHAR NOT NULL,
     number BIGINT NOT NULL,
+    size BIGINT NOT NULL,
     data BLOB NOT NULL
 );
 """
@@ -80,16 +81,20 @@ def keep_parts(connection: duckdb.DuckDBPyConnection, sync_id: str, paths: Itera
         sync_id: The session.
         paths: Its compressed files, in their order.
     """
+    # `INSERT … SELECT max(position) + 1, ?` would take several times as long.
+    [(position,)] = connection.execute(
+        "SELECT coalesce(max(position), 0) FROM sandbox_metadata.parts"
+    ).fetchall()
     for number, path in enumerate(paths, start=1):
-        if path.stat().st_size <= MAX_HISTORY_BYTES:
+        size = path.stat().st_size
+        if size <= MAX_HISTORY_BYTES:
             connection.execute(
-                "INSERT INTO sandbox_metadata.parts"
-                " SELECT coalesce(max(position), 0) + 1, ?, ?, ? FROM sandbox_metadata.parts",
-                [sync_id, number, path.read_bytes()],
+                "INSERT INTO sandbox_metadata.parts VALUES (?, ?, ?, ?, ?)",
+                [position + number, sync_id, number, size, path.read_bytes()],
             )
     connection.execute(
         "DELETE FROM sandbox_metadata.parts WHERE position IN (SELECT position FROM ("
-        "SELECT position, sum(octet_length(data)) OVER (ORDER BY position DESC) AS total"
+        "SELECT position, sum(size) OVER (ORDER BY position DESC) AS total"
         " FROM sandbox_metadata.parts) WHERE total > ?)",
         [MAX_HISTORY_BYTES],
     )
@@ -123,7 +128,7 @@ def _has_all_parts(connection: duckdb.DuckDBPyConnection, kept: int) -> bool:
 
 def _find_in_part(data: bytes, collection: str, object_id: str) -> Iterator[tuple[int, Properties]]:
     """Yield the lines with an object, and its properties. Only likely lines are parsed."""
-    needle = object_id.encode()
+    needle = f'"{object_id}"'.encode()
     with (
         gzip.open(io.BytesIO(data)) as unzipped,
         # BufferedReader splits lines in C; GzipFile does it in Python.
