@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from target_segment_objects import sandbox
 from target_segment_objects.sandbox.browser import open_browser
+from target_segment_objects.sandbox.loopback import is_loopback
 from target_segment_objects.sandbox.stop_signals import catch_stop_signals
 
 if TYPE_CHECKING:
     from target_segment_objects.sandbox.server import Sandbox
+
+_REMOTE_WARNING: Final = (
+    "Warning: other machines can reach this sandbox, without TLS. Anyone on the network can send "
+    "objects and read what was loaded."
+)
 
 
 @click.group()
@@ -40,7 +46,14 @@ def main() -> None:
     "--host",
     default="127.0.0.1",
     show_default=True,
-    help="Address to listen on. Must be a loopback address.",
+    help="Address to listen on. Must be a loopback address, unless --allow-remote is given.",
+)
+@click.option(
+    "--allow-remote",
+    is_flag=True,
+    help="Let other machines reach the sandbox, for example with --host 0.0.0.0 in a container. "
+    "There is no TLS: anyone on the network can send objects, read what was loaded, and see the "
+    "write keys that are sent.",
 )
 @click.option(
     "--write-key",
@@ -64,6 +77,7 @@ def serve_api(
     warehouse: Path,
     port: int,
     host: str,
+    allow_remote: bool,
     write_key: str | None,
     auth_form: str,
     opens_browser: bool,
@@ -85,12 +99,15 @@ def serve_api(
                 warehouse,
                 host=host,
                 port=port,
+                allow_remote=allow_remote,
                 write_key=write_key or None,
                 auth_form=AuthForm(auth_form),
                 has_page=True,
                 on_request=None if quiet else print_request,
             ) as running,
         ):
+            if not is_loopback(host):
+                click.echo(_REMOTE_WARNING, err=True)
             click.echo(f"api_url: {running.url}")
             click.echo("Open this address in a browser to look inside. Press Ctrl-C to stop.")
             if opens_browser:

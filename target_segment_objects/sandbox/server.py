@@ -20,7 +20,7 @@ from target_segment_objects.sandbox.api.application import ApiOptions, SandboxAp
 from target_segment_objects.sandbox.api.loader import SessionLoader
 from target_segment_objects.sandbox.api.middleware import AuthForm
 from target_segment_objects.sandbox.api.protocol import TimedProtocol
-from target_segment_objects.sandbox.loopback import is_loopback
+from target_segment_objects.sandbox.loopback import is_loopback, to_client_host
 from target_segment_objects.sandbox.running_server import publish_address
 from target_segment_objects.sandbox.warehouse.database import Warehouse
 
@@ -62,6 +62,7 @@ class Sandbox:
         *,
         host: str = "127.0.0.1",
         port: int = 0,
+        allow_remote: bool = False,
         write_key: str | None = None,
         auth_form: AuthForm = AuthForm.ANY,
         session_timeout_seconds: float = SESSION_TIMEOUT_SECONDS,
@@ -76,8 +77,10 @@ class Sandbox:
 
         Args:
             warehouse: The DuckDB file. It is created if it is missing.
-            host: Address to listen on. Must be a loopback address.
+            host: Address to listen on. Must be a loopback address, unless `allow_remote` is set.
             port: Port to listen on; 0 picks a free one.
+            allow_remote: Whether other machines may reach it. There is no TLS: whoever reaches it
+                can send objects, and read what was loaded if it has a page.
             write_key: The only write key to accept; `None` accepts any.
             auth_form: The form of the credentials to accept.
             session_timeout_seconds: Seconds without a call after which a session expires.
@@ -89,10 +92,13 @@ class Sandbox:
             wrap: Wraps the ASGI application, for example to add faults or delays.
 
         Raises:
-            ValueError: The host is not a loopback address.
+            ValueError: The host is not a loopback address, and `allow_remote` is not set.
         """
-        if not is_loopback(host):
-            message = f"The sandbox listens on loopback addresses only: {host} is not one"
+        if not (allow_remote or is_loopback(host)):
+            message = (
+                f"The sandbox listens on loopback addresses only, and {host} is not one. To let "
+                "other machines reach it, give --allow-remote"
+            )
             raise ValueError(message)
         self._path = warehouse
         self._host = host
@@ -116,9 +122,9 @@ class Sandbox:
 
     @property
     def url(self) -> str:
-        """The address to use as `api_url`."""
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"http://{host}:{self._port}"
+        """The address to use as `api_url` on this machine."""
+        host = to_client_host(self._host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self._port}"
 
     @property
     def warehouse(self) -> Warehouse:
@@ -200,6 +206,7 @@ class Sandbox:
             warehouse,
             self._activity,
             token=self._token,
+            host=to_client_host(self._host),
             wait_until_loaded=_require_running(self._loader).wait_until_loaded,
         )
         return PageDispatcher(app, pages.build_app())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import io
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow  # most of them start a process or wait
 
 COMMAND = [sys.executable, "-m", "target_segment_objects.sandbox.cli"]
+KEY = secrets.token_hex(16)
 KEY_VARIABLE = "SEGMENT_OBJECTS_SANDBOX_WRITE_KEY"
 ERROR_WORDS = ("error", "exception", "traceback")
 
@@ -160,6 +162,25 @@ def test_serve_reports_errors_in_one_line(tmp_path: Path) -> None:
             assert (done.returncode, done.stdout) == (1, "")
             assert reason in done.stderr
             assert done.stderr.count("\n") == 1
+
+
+def test_serve_to_other_machines(tmp_path: Path) -> None:
+    """With `--allow-remote` it listens on all addresses, warns of that, and works as before."""
+    path = tmp_path / "w.duckdb"
+    options = ["--host", "0.0.0.0", "--allow-remote", "--write-key", KEY, "--quiet"]  # noqa: S104 - on purpose
+    with running_server("--warehouse", path, "--port", "0", *options) as (process, url):
+        BareClient(url, KEY).load_files(object_line({"name": "Ada"}))
+        assert "Ada" in run_command("show", path).stdout
+        process.terminate()
+        _, err = process.communicate(timeout=30)
+    assert err.startswith("Warning: other machines can reach this sandbox, without TLS.")
+    assert err.count("\n") == 1
+
+
+def test_help_says_what_remote_access_means() -> None:
+    """The help of `--allow-remote` says that there is no TLS, and what others can do."""
+    text = " ".join(run_command("serve", "--help").stdout.split())
+    assert "There is no TLS: anyone on the network can send objects, read what was loaded" in text
 
 
 def test_warehouse_in_use(tmp_path: Path) -> None:

@@ -58,6 +58,7 @@ class Pages:
         activity: Activity,
         *,
         token: str,
+        host: str,
         wait_until_loaded: Callable[[], None],
     ) -> None:
         """Create the pages.
@@ -66,12 +67,14 @@ class Pages:
             warehouse: The warehouse that is shown.
             activity: What has happened since the start.
             token: What `show` must know to get the report of this sandbox and no other.
+            host: The host of the sandbox's address.
             wait_until_loaded: Returns once every accepted session is loaded. The report waits.
         """
         self._warehouse = warehouse
         self._wait_until_loaded = wait_until_loaded
         self._activity = activity
         self._token = token
+        self._host = host
         self._templates = Templates()
         self._static_files = load_static_files()
 
@@ -92,7 +95,7 @@ class Pages:
             routes=[Route(path, endpoint, methods=["GET"]) for path, endpoint in paths.items()],
             exception_handlers={HTTPException: self._show_error},
         )
-        return PageSecurityMiddleware(app)
+        return PageSecurityMiddleware(app, host=self._host)
 
     def _show_overview(self, request: Request) -> Response:
         # The sessions first: one that ends in between is then in both, and not in neither.

@@ -1,7 +1,7 @@
-"""ASGI middleware that keeps the page to this machine, and the browser to the page.
+"""ASGI middleware that keeps other websites away from the page, and the browser to the page.
 
-- A request whose Host is not a name of this machine is refused: a website can make its own name
-  point to this machine and read what it answers (DNS rebinding).
+- A request whose Host is neither a loopback name nor the host of the sandbox's address is refused:
+  a website can make its own name point to this machine and read what it answers (DNS rebinding).
 - The Content-Security-Policy allows nothing inline and nothing from elsewhere.
 - No cache, frame or other website gets what is shown.
 """
@@ -36,9 +36,15 @@ SECURITY_HEADERS: Final = {
 class PageSecurityMiddleware:
     """Refuses requests to other names, and adds the headers to every response."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        """Wrap an application."""
+    def __init__(self, app: ASGIApp, *, host: str) -> None:
+        """Wrap an application.
+
+        Args:
+            app: The application.
+            host: The host of the sandbox's address.
+        """
         self._app = app
+        self._host = host.lower()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
@@ -48,18 +54,19 @@ class PageSecurityMiddleware:
                 MutableHeaders(scope=message).update(SECURITY_HEADERS)
             await send(message)
 
-        app = self._app if _is_for_this_machine(Headers(scope=scope)) else _REFUSAL
+        is_own = _is_own_host(Headers(scope=scope), self._host)
+        app = self._app if is_own else _REFUSAL
         await app(scope, receive, send_with_headers)
 
 
 _REFUSAL: Final = PlainTextResponse(
-    "This page answers to this machine only: open it as http://127.0.0.1 or http://localhost, "
-    "with the port of the sandbox.\n",
+    "This page does not answer to this name: open the address that the sandbox printed when it was "
+    "started.\n",
     403,
 )
 
 
-def _is_for_this_machine(headers: Headers) -> bool:
+def _is_own_host(headers: Headers, own_host: str) -> bool:
     hosts = headers.getlist("host")
     if len(hosts) != 1:
         return False
@@ -67,4 +74,4 @@ def _is_for_this_machine(headers: Headers) -> bool:
         host = urlsplit(f"//{hosts[0]}").hostname
     except ValueError:  # brackets that are no IPv6 address
         return False
-    return host is not None and is_loopback(host)
+    return host is not None and (host == own_host or is_loopback(host))

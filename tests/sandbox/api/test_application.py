@@ -886,6 +886,20 @@ def test_host_that_is_not_loopback_is_rejected(tmp_path: Path, host: str) -> Non
         Sandbox(tmp_path / "w.duckdb", host=host)
 
 
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("0.0.0.0", "http://127.0.0.1:8080"),  # noqa: S104 - it is not started
+        ("::", "http://[::1]:8080"),
+        ("192.0.2.1", "http://192.0.2.1:8080"),
+        ("example.com", "http://example.com:8080"),
+    ],
+)
+def test_url_of_a_remote_sandbox(tmp_path: Path, host: str, url: str) -> None:
+    """The URL is one that this machine can reach, also if it listens on all addresses."""
+    assert Sandbox(tmp_path / "w.duckdb", host=host, port=8080, allow_remote=True).url == url
+
+
 def test_localhost_is_accepted_as_host(tmp_path: Path) -> None:
     """The name localhost can be used, and is in the URL."""
     with Sandbox(tmp_path / "w.duckdb", host="localhost") as sandbox:
