@@ -35,10 +35,14 @@ _FALSE_WORDS: Final = frozenset({"false", "no", "off", "0"})
 _OTHER_VARIABLES: Final = (
     "TARGET_SEGMENT_OBJECTS_LOGLEVEL",
     "TARGET_SEGMENT_OBJECTS_SANDBOX",
+    "TARGET_SEGMENT_OBJECTS_ACCEPT_DELETES",
 )
 """Environment variables that are not settings."""
 
-_LEDGER_SETTINGS: Final = ("resend_after_days", "ledger_ignored_properties", "type_changes")
+_LEDGER_SETTINGS: Final = (
+    *("resend_after_days", "ledger_ignored_properties", "type_changes"),
+    *("deleted_records", "full_table_streams", "deleted_after_runs", "deleted_limit_percent"),
+)
 _OWN_SETTINGS: Final = frozenset(SETTINGS["properties"])
 
 

@@ -7,9 +7,10 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from target_segment_objects.deleted_rows import DeletedRows, describe_options
 from target_segment_objects.delivery.scheduler import DeliveryScheduler
 from target_segment_objects.delivery.spool import Spool
-from target_segment_objects.exceptions import RejectLimitError
+from target_segment_objects.exceptions import RejectLimitError, SegmentObjectsError
 from target_segment_objects.mapping.naming import CollectionResolver, to_path_name
 from target_segment_objects.mapping.properties.sent import PropertyMemory, SentProperty
 from target_segment_objects.mapping.schema import PropertyType
@@ -37,6 +38,7 @@ class RunContext:
         stats: What was read, sent and rejected so far.
         collections: Which stream goes to which collection.
         delivery: What delivers the objects.
+        deleted_rows: What finds rows that are gone at the source, with a ledger.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class RunContext:
         *,
         on_failure: Callable[[], None],
         logger: logging.Logger,
+        accepts_deletes: bool = False,
     ) -> None:
         """Prepare a run; nothing is sent or written yet.
 
@@ -56,6 +59,7 @@ class RunContext:
             stats: Takes the counts.
             on_failure: Called once when delivery fails, by the thread that met the failure.
             logger: The target's logger.
+            accepts_deletes: Whether to mark more objects as deleted than the settings allow.
 
         Raises:
             LedgerError: The ledger cannot be used.
@@ -73,6 +77,8 @@ class RunContext:
         self._spool = Spool(settings.spool_dir)
         self._close_ledger: Callable[[], object] = lambda: None
         self._stream_memory: StreamMemory | None = None
+        self.deleted_rows = DeletedRows(stats, self.collections, self.log_warning)
+        self._accepts_deletes = accepts_deletes
         self.delivery = self._create_delivery(
             functools.partial(
                 DeliveryScheduler,
@@ -140,17 +146,44 @@ class RunContext:
             RejectLimitError: More records were rejected.
         """
         limit, stats = self.settings.reject_limit, self.stats
-        rejected, read = stats.records_rejected, stats.records_read
-        if limit is None or self._has_failed_limit or rejected == 0:
+        if limit is None or self._has_failed_limit or not self._exceeds_reject_limit(at_end=at_end):
             return
-        if limit.is_exceeded(rejected, read, at_end=at_end):
-            self._has_failed_limit = True
-            msg = (
-                f"{rejected} of {format_count(read, 'record')} are invalid, more than "
-                f"max_invalid_records allows ({limit.setting}). Fix the cause at the source or in "
-                "stream_maps, or raise the limit."
-            )
-            raise RejectLimitError(msg)
+        self._has_failed_limit = True
+        msg = (
+            f"{stats.records_rejected} of {format_count(stats.records_read, 'record')} are "
+            f"invalid, more than max_invalid_records allows ({limit.setting}). Fix the cause at "
+            "the source or in stream_maps, or raise the limit."
+        )
+        raise RejectLimitError(msg)
+
+    def deliver_rest(self, *, ended_well: bool) -> None:
+        """Find what is gone at the source, and deliver everything that was added.
+
+        Args:
+            ended_well: Whether the input was read to its end without a failure.
+
+        Raises:
+            SegmentObjectsError: The first failure, of delivery before others.
+        """
+        problem = None
+        is_within_limit = not self._exceeds_reject_limit(at_end=True)
+        try:
+            self.deleted_rows.finish(ended_well=ended_well and is_within_limit)
+        except SegmentObjectsError as error:
+            problem = error
+        self.delivery.drain()
+        self.check_reject_limit(at_end=True)
+        if problem is not None:
+            raise problem
+
+    def _exceeds_reject_limit(self, *, at_end: bool) -> bool:
+        limit, stats = self.settings.reject_limit, self.stats
+        rejected = stats.records_rejected
+        return (
+            limit is not None
+            and rejected > 0
+            and limit.is_exceeded(rejected, stats.records_read, at_end=at_end)
+        )
 
     def close(self) -> None:
         """Close what is open, and remove the batch files."""
@@ -172,21 +205,24 @@ class RunContext:
             open_ledger_stage,
         )
 
-        stage, self._stream_memory = open_ledger_stage(
+        opened = open_ledger_stage(
             LedgerOptions(
                 Path(self.settings.ledger_path),
                 self._outlets.destination or self.settings.api_url,
                 self.settings.write_key,
                 self.settings.resend_after_days,
                 tuple(to_path_name((name,)) for name in self.settings.ledger_ignored_properties),
+                describe_options(self.settings, accepts_deletes=self._accepts_deletes),
             ),
             create,
             on_session_finished=self._count_session,
             on_unchanged=self.stats.count_unchanged,
+            on_missing=self.stats.count_missing,
         )
-        self._close_ledger = stage.close
+        self._stream_memory, self.deleted_rows.ledger = opened.memory, opened.deletions
+        self._close_ledger = opened.stage.close
         self.stats.uses_ledger = True
-        return stage
+        return opened.stage
 
     def _open_property_memory(self, stream: str) -> PropertyMemory | None:
         """Return what the ledger remembers of a stream's properties; None without one."""

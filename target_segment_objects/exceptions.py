@@ -7,6 +7,7 @@
     ├── InvalidRecordError        one record cannot be sent; others can
     │   └── MissingKeyError           … because a key property has no value
     ├── RejectLimitError          more records were rejected than the settings allow
+    ├── DeletedLimitError         more rows are gone than the settings allow to mark
     ├── SpoolError                a local file cannot be written or read
     ├── LedgerError               the ledger cannot be used: in use, foreign, damaged, not writable
     ├── OutputError               STATE cannot be written to standard output
@@ -89,6 +90,10 @@ class InvalidRecordError(SegmentObjectsError):
 
 class MissingKeyError(InvalidRecordError):
     """A key property is missing, null or empty, so that the object has no id."""
+
+
+class DeletedLimitError(SegmentObjectsError):
+    """More rows are gone at the source than `deleted_limit_percent` allows to mark."""
 
 
 class RejectLimitError(SegmentObjectsError):

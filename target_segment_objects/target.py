@@ -67,6 +67,7 @@ class TargetSegmentObjects(Target):
         PluginCapabilities.FLATTENING,
         PluginCapabilities.STRUCTURED_LOGGING,
         TargetCapabilities.VALIDATE_RECORDS,
+        TargetCapabilities.SOFT_DELETE,
     ]
 
     def __init__(self, **kwargs: Any) -> None:  # noqa: ANN401 - the SDK's own arguments
@@ -83,6 +84,7 @@ class TargetSegmentObjects(Target):
         self._schema_lines: dict[str, bytes] = {}
         self._record_prefixes: dict[str, bytes] = {}
         self._replay_log = ReplayLog()
+        self.accepts_deletes = False
 
     def setup_mapper(self) -> None:
         """Set up the SDK's stream maps."""
@@ -116,6 +118,7 @@ class TargetSegmentObjects(Target):
             self.stats,
             on_failure=self._interrupts.wake_reader,
             logger=self.logger,
+            accepts_deletes=self.accepts_deletes,
         )
 
     # A run
@@ -152,8 +155,7 @@ class TargetSegmentObjects(Target):
         try:
             self._replay_log.log_streams(self.context.log_warning)
             super().process_endofpipe()
-            self.context.delivery.drain()
-            self.context.check_reject_limit(at_end=True)
+            self.context.deliver_rest(ended_well=self.message_reader.has_reached_end)
         finally:
             self.context.close()
 
@@ -211,12 +213,15 @@ class TargetSegmentObjects(Target):
             sink = self._sinks_active.get(stream_map.stream_alias)
             if isinstance(sink, SegmentObjectsSink):
                 keys = tuple(sink.key_properties)
-                self.outlets.log_stream(MappedStream(stream, sink.stream_name, keys, sink.mapper))
+                mapped = MappedStream(stream, sink.stream_name, keys, sink.mapper)
+                self.outlets.log_stream(mapped)
+                self.context.deleted_rows.add_schema(mapped, self.config)
 
     def _process_record_message(self, message_dict: dict[str, Any]) -> None:
         stream = self.message_reader.require_stream(message_dict, "record")
         if not isinstance(message_dict["record"], dict):
             self.message_reader.raise_invalid("its record is not an object")
+        self.context.deleted_rows.add_record_version(stream, message_dict)
         is_replay = self._replay_log.add_record(message_dict)
         self._load_record(message_dict, self.message_reader.line)
         if not is_replay and stream not in self._record_prefixes:
@@ -244,14 +249,11 @@ class TargetSegmentObjects(Target):
 
     def _process_activate_version_message(self, message_dict: dict[str, Any]) -> None:
         stream = self.message_reader.require_stream(message_dict, "version")
-        self.context.log_warning(
-            stream,
-            f"Stream '{stream}': the tap replaces all its rows by a new version, but Segment "
-            "has no delete. Rows that are gone at the source stay in Segment.",
-        )
+        self.context.deleted_rows.add_activation(stream, message_dict["version"])
 
     def _process_state_message(self, message_dict: dict[str, Any]) -> None:
         self._assert_line_requires(message_dict, requires={"value"})
+        self.context.deleted_rows.add_state(message_dict["value"])
         self.context.delivery.add_state(message_dict["value"])
 
     # Records
@@ -262,17 +264,13 @@ class TargetSegmentObjects(Target):
         self.stats.streams[stream].read += 1
         stream_maps = self.mapper.stream_maps.get(stream)
         if stream_maps is None:
-            msg = (
-                f"Stream '{stream}' has a record before its SCHEMA (line "
-                f"{self.message_reader.line_number} of the input). This is an error of the tap. "
-                "Everything before the record is delivered."
-            )
-            raise RecordsWithoutSchemaException(msg)
+            raise _missing_schema_error(stream, self.message_reader.line_number)
         invalid = None
         for stream_map in stream_maps:
             try:
                 self._load_mapped_record(stream_map, message)
             except InvalidRecordError as error:
+                self.context.deleted_rows.add_reject(error)
                 invalid = error
         if invalid is not None:
             self.context.reject_record(RejectedRecord(invalid, self._schema_lines[stream], line))
@@ -309,6 +307,13 @@ def _check_schema_message(reader: MessageReader, message: dict[str, Any]) -> Non
         reader.raise_invalid("its schema has no properties")
     if not is_string_list(message.get("key_properties") or []):
         reader.raise_invalid("its key_properties are not a list of names")
+
+
+def _missing_schema_error(stream: str, line_number: int) -> RecordsWithoutSchemaException:
+    return RecordsWithoutSchemaException(
+        f"Stream '{stream}' has a record before its SCHEMA (line {line_number} of the input). This "
+        "is an error of the tap. Everything before the record is delivered."
+    )
 
 
 def _deep_schema_error(stream: str, schema: dict[str, Any]) -> UnmappableStreamError:

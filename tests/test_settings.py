@@ -50,6 +50,10 @@ DEFAULTS = {
         "_sdc_sync_started_at",
         "_sdc_table_version",
     ],
+    "deleted_records": "report",
+    "full_table_streams": [],
+    "deleted_after_runs": 2,
+    "deleted_limit_percent": 10,
 }
 WITHOUT_DEFAULT = (
     "write_key",
@@ -88,6 +92,7 @@ def test_choices_start_with_the_default() -> None:
         "invalid_records": ["fail", "dead_letter"],
         "load_method": ["upsert"],
         "type_changes": ["fail", "new_property", "warn"],
+        "deleted_records": ["report", "ignore", "mark"],
     }
 
 

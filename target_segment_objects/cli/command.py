@@ -204,6 +204,14 @@ def _list_options() -> list[click.Option]:
             help="With --sandbox: open a page in the browser that shows the load and the "
             "warehouse, and serve it after the load until Ctrl-C.",
         ),
+        click.Option(
+            ["--accept-deletes", "accepts_deletes"],
+            is_flag=True,
+            envvar="TARGET_SEGMENT_OBJECTS_ACCEPT_DELETES",
+            show_envvar=True,
+            help="Let this run mark more rows as deleted than deleted_limit_percent allows. With "
+            "the settings ledger_path and deleted_records.",
+        ),
     ]
 
 
@@ -283,6 +291,7 @@ def _invoke(
     file_input: IO[bytes] | None,
     sandbox_warehouse: Path | None,
     opens_page: bool,
+    accepts_deletes: bool,
 ) -> int:
     """Check, dry-run or load; return the exit code."""
     if is_dry_run:
@@ -298,8 +307,10 @@ def _invoke(
             sandbox_warehouse,
             check=_check if is_check else None,
             opens_page=opens_page,
+            accepts_deletes=accepts_deletes,
         )
     target = TargetSegmentObjects(config=config.config, parse_env_config=config.parse_env)
+    target.accepts_deletes = accepts_deletes
     return _check(target) if is_check else load_input(target, file_input)
 
 

@@ -31,6 +31,7 @@ def run_in_sandbox(
     *,
     check: Callable[[TargetSegmentObjects], int] | None = None,
     opens_page: bool = False,
+    accepts_deletes: bool = False,
 ) -> int:
     """Load into a sandbox that runs as long as this.
 
@@ -40,6 +41,7 @@ def run_in_sandbox(
         warehouse: The DuckDB file to load into.
         check: Called instead of a load, with the target; returns the exit code.
         opens_page: Whether to open the sandbox's page, and to serve it after the load until Ctrl-C.
+        accepts_deletes: Whether to mark more objects as deleted than the settings allow.
 
     Returns:
         The exit code of the process: that of the load.
@@ -51,6 +53,7 @@ def run_in_sandbox(
             # These win over what is configured: the sandbox's objects must not go to Segment.
             forced = {"api_url": running.url, "write_key": _SANDBOX_KEY}
             target = TargetSegmentObjects(config={**config, **forced})
+            target.accepts_deletes = accepts_deletes
             if check is not None:
                 return check(target)
             destination = f"the sandbox {warehouse.absolute()}"  # its address is another each time

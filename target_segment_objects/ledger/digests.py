@@ -46,14 +46,15 @@ def read_ids(lines: Sequence[bytes]) -> list[ObjectId]:
     ids = [line[_ID_START : line.index(b'"', _ID_START)] for line in lines]
     joined = b'"'.join(ids)  # an id has no quote, unless it is escaped
     if b"\\" in joined:
-        return [_to_object_id(_decode(line).id) for line in lines]
+        return [to_object_id(_decode(line).id) for line in lines]
     texts = joined.decode().split('"')
     if any(map(str.isdigit, texts)):
-        return [*map(_to_object_id, texts)]
+        return [*map(to_object_id, texts)]
     return texts  # type: ignore[return-value] # a list of str is one of ObjectId, if nobody adds
 
 
-def _to_object_id(text: str) -> ObjectId:
+def to_object_id(text: str) -> ObjectId:
+    """Return an id as the file has it."""
     is_plain = text.isascii() and text.isdigit() and (text[0] != "0" or text == "0")
     return int(text) if is_plain and len(text) <= MAX_INTEGER_DIGITS else text
 

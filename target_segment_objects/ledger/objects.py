@@ -27,7 +27,7 @@ from target_segment_objects.ledger.stream_memory import StreamMemory
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from target_segment_objects.delivery.interface import StreamInfo
     from target_segment_objects.ledger.digests import ObjectId
@@ -123,6 +123,7 @@ class ObjectTable:
         self._due = {"days": resend_after_days, "today": (today - _EPOCH).days}
         self._collections: dict[str, _Collection] = {}
         self._next_n = 1
+        self._on_found: Callable[[Iterable[int]], None] | None = None
 
     def start(self) -> None:
         """Fold what a killed run has left, and begin a run.
@@ -139,6 +140,15 @@ class ObjectTable:
             query = "SELECT value FROM meta WHERE key = 'next_n'"
             (self._next_n,) = connection.execute(query).fetchone()
         self._file.start_run()
+
+    @property
+    def next_number(self) -> int:
+        """The number of the next object that is not known."""
+        return self._next_n
+
+    def watch_found(self, on_found: Callable[[Iterable[int]], None]) -> None:
+        """Call a function with the numbers of the known objects of each chunk."""
+        self._on_found = on_found
 
     @property
     def is_settled(self) -> bool:
@@ -203,6 +213,8 @@ class ObjectTable:
         distinct = set(ids)
         with self._file.access() as connection:
             rows = self._look_up(connection, found, distinct) if found.is_known else []
+            if self._on_found is not None:
+                self._on_found([n for object_id, n, _ in rows if object_id in distinct])
             known = {object_id: digest for object_id, _, digest in rows}
             changed = find_changed(known, ids, digests, has_repeats=len(distinct) < len(ids))
             if changed:

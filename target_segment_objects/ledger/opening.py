@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
+from target_segment_objects.ledger.deletions.missing import MissingObjects
+from target_segment_objects.ledger.deletions.run import IGNORE, DeletionOptions, RunDeletions
 from target_segment_objects.ledger.file import Destination, LedgerFile
 from target_segment_objects.ledger.objects import ObjectTable
 from target_segment_objects.ledger.stage import LedgerStage
@@ -30,6 +32,7 @@ class LedgerOptions:
         write_key: The write key; None to accept a ledger of any key.
         resend_after_days: Days after which an unchanged object is sent again; 0 for never.
         ignored_properties: The names, as they are sent, of properties that do not count.
+        deletions: What to do about rows that are gone.
         today: The day of the run (UTC); None for the clock's.
     """
 
@@ -38,7 +41,23 @@ class LedgerOptions:
     write_key: str | None = field(repr=False)
     resend_after_days: int
     ignored_properties: tuple[str, ...]
+    deletions: DeletionOptions = field(default_factory=DeletionOptions)
     today: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenLedger:
+    """An open ledger, as a run uses it.
+
+    Attributes:
+        stage: The stage before delivery.
+        memory: What earlier runs have sent of each stream's properties.
+        deletions: What finds rows that are gone at the source.
+    """
+
+    stage: LedgerStage
+    memory: StreamMemory
+    deletions: RunDeletions
 
 
 def open_ledger_stage(
@@ -47,14 +66,16 @@ def open_ledger_stage(
     *,
     on_session_finished: Callable[[SessionReport], None],
     on_unchanged: Callable[[str, int], None],
-) -> tuple[LedgerStage, StreamMemory]:
-    """Open the ledger, and return the stage that uses it, before its delivery, and its memory.
+    on_missing: Callable[[str, int, int | None], None],
+) -> OpenLedger:
+    """Open the ledger, and return what a run needs of it.
 
     Args:
         options: The user's settings.
         create_delivery: Returns the scheduler, given what it has to call.
         on_session_finished: Called with each session that Segment accepted.
         on_unchanged: Takes a collection and the number of objects that were skipped.
+        on_missing: Takes a collection, and how many of its objects are missing and marked.
 
     Raises:
         LedgerError: The ledger cannot be used.
@@ -64,6 +85,11 @@ def open_ledger_stage(
     objects = ObjectTable(file, resend_after_days=options.resend_after_days, today=today)
     try:
         objects.start()
+        missing = MissingObjects(
+            file,
+            first_new_number=objects.next_number,
+            after_runs=options.deletions.after_runs,
+        )
     except BaseException:
         file.close()
         raise
@@ -73,10 +99,20 @@ def open_ledger_stage(
         objects.mark_accepted(report.collection, report.objects)
 
     delivery = create_delivery(before_session=objects.commit, on_session_finished=finish_session)
+    if options.deletions.deleted_records != IGNORE:
+        objects.watch_found(missing.add_seen)
     stage = LedgerStage(
         delivery,
         objects,
+        missing,
         ignored_properties=options.ignored_properties,
         on_unchanged=on_unchanged,
     )
-    return stage, StreamMemory(file)
+    deletions = RunDeletions(
+        missing,
+        options.deletions,
+        now=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        stage=stage,
+        on_missing=on_missing,
+    )
+    return OpenLedger(stage, StreamMemory(file), deletions)

@@ -12,8 +12,10 @@ the days, and is an object's place in a bitmap. `sent_day` counts days since 197
 collection from 1. The first `accepted` of them, a number of `collection`, are accepted by Segment.
 When nothing is under way, `objects.fold_pending` moves them to `object`.
 
-`property`: what a warehouse cannot forget, the names and types of columns. `missing`: objects that
-complete runs of their stream did not see again.
+`property`: what a warehouse cannot forget, the names and types of columns.
+
+`reading`: how the runs have read a stream. `missing`: objects that complete runs of their stream
+did not see again; see `deletions.missing`.
 
 A row of `run` without `ended` is that of the current run, or of one that was killed.
 """
@@ -79,14 +81,24 @@ CREATE TABLE property (
     type TEXT,                  -- NULL: every value was null, so there is no column
     UNIQUE (stream, collection, name)
 );
+CREATE TABLE reading (
+    stream TEXT PRIMARY KEY,
+    fingerprint BLOB NOT NULL,  -- of its mapping, key and stream maps
+    versions TEXT NOT NULL,     -- JSON: those that messages of its last runs have named
+    was_partitioned INTEGER NOT NULL,
+    last_run INTEGER NOT NULL,
+    judged_run INTEGER NOT NULL -- the last run that read it completely
+) WITHOUT ROWID;
 CREATE TABLE missing (
     collection INTEGER NOT NULL,
     id NOT NULL,
+    n INTEGER NOT NULL,
     stream INTEGER NOT NULL,
-    first_run INTEGER NOT NULL,
-    since TEXT NOT NULL,        -- ISO 8601, UTC
+    since TEXT NOT NULL,        -- ISO 8601, UTC: the first of the runs
     runs INTEGER NOT NULL,
-    marked INTEGER NOT NULL DEFAULT 0,
+    marked_at TEXT,             -- ISO 8601, UTC
+    mark_digest BLOB,
+    returned INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (collection, id)
 ) WITHOUT ROWID;
 """

@@ -25,13 +25,16 @@ from target_segment_objects.exceptions import (
     LedgerError,
     SegmentObjectsError,
 )
+from target_segment_objects.ledger.deletions.marks import clear_mark
 from target_segment_objects.ledger.digests import compile_digest, read_ids
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
 
     from target_segment_objects.delivery.interface import DeliveryStatus, StreamInfo
     from target_segment_objects.delivery.scheduler import DeliveryScheduler
+    from target_segment_objects.ledger.deletions.marks import Mark
+    from target_segment_objects.ledger.deletions.missing import MissingObjects
     from target_segment_objects.ledger.objects import ObjectTable
 
 _BUFFER_BYTES: Final = 8_000_000
@@ -76,6 +79,7 @@ class LedgerStage:
         self,
         delivery: DeliveryScheduler,
         objects: ObjectTable,
+        missing: MissingObjects,
         *,
         ignored_properties: Collection[str],
         on_unchanged: Callable[[str, int], None],
@@ -86,11 +90,13 @@ class LedgerStage:
             delivery: Delivers what is passed on. It calls `objects.commit` before each session,
                 and `objects.mark_accepted` after it.
             objects: The ledger's objects.
+            missing: Those of them that are gone at the source.
             ignored_properties: The names, as they are sent, of properties that do not count.
             on_unchanged: Takes a collection and the number of objects that were skipped.
         """
         self._delivery = delivery
         self._objects = objects
+        self._missing = missing
         self._ignored = frozenset(ignored_properties)
         self._on_unchanged = on_unchanged
         self._flush_lock = threading.Lock()  # of the thread that passes on; may be held for long
@@ -127,7 +133,7 @@ class LedgerStage:
                 self._space -= len(line) + _LINE_OVERHEAD_BYTES
                 is_full = self._space <= 0
             if is_full:
-                self._flush()
+                self.flush()
 
         return add_object
 
@@ -162,17 +168,39 @@ class LedgerStage:
             self._age_thread.join()
         failure: SegmentObjectsError | None = None
         with suppress(SegmentObjectsError):  # delivery raises it again
-            self._flush()
+            self.flush()
         try:
             self._delivery.drain()
         except SegmentObjectsError as error:
             failure = error
         try:
             self._objects.end(is_complete=failure is None)
+            self._missing.forget_returned()
         except LedgerError as error:
             failure = failure or error
         if failure is not None:
             raise failure
+
+    def add_marks(self, collection: str, marks: Sequence[Mark]) -> None:
+        """Add objects that mark others as deleted, after everything that was added before.
+
+        Raises:
+            SegmentObjectsError: The ledger or delivery has failed; delivery knows of it.
+        """
+        self.flush()
+        with self._flush_lock:
+            try:
+                self._objects.record_chunk(
+                    collection,
+                    [mark.id for mark in marks],
+                    [mark.digest for mark in marks],
+                    [mark.stream for mark in marks],
+                )
+                for mark in marks:
+                    self._delivery.add_object(collection, mark.line)
+            except SegmentObjectsError as failure:
+                self._fail(failure)
+                raise
 
     def abort(self, reason: str) -> None:
         """Finish every open session with an error, and leave the rest; takes seconds at most."""
@@ -199,7 +227,7 @@ class LedgerStage:
         """Pass on what waits, once a second, even while the tap is silent."""
         while not self._closed.wait(_MAX_AGE_SECONDS):
             try:
-                self._flush()
+                self.flush()
                 self._fold_in_pause()
             except SegmentObjectsError:
                 return  # delivery knows
@@ -208,7 +236,7 @@ class LedgerStage:
                 self._fail(DeliveryAbortedError(f"Delivery was stopped by {bug!r}"))
                 return
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
         """Pass on what is in the buffer.
 
         Raises:
@@ -257,9 +285,14 @@ class LedgerStage:
             lines += section.lines
             digests += map(section.stream.digest_line, section.lines)
             streams += [section.stream.n] * len(section.lines)
-        changed = self._objects.record_chunk(collection, read_ids(lines), digests, streams)
+        ids = read_ids(lines)
+        changed = self._objects.record_chunk(collection, ids, digests, streams)
+        returned = self._missing.take_returned(collection, [ids[at] for at in changed])
+        for at in changed if returned else ():
+            if ids[at] in returned:
+                lines[at] = clear_mark(lines[at])
         unchanged = len(lines) - len(changed)
-        if not unchanged:
+        if not unchanged and not returned:
             return
         start, positions = 0, iter(changed)
         position = next(positions, None)

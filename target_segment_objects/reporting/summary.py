@@ -36,6 +36,8 @@ _HEADINGS: Final = (
     "unchanged",
     "rejected",
     "not delivered",
+    "missing",
+    "marked",
     "bytes",
     "gzipped",
     "sessions",
@@ -74,6 +76,8 @@ class CollectionStats:
         unchanged: Objects that were not sent, because Segment has them; None without a ledger.
         rejected: Records that could not be sent.
         undelivered: Objects that were read and are not delivered.
+        missing: Objects that are gone at the source and not marked before; None if unknown.
+        marked: Those of them that this run marks as deleted; None if it marks none.
         raw_bytes: Uncompressed size of the objects sent.
         gzip_bytes: Compressed size of the objects sent.
         sessions: Finished sessions.
@@ -85,6 +89,8 @@ class CollectionStats:
     unchanged: int | None = None
     rejected: int = 0
     undelivered: int = 0
+    missing: int | None = None
+    marked: int | None = None
     raw_bytes: int = 0
     gzip_bytes: int = 0
     sessions: int = 0
@@ -139,6 +145,12 @@ class RunStats:
             stats = self._collections[collection]
             stats.unchanged = (stats.unchanged or 0) + count
 
+    def count_missing(self, collection: str, missing: int, marked: int | None) -> None:
+        """Count objects that are gone at the source, and those that this run marks as deleted."""
+        with self._lock:
+            stats = self._collections[collection]
+            stats.missing, stats.marked = missing, marked
+
     def add_session(self, report: SessionReport) -> None:
         """Count what a session has delivered."""
         with self._lock:
@@ -161,7 +173,8 @@ class RunStats:
             for collection, stats in self._collections.items():
                 stats.undelivered = outstanding.get(collection, 0)
                 unchanged = stats.unchanged or 0
-                stats.read = stats.sent + unchanged + stats.rejected + stats.undelivered
+                added = stats.sent + unchanged + stats.rejected + stats.undelivered
+                stats.read = added - (stats.marked or 0)  # a mark is sent, but was not read
                 if self.uses_ledger:
                     stats.unchanged = unchanged
             return dict(sorted(self._collections.items()))
@@ -234,13 +247,14 @@ def log_totals(
     """
     total = _add_up(stats.get_collections(outstanding).values())
     logger.info(
-        "%s read, %s sent in %s%s, %s rejected, %s not delivered: %s (%s gzipped) in %.1f s.",
+        "%s read, %s sent in %s%s, %s rejected, %s not delivered%s: %s (%s gzipped) in %.1f s.",
         format_count(stats.records_read, "record"),
         format_count(total.sent, "object"),
         format_count(total.sessions, "session"),
         _format_unchanged(total),
         f"{stats.records_rejected:,}",
         f"{total.undelivered:,}",
+        _format_missing(total),
         format_count(total.raw_bytes, "byte"),
         f"{total.gzip_bytes:,}",
         seconds,
@@ -251,7 +265,7 @@ def log_collections(collections: Mapping[str, CollectionStats], logger: logging.
     """Log the counts of each collection in a line."""
     for name, stats in collections.items():
         logger.info(
-            "Collection %s: %s read, %s sent%s, %s rejected, %s not delivered, %s (%s gzipped), "
+            "Collection %s: %s read, %s sent%s, %s rejected, %s not delivered%s, %s (%s gzipped), "
             "%s, %.2f s, %s objects/s.",
             name,
             f"{stats.read:,}",
@@ -259,6 +273,7 @@ def log_collections(collections: Mapping[str, CollectionStats], logger: logging.
             _format_unchanged(stats),
             f"{stats.rejected:,}",
             f"{stats.undelivered:,}",
+            _format_missing(stats),
             format_count(stats.raw_bytes, "byte"),
             f"{stats.gzip_bytes:,}",
             format_count(stats.sessions, "session"),
@@ -333,9 +348,11 @@ def _build_row(name: str, stats: CollectionStats) -> tuple[str, ...]:
         name,
         f"{stats.read:,}",
         f"{stats.sent:,}",
-        "" if stats.unchanged is None else f"{stats.unchanged:,}",
+        _format_optional(stats.unchanged),
         f"{stats.rejected:,}",
         f"{stats.undelivered:,}",
+        _format_optional(stats.missing),
+        _format_optional(stats.marked),
         decimal(stats.raw_bytes),
         decimal(stats.gzip_bytes),
         f"{stats.sessions:,}",
@@ -346,6 +363,15 @@ def _build_row(name: str, stats: CollectionStats) -> tuple[str, ...]:
 
 def _format_unchanged(stats: CollectionStats) -> str:
     return "" if stats.unchanged is None else f", {stats.unchanged:,} unchanged"
+
+
+def _format_missing(stats: CollectionStats) -> str:
+    missing = "" if stats.missing is None else f", {stats.missing:,} missing at the source"
+    return missing if stats.marked is None else f"{missing}, {stats.marked:,} marked as deleted"
+
+
+def _format_optional(count: int | None) -> str:
+    return "" if count is None else f"{count:,}"
 
 
 def _add_up(collections: Iterable[CollectionStats]) -> CollectionStats:
@@ -359,18 +385,20 @@ def _add_up(collections: Iterable[CollectionStats]) -> CollectionStats:
 
 
 def _build_tags(stats: CollectionStats) -> dict[str, Any]:
-    unchanged = {} if stats.unchanged is None else {"objects_unchanged": stats.unchanged}
-    return {
+    tags = {
         "objects_read": stats.read,
         "objects_sent": stats.sent,
-        **unchanged,
+        "objects_unchanged": stats.unchanged,
         "objects_rejected": stats.rejected,
         "objects_undelivered": stats.undelivered,
+        "objects_missing": stats.missing,
+        "objects_marked": stats.marked,
         "raw_bytes": stats.raw_bytes,
         "gzip_bytes": stats.gzip_bytes,
         "sessions": stats.sessions,
         "session_seconds": round(stats.seconds, 3),
     }
+    return {name: count for name, count in tags.items() if count is not None}
 
 
 def _emit_metric(

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from target_segment_objects.settings.ledger import LedgerSettings
+from target_segment_objects.settings.deletions import DeletionSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class Settings(LedgerSettings, frozen=True, kw_only=True):
+class Settings(DeletionSettings, frozen=True, kw_only=True):
     """The settings of a run, complete with their defaults."""
 
     @classmethod

@@ -57,6 +57,7 @@ class MessageReader(GenericSingerReader[bytes]):
         is_waiting: Whether the reader waits for input. Only then may a signal handler raise,
             because no message is partly handled.
         stop_requested: Set to True to stop before the next line.
+        has_reached_end: Whether the input was read to its end, without a stop or an error.
         fast_handlers: Record prefix (a line up to `RECORD_KEY`) to the function that may handle
             the line before it is decoded. The function returns whether it handled the line.
     """
@@ -68,6 +69,7 @@ class MessageReader(GenericSingerReader[bytes]):
         self.line_number = 0
         self.is_waiting = False
         self.stop_requested = False
+        self.has_reached_end = False
         self.fast_handlers: dict[bytes, Callable[[bytes], bool]] = {}
 
     @property
@@ -111,6 +113,7 @@ class MessageReader(GenericSingerReader[bytes]):
             prefix, fast_handler = _NO_PREFIX, None  # the callback may change the handlers
             self.line = line
             counts[self._dispatch_message(line, callbacks)] += 1
+        self.has_reached_end = not self.stop_requested  # a signal may have ended the tap, too
         if handled_fast:
             counts["RECORD"] += handled_fast
         return counts

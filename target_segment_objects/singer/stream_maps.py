@@ -7,6 +7,7 @@ invalid record. The reason names the property and the exception, never a value o
 from __future__ import annotations
 
 import ast
+import fnmatch
 import json
 import traceback
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -21,7 +22,18 @@ if TYPE_CHECKING:
 
     from singer_sdk.mapper import StreamMap
 
+STREAM_MAP_SETTINGS: Final = (
+    "stream_maps",
+    "stream_map_config",
+    "faker_config",
+    "flattening_enabled",
+    "flattening_max_depth",
+    "flattening_max_key_length",
+)
+"""The SDK's settings that change what becomes of a record."""
+
 _FILTER: Final = "__filter__"
+_SOURCE: Final = "__source__"
 _NULL: Final = "__NULL__"  # removes a property
 _OPTION_PREFIX: Final = "__"
 
@@ -58,6 +70,20 @@ class StreamMapper(PluginMapper):
                     f"not {json.dumps(alias, default=str)}. Put quotes into it."
                 )
                 raise InputError(msg)
+
+
+def has_filter(stream_maps: Mapping[str, Any], stream: str) -> bool:
+    """Return whether a stream map filters a stream of the tap.
+
+    Args:
+        stream_maps: The setting `stream_maps`.
+        stream: The stream's name, as the tap has it.
+    """
+    return any(
+        _FILTER in stream_map and fnmatch.fnmatch(stream, str(stream_map.get(_SOURCE, name)))
+        for name, stream_map in stream_maps.items()
+        if isinstance(stream_map, dict)
+    )
 
 
 def find_invalid_expressions(stream_maps: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:

@@ -1,0 +1,32 @@
+"""A set of the numbers of objects, with a bit for each: 12.5 MB for 100 million."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class Bitmap:
+    """A set of integers from 0 up to a size."""
+
+    def __init__(self, size: int) -> None:
+        """Start empty.
+
+        Args:
+            size: What the numbers are below.
+        """
+        self.size = size
+        self._bits = bytearray((size + 7) // 8)
+
+    def add_all(self, numbers: Iterable[int]) -> None:
+        """Add numbers; those that are too large are left out."""
+        bits, size = self._bits, self.size
+        for n in numbers:
+            if n < size:
+                bits[n >> 3] |= 1 << (n & 7)
+
+    def __contains__(self, n: int) -> bool:
+        """Return whether a number is in the set; one that is too large is not."""
+        return n < self.size and bool(self._bits[n >> 3] >> (n & 7) & 1)

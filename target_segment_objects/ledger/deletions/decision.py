@@ -1,0 +1,221 @@
+"""Which rows are gone at the source: the decision alone, without I/O or a clock.
+
+A run that did not see an object shows nothing by itself: most runs read a part of a table. Taps say
+that a table was read completely in different ways, and some messages of partial reads look alike.
+So a stream is judged only when the run shows that all of its rows came:
+
+1. The run ended well, and its input ends with a STATE. A pipe does not say that a tap died.
+2. The stream, its key and its stream maps are those of its last run.
+3. No stream map filters it or merges it with another, and no rejected record lacks an id.
+4. No message names a version that an earlier run had: an incremental stream repeats its version,
+   and so does a tap that resumes an interrupted table.
+5. The tap activated a version once: after the records, as the taps of Singer and PipelineWise do,
+   or before them, as the SDK's taps do. These do so for each partition, too; a stream that was ever
+   read in partitions is not judged by that. Or: the user states in `full_table_streams` that each
+   run reads the whole table.
+6. All other streams of the collection are judged, too: an object may be theirs.
+
+An object is gone when `deleted_after_runs` judged runs in a row did not see it. Any other run of
+its stream, and any run that sees it, starts the count again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+UNGUARDED_MARKS: Final = 100
+"""So many objects may be marked without a look at `deleted_limit_percent`."""
+
+KEPT_VERSIONS: Final = 20
+"""Of each stream. A tap resumes the newest; more are kept for a STATE that was set back."""
+
+
+_OLD_VERSION: Final = (
+    "its version is that of an earlier run: it is incremental or log-based, or resumes an "
+    "interrupted table"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Activation:
+    """An ACTIVATE_VERSION message.
+
+    Attributes:
+        version: The version.
+        records_before: Records of the stream that came before it in this run.
+    """
+
+    version: int
+    records_before: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamReading:
+    """How a run has read a stream, named as after stream maps.
+
+    Attributes:
+        collection: The collection of its objects.
+        fingerprint: Of its schema, its key and its stream maps.
+        records: Records that came.
+        versions: All versions that its messages have named, those of records included.
+        activations: Its ACTIVATE_VERSION messages.
+        is_filtered: Whether a stream map filters it.
+        is_merged: Whether stream maps make it of several streams.
+        has_lost_ids: Whether a record was rejected whose id is not known.
+        is_partitioned: Whether the last STATE has partitions of it.
+        is_listed: Whether `full_table_streams` has it.
+    """
+
+    collection: str
+    fingerprint: bytes
+    records: int = 0
+    versions: frozenset[Any] = frozenset()
+    activations: tuple[Activation, ...] = ()
+    is_filtered: bool = False
+    is_merged: bool = False
+    has_lost_ids: bool = False
+    is_partitioned: bool = False
+    is_listed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StreamHistory:
+    """What earlier runs have left of a stream.
+
+    Attributes:
+        fingerprint: That of its last run.
+        versions: The versions of its last runs.
+        was_partitioned: Whether a run has read it in partitions.
+        was_judged: Whether its last run was one that judged it.
+    """
+
+    fingerprint: bytes
+    versions: tuple[Any, ...] = ()
+    was_partitioned: bool = False
+    was_judged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RunReading:
+    """How a run has read its input.
+
+    Attributes:
+        streams: Its streams, by their names after stream maps.
+        ended_well: Whether the input was read to its end without a failure.
+        ends_with_state: Whether a STATE came after all records and versions.
+    """
+
+    streams: Mapping[str, StreamReading]
+    ended_well: bool
+    ends_with_state: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a stream was read completely.
+
+    Attributes:
+        reason: Why that is not sure; None when it is.
+    """
+
+    reason: str | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether what the run did not see of the stream is missing at the source."""
+        return self.reason is None
+
+
+def judge_run(
+    run: RunReading,
+    histories: Mapping[str, StreamHistory],
+    streams_of_collections: Mapping[str, Collection[str]],
+) -> dict[str, Verdict]:
+    """Decide which streams of a run were read completely.
+
+    Args:
+        run: How the run has read its input.
+        histories: What earlier runs have left of each stream.
+        streams_of_collections: All streams that the ledger knows, by their collections.
+    """
+    verdicts = {
+        name: Verdict(_find_doubt(run) or _find_stream_doubt(stream, histories.get(name)))
+        for name, stream in run.streams.items()
+    }
+    shared = {
+        name: _find_shared_doubt(name, streams_of_collections[stream.collection], verdicts)
+        for name, stream in run.streams.items()
+    }
+    return {name: Verdict(verdict.reason or shared[name]) for name, verdict in verdicts.items()}
+
+
+def count_missing_runs(previous: int, *, was_judged: bool) -> int:
+    """Return the number of judged runs in a row that did not see an object.
+
+    Args:
+        previous: The number before this run; 0 if the last run saw it.
+        was_judged: Whether the last run of its stream judged the stream, too.
+    """
+    return previous + 1 if was_judged else 1
+
+
+def exceeds_limit(count: int, known: int | None, limit_percent: float) -> bool:
+    """Return whether so many objects of a collection are too many to be marked in a run.
+
+    Args:
+        count: Objects to mark that no earlier run has marked.
+        known: Objects of the collection that are not marked; None if that is not known, and then
+            any number is too many.
+        limit_percent: The setting `deleted_limit_percent`.
+    """
+    if known is None:
+        return count > 0
+    return count > UNGUARDED_MARKS and count * 100 > known * limit_percent
+
+
+def _find_doubt(run: RunReading) -> str | None:
+    if not run.ended_well:
+        return "the run did not end well"
+    return None if run.ends_with_state else "the input does not end with a STATE"
+
+
+def _find_stream_doubt(stream: StreamReading, history: StreamHistory | None) -> str | None:
+    if history is None:
+        return "it is its first run with this ledger"
+    doubts = (
+        (
+            stream.fingerprint != history.fingerprint,
+            "its schema, its key or the settings of its mapping have changed",
+        ),
+        (stream.is_filtered, "stream_maps filters it"),
+        (stream.is_merged, "stream_maps makes it of several streams"),
+        (stream.has_lost_ids, "a rejected record has no id"),
+        (not stream.versions.isdisjoint(history.versions), _OLD_VERSION),
+    )
+    doubt = next((reason for is_doubtful, reason in doubts if is_doubtful), None)
+    return doubt if doubt or stream.is_listed else _find_version_doubt(stream, history)
+
+
+def _find_version_doubt(stream: StreamReading, history: StreamHistory) -> str | None:
+    activations = stream.activations
+    if not activations:
+        return "the tap activates no version of it, and full_table_streams does not name it"
+    if len(activations) > 1:
+        return "the tap activates a version more than once"
+    is_closing = activations[0].records_before == stream.records > 0
+    if not is_closing and (stream.is_partitioned or history.was_partitioned):
+        return "the tap reads it in partitions, and full_table_streams does not name it"
+    return None
+
+
+def _find_shared_doubt(
+    name: str, others: Collection[str], verdicts: Mapping[str, Verdict]
+) -> str | None:
+    for other in sorted(others):
+        if other != name and not verdicts.get(other, Verdict("it is absent")).is_complete:
+            return f"stream '{other}' of the same collection was not read completely"
+    return None

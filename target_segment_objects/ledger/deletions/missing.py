@@ -1,0 +1,365 @@
+"""The objects that complete runs did not see again: counted, listed, and marked.
+
+A row of `missing` is one of three:
+
+- *missing*: `runs` complete runs in a row did not see the object; it is not marked (`marked_at` is
+  NULL). It goes when a run sees the object.
+- *marked*: Segment has been sent, or is about to be sent, the object's mark. `mark_digest` is that
+  of the mark, so that `object.digest` says whether Segment has accepted it. If not, the next
+  complete run sends the same mark again: a run that was killed is completed by the next one.
+- *returned* (`returned` is 1): a run has seen the object after it was marked, and sends it with a
+  null for the mark. It goes when Segment has accepted an object that is not the mark.
+
+The rule for others: what is written here is durable before anything that depends on it is sent.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from target_segment_objects.ledger.deletions.bitmap import Bitmap
+from target_segment_objects.ledger.deletions.decision import (
+    KEPT_VERSIONS,
+    StreamHistory,
+    Verdict,
+    count_missing_runs,
+    judge_run,
+)
+from target_segment_objects.ledger.deletions.marks import Mark, build_mark, digest_mark
+from target_segment_objects.ledger.digests import to_object_id
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from target_segment_objects.ledger.deletions.decision import RunReading
+    from target_segment_objects.ledger.digests import ObjectId
+    from target_segment_objects.ledger.file import LedgerFile
+
+_CHUNK: Final = 8192
+_MAX_PARAMETERS: Final = 500  # of a statement; SQLite before 3.32 takes 999
+_BEFORE_ALL_IDS: Final = -1  # integers come before strings, and none is negative
+
+_SCAN: Final = """
+    SELECT object.id, object.n, object.stream, missing.runs, missing.since,
+        missing.marked_at IS NOT NULL AND NOT missing.returned
+    FROM object LEFT JOIN missing USING (collection, id)
+    WHERE object.collection = ? AND object.id > ?
+    ORDER BY object.id LIMIT ?
+"""
+
+_FIND: Final = """
+    SELECT object.n FROM object JOIN collection ON collection.n = object.collection
+    WHERE collection.name = ? AND object.id = ?
+"""
+
+_MARKED_COLLECTIONS: Final = """
+    SELECT name, n FROM collection
+    WHERE n IN (SELECT collection FROM missing WHERE marked_at IS NOT NULL)
+"""
+
+_SELECT_MARKED: Final = """
+    SELECT id FROM missing WHERE collection = ? AND marked_at IS NOT NULL AND id IN
+"""
+
+_RETURN: Final = "UPDATE missing SET returned = 1, runs = 0 WHERE collection = ? AND id = ?"
+
+_COUNT: Final = """
+    INSERT INTO missing (collection, id, n, stream, since, runs) VALUES (?, ?, ?, ?, ?, ?)
+    ON CONFLICT DO UPDATE
+    SET stream = excluded.stream, since = excluded.since, runs = excluded.runs
+"""
+
+_DUE: Final = """
+    SELECT id, n, stream FROM missing
+    WHERE collection = ? AND runs >= ? AND (marked_at IS NULL OR returned)
+"""
+
+_UNSENT_MARKS: Final = """
+    SELECT missing.id, missing.n, missing.stream, missing.marked_at, missing.mark_digest
+    FROM missing JOIN object USING (collection, id)
+    WHERE missing.collection = ? AND missing.id > ? AND missing.marked_at IS NOT NULL
+        AND NOT missing.returned AND object.digest IS NOT missing.mark_digest
+    ORDER BY missing.id LIMIT ?
+"""
+
+_NOT_MARKED_AT_SEGMENT: Final = """
+    SELECT collection, id, missing.n FROM missing JOIN object USING (collection, id)
+    WHERE missing.marked_at IS NULL
+        OR (NOT missing.returned AND object.digest <> missing.mark_digest)
+"""
+"""What is not marked, or was about to be when its run was killed: its digest is still the old one.
+
+A digest is NULL, and not another one, from before the mark is sent until it is accepted.
+"""
+
+_FORGET_ACCEPTED_RETURNS: Final = """
+    DELETE FROM missing WHERE returned AND EXISTS (
+        SELECT 1 FROM object
+        WHERE object.collection = missing.collection AND object.id = missing.id
+            AND object.digest <> missing.mark_digest
+    )
+"""
+
+_RECORD_READING: Final = """
+    INSERT INTO reading (stream, fingerprint, versions, was_partitioned, last_run, judged_run)
+    VALUES (:stream, :fingerprint, :versions, :was_partitioned, :run, :judged_run)
+    ON CONFLICT DO UPDATE SET
+        fingerprint = :fingerprint, versions = :versions, was_partitioned = :was_partitioned,
+        last_run = :run, judged_run = max(judged_run, :judged_run)
+"""
+
+_STREAMS: Final = """
+    SELECT stream.name, stream.n, collection.name, collection.n
+    FROM stream JOIN collection ON collection.n = stream.collection
+"""
+
+
+@dataclass(slots=True)
+class MissingCounts:
+    """What is missing of a collection.
+
+    Attributes:
+        missing: Objects that this run did not see, and that are not marked.
+        due: Those of them that enough runs in a row did not see.
+        known: Objects that are not marked, those that are missing included.
+    """
+
+    missing: int = 0
+    due: int = 0
+    known: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _CompleteStreams:
+    """The streams of a collection that this run has read completely.
+
+    Attributes:
+        n: The number of the collection.
+        streams: The number of each stream, and whether its last run was one that judged it.
+    """
+
+    n: int
+    streams: dict[int, bool] = field(default_factory=dict)
+
+
+class MissingObjects:
+    """The tables `missing` and `reading` of an open ledger, for one run."""
+
+    def __init__(self, file: LedgerFile, *, first_new_number: int, after_runs: int) -> None:
+        """Read what earlier runs have left.
+
+        Args:
+            file: The ledger; its pending rows are folded.
+            first_new_number: What the numbers of all known objects are below.
+            after_runs: The setting `deleted_after_runs`.
+
+        Raises:
+            LedgerError: The file cannot be read or written.
+        """
+        self._file = file
+        self._after_runs = after_runs
+        self._seen = Bitmap(first_new_number)
+        self._written: dict[str, tuple[bytes, tuple[Any, ...], bool]] = {}
+        self._complete: dict[str, _CompleteStreams] = {}  # after `count`, by collection
+        self.forget_returned()
+        with file.access() as connection:
+            self._marked_collections: dict[str, int] = dict(connection.execute(_MARKED_COLLECTIONS))
+            self._histories = _read_histories(connection)
+
+    # While the input is read
+
+    def record_reading(
+        self, stream: str, fingerprint: bytes, versions: Iterable[Any], *, is_partitioned: bool
+    ) -> None:
+        """Record durably that this run reads a stream, before a STATE can say so.
+
+        Args:
+            stream: Its name, after stream maps.
+            fingerprint: Its fingerprint so far.
+            versions: The versions that its messages have named so far.
+            is_partitioned: Whether it was seen to be read in partitions.
+        """
+        history = self._histories.get(stream)
+        known = () if history is None else history.versions
+        kept = tuple(dict.fromkeys((*known, *versions)))[-KEPT_VERSIONS:]
+        was_partitioned = is_partitioned or (history is not None and history.was_partitioned)
+        if self._written.get(stream) == (fingerprint, kept, was_partitioned):
+            return
+        self._write_reading(stream, (fingerprint, kept, was_partitioned), judged_run=0)
+        self._file.commit()
+
+    def add_seen(self, numbers: Iterable[int]) -> None:
+        """Note objects that the input has; new ones do not count."""
+        self._seen.add_all(numbers)
+
+    def add_seen_id(self, collection: str, object_id: str) -> None:
+        """Note an object that the input has, but that is not sent."""
+        with self._file.access() as connection:
+            row = connection.execute(_FIND, (collection, to_object_id(object_id))).fetchone()
+        if row is not None:
+            self._seen.add_all(row)
+
+    def take_returned(self, collection: str, ids: Sequence[ObjectId]) -> set[ObjectId]:
+        """Return which objects are marked, and record that they are about to be sent again."""
+        n = self._marked_collections.get(collection)
+        if n is None:
+            return set()
+        returned: set[ObjectId] = set()
+        with self._file.access(write=True) as connection:
+            for start in range(0, len(ids), _MAX_PARAMETERS):
+                some = ids[start : start + _MAX_PARAMETERS]
+                query = f"{_SELECT_MARKED} ({','.join('?' * len(some))})"
+                returned.update(row[0] for row in connection.execute(query, (n, *some)))
+            connection.executemany(_RETURN, [(n, object_id) for object_id in returned])
+        return returned
+
+    # At the end of the input
+
+    def count(
+        self, run: RunReading, now: str
+    ) -> tuple[dict[str, Verdict], dict[str, MissingCounts]]:
+        """Count what a run did not see, durably.
+
+        Args:
+            run: How it has read its input.
+            now: Its time.
+
+        Returns:
+            Whether each stream was read completely, and what is missing of each collection of
+            such streams.
+
+        Raises:
+            LedgerError: The file cannot be read or written.
+        """
+        with self._file.access(write=True) as connection:
+            verdicts = self._judge(connection, run)
+            counts = {
+                name: self._count_collection(connection, collection, now)
+                for name, collection in sorted(self._complete.items())
+            }
+            self._forget_seen(connection)
+            for name, verdict in verdicts.items():
+                if verdict.is_complete:
+                    self._write_reading(name, self._written[name], judged_run=self._file.run)
+        self._file.commit()
+        return verdicts, counts
+
+    def record_marks(self, collection: str, now: str) -> None:
+        """Record durably which objects are to be marked, before any of them is sent.
+
+        Args:
+            collection: A collection that `count` has returned.
+            now: The time to send.
+        """
+        complete = self._complete[collection]
+        with self._file.access(write=True) as connection:
+            rows = connection.execute(_DUE, (complete.n, self._after_runs)).fetchall()
+            connection.executemany(
+                """
+                UPDATE missing SET marked_at = ?, mark_digest = ?, returned = 0
+                WHERE collection = ? AND id = ?
+                """,
+                [
+                    (now, digest_mark(collection, object_id, now), complete.n, object_id)
+                    for object_id, n, stream in rows
+                    if stream in complete.streams and n not in self._seen
+                ],
+            )
+        self._file.commit()
+
+    def list_marks(self, collection: str) -> Iterator[list[Mark]]:
+        """Yield the objects of a collection whose marks Segment has not accepted, in chunks."""
+        complete = self._complete[collection]
+        last: ObjectId = _BEFORE_ALL_IDS
+        while True:
+            with self._file.access() as connection:
+                rows = connection.execute(_UNSENT_MARKS, (complete.n, last, _CHUNK)).fetchall()
+            if not rows:
+                return
+            last = rows[-1][0]
+            yield [
+                Mark(object_id, stream, build_mark(collection, object_id, marked_at), digest)
+                for object_id, n, stream, marked_at, digest in rows
+                if stream in complete.streams and n not in self._seen
+            ]
+
+    def forget_returned(self) -> None:
+        """Forget marked objects that have returned, as far as Segment has accepted them."""
+        with self._file.access(write=True) as connection:
+            connection.execute(_FORGET_ACCEPTED_RETURNS)
+        self._file.commit()
+
+    def _judge(self, connection: sqlite3.Connection, run: RunReading) -> dict[str, Verdict]:
+        """Decide which streams are complete, and keep the numbers of those that are."""
+        rows = connection.execute(_STREAMS).fetchall()
+        members: dict[str, list[str]] = {}
+        for name, _, collection, _ in rows:
+            members.setdefault(collection, []).append(name)
+        verdicts = judge_run(run, self._histories, members)
+        for name, n, collection, collection_n in rows:
+            if name in verdicts and verdicts[name].is_complete:
+                complete = self._complete.setdefault(collection, _CompleteStreams(collection_n))
+                complete.streams[n] = self._histories[name].was_judged
+        return verdicts
+
+    def _count_collection(
+        self, connection: sqlite3.Connection, collection: _CompleteStreams, now: str
+    ) -> MissingCounts:
+        counts = MissingCounts()
+        last: ObjectId = _BEFORE_ALL_IDS
+        while rows := connection.execute(_SCAN, (collection.n, last, _CHUNK)).fetchall():
+            last = rows[-1][0]
+            counted = []
+            for object_id, n, stream, runs, since, is_marked in rows:
+                if is_marked:
+                    continue
+                counts.known += 1
+                if n >= self._seen.size or n in self._seen or stream not in collection.streams:
+                    continue
+                total = count_missing_runs(runs or 0, was_judged=collection.streams[stream])
+                first = since if total > 1 else now
+                counted.append((collection.n, object_id, n, stream, first, total))
+                counts.missing += 1
+                counts.due += total >= self._after_runs
+            connection.executemany(_COUNT, counted)
+        return counts
+
+    def _forget_seen(self, connection: sqlite3.Connection) -> None:
+        """Forget missing objects that the run has seen, unless Segment may have their mark."""
+        seen = [
+            (collection, object_id)
+            for collection, object_id, n in connection.execute(_NOT_MARKED_AT_SEGMENT)
+            if n in self._seen
+        ]
+        connection.executemany("DELETE FROM missing WHERE collection = ? AND id = ?", seen)
+
+    def _write_reading(
+        self, stream: str, reading: tuple[bytes, tuple[Any, ...], bool], *, judged_run: int
+    ) -> None:
+        fingerprint, versions, was_partitioned = reading
+        row = {
+            "stream": stream,
+            "fingerprint": fingerprint,
+            "versions": json.dumps(versions),
+            "was_partitioned": was_partitioned,
+            "run": self._file.run,
+            "judged_run": judged_run,
+        }
+        with self._file.access(write=True) as connection:
+            connection.execute(_RECORD_READING, row)
+        self._written[stream] = reading
+
+
+def _read_histories(connection: sqlite3.Connection) -> dict[str, StreamHistory]:
+    query = """
+        SELECT stream, fingerprint, versions, was_partitioned, last_run = judged_run FROM reading
+    """
+    return {
+        stream: StreamHistory(
+            fingerprint, tuple(json.loads(versions)), bool(was_partitioned), bool(was_judged)
+        )
+        for stream, fingerprint, versions, was_partitioned, was_judged in connection.execute(query)
+    }

@@ -1,0 +1,62 @@
+"""The settings for rows that are gone at the source."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from msgspec import Meta
+
+from target_segment_objects.settings.ledger import LedgerSettings
+
+_MAX_RUNS: Final = 1000
+
+
+class DeletionSettings(LedgerSettings, frozen=True, kw_only=True):
+    """The settings of a load, of the ledger and for deleted rows, complete with their defaults."""
+
+    deleted_records: Annotated[
+        Literal["report", "mark", "ignore"],
+        Meta(
+            title="Deleted records",
+            description=(
+                "With `ledger_path`, what to do about rows that are gone at the source: `report` "
+                "counts them, `mark` also sends `sdc_deleted_at` for them, `ignore` does nothing. "
+                "Segment has no delete."
+            ),
+        ),
+    ] = "report"
+    full_table_streams: Annotated[
+        tuple[str, ...],
+        Meta(
+            title="Full-table streams",
+            description=(
+                "With `ledger_path`, streams of which every run reads the whole table, though "
+                "the tap does not say so with ACTIVATE_VERSION."
+            ),
+        ),
+    ] = ()
+    deleted_after_runs: Annotated[
+        int,
+        Meta(
+            title="Deleted after runs",
+            description=(
+                "With `deleted_records: mark`, mark a row when so many complete runs in a row did "
+                "not have it."
+            ),
+            ge=1,
+            le=_MAX_RUNS,
+        ),
+    ] = 2
+    deleted_limit_percent: Annotated[
+        float,
+        Meta(
+            title="Deleted limit",
+            description=(
+                "With `deleted_records: mark`, mark nothing and fail when more than this "
+                "percentage of a collection's objects, and more than 100 objects, would be marked. "
+                "`--accept-deletes` lets one run mark them."
+            ),
+            ge=0,
+            le=100,
+        ),
+    ] = 10
