@@ -43,6 +43,17 @@ def main(import_command: Callable[[], Callable[[], None]] | None = None) -> None
         _drop_unwritable_output()
 
 
+def main_ledger() -> None:
+    """Run `segment-objects-ledger`, and exit."""
+    main(_import_ledger_command)
+
+
+def _import_ledger_command() -> Callable[[], None]:
+    from target_segment_objects.cli.ledger.command import run_ledger_command  # noqa: PLC0415
+
+    return run_ledger_command
+
+
 def _import_command() -> Callable[[], None]:
     from target_segment_objects.cli.command import run_command  # noqa: PLC0415 - see above
 

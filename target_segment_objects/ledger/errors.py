@@ -59,6 +59,11 @@ def describe_file_error(path: Path, cause: OSError) -> LedgerError:
     )
 
 
+def describe_missing_file(path: Path) -> LedgerError:
+    """Return the error for a file that does not exist."""
+    return LedgerError(f"Ledger not found: {path}")
+
+
 def describe_foreign_file(path: Path) -> LedgerError:
     """Return the error for a file that is something else."""
     return LedgerError(f"{path} is not a ledger. Set ledger_path to another file.")
@@ -87,7 +92,7 @@ def describe_foreign_key(path: Path) -> LedgerError:
     return LedgerError(
         f"The ledger {path} was made with another write key. For another source, set another "
         "ledger_path. If the key of the same source has changed, run `segment-objects-ledger "
-        "adopt-key`."
+        f"adopt-key {shlex.quote(str(path))}` with the new configuration."
     )
 
 

@@ -74,8 +74,23 @@ class LedgerFile:
         Raises:
             LedgerError: It cannot be opened, or is not this destination's.
         """
-        path = path.absolute()
         _create_file(path)
+        return cls.open_existing(path, destination)
+
+    @classmethod
+    def open_existing(cls, path: Path, destination: Destination | None = None) -> Self:
+        """Open a ledger, and lock it until `close`.
+
+        Args:
+            path: The file.
+            destination: Where the objects go; None for any.
+
+        Raises:
+            LedgerError: It does not exist, cannot be opened, or is not this destination's.
+        """
+        path = path.absolute()
+        if not path.exists():
+            raise errors.describe_missing_file(path)
         file = cls(path, connect(path))
         try:
             with file.access() as connection:
@@ -156,13 +171,13 @@ class LedgerFile:
         finally:
             self._lock.release()
 
-    def _prepare(self, connection: sqlite3.Connection, destination: Destination) -> None:
+    def _prepare(self, connection: sqlite3.Connection, destination: Destination | None) -> None:
         had_wal = self.path.with_name(f"{self.path.name}-wal").exists()
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a file that is still empty
         connection.execute("BEGIN EXCLUSIVE")  # the lock stays after the transaction
         connection.execute("COMMIT")
-        if _is_empty(connection):
+        if destination is not None and _is_empty(connection):
             _create_tables(connection, destination)
         else:
             verify(self.path, connection, destination)
@@ -191,8 +206,13 @@ def connect(path: Path, mode: str = "rw") -> sqlite3.Connection:
         raise errors.translate_error(path, cause) from cause
 
 
-def verify(path: Path, connection: sqlite3.Connection, destination: Destination) -> None:
+def verify(path: Path, connection: sqlite3.Connection, destination: Destination | None) -> None:
     """Check that a file is a ledger of this version and for this destination.
+
+    Args:
+        path: The file, for messages.
+        connection: Of the file.
+        destination: Where the objects go; None for any.
 
     Raises:
         LedgerError: It is not.
@@ -202,6 +222,8 @@ def verify(path: Path, connection: sqlite3.Connection, destination: Destination)
     version = _read_pragma(connection, "user_version")
     if version != schema.FORMAT_VERSION:
         raise errors.describe_format(path, version, schema.FORMAT_VERSION)
+    if destination is None:
+        return
     meta: dict[str, Any] = dict(connection.execute("SELECT key, value FROM meta"))
     if meta["destination"] != destination.name:
         raise errors.describe_foreign_destination(path, meta["destination"], destination.name)

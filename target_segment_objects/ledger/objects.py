@@ -139,6 +139,10 @@ class ObjectTable:
                 self._fold(connection, day=(date.fromisoformat(started[:10]) - _EPOCH).days)
             query = "SELECT value FROM meta WHERE key = 'next_n'"
             (self._next_n,) = connection.execute(query).fetchone()
+        with self._file.access(write=True) as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO meta VALUES ('resend_after_days', ?)", (self._due["days"],)
+            )
         self._file.start_run()
 
     @property

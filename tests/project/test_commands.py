@@ -116,6 +116,10 @@ def test_block_runs_as_written(folder: Path, block: Block) -> None:
     """Its commands succeed in a folder with the files that the documentation names."""
     if "show warehouse.duckdb" in block.commands:
         run_shell(folder, "tap-x | target-segment-objects --sandbox warehouse.duckdb")
+    if "segment-objects-ledger" in block.commands:
+        load = "target-segment-objects --config config.json --config=ENV"
+        done = run_shell(folder, f"tap-x | TARGET_SEGMENT_OBJECTS_LEDGER_PATH=ledger.sqlite {load}")
+        assert done.returncode == 0, done.stderr
     done = run_shell(folder, block.commands)
     assert done.returncode == 0, done.stderr
 

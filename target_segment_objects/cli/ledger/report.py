@@ -1,0 +1,125 @@
+"""The report of `segment-objects-ledger show`: tables on a terminal, aligned text elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from target_segment_objects.plurals import format_count
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from target_segment_objects.ledger.tools.overview import CollectionOverview, Overview
+
+_SPACES_BETWEEN_COLUMNS: Final = 2
+
+
+def print_report(path: Path, overview: Overview, collection: str | None) -> None:
+    """Print what a ledger knows.
+
+    Args:
+        path: The file.
+        overview: What it knows.
+        collection: The collection whose properties are listed; None for no list.
+    """
+    from rich.filesize import decimal  # noqa: PLC0415 - slow to import
+
+    shown = [found for found in overview.collections if collection in {None, found.name}]
+    click.echo(f"{path}: {decimal(overview.bytes)}, for {overview.destination}")
+    click.echo(_describe_last_run(overview))
+    if not shown:
+        click.echo("No collection is known yet.")
+        return
+    click.echo(_describe_retention(overview))
+    click.echo()
+    _print_table(list(_build_rows(overview, shown)), texts=2)
+    for found in shown if collection is not None else ():
+        for stream, types in found.properties.items():
+            click.echo()
+            rows = [(name, type_name or "no value yet") for name, type_name in types.items()]
+            _print_table([(f"properties of stream {stream}", "first type"), *rows], texts=2)
+
+
+def build_json(overview: Overview, collection: str | None) -> dict[str, object]:
+    """Return what a ledger knows, for programs."""
+    report = asdict(overview)
+    report["days"] = [day.isoformat() for day in overview.days]
+    report["collections"] = [
+        found for found in report["collections"] if collection in {None, found["name"]}
+    ]
+    return report
+
+
+def _describe_last_run(overview: Overview) -> str:
+    run = overview.last_run
+    if run is None:
+        return "No run has used it yet."
+    return f"Last run: {_format_time(run.started)} UTC, {run.result}"
+
+
+def _describe_retention(overview: Overview) -> str:
+    days = overview.resend_after_days
+    if days == 0:
+        rule = "An unchanged object is never sent again"
+    else:
+        rule = f"An unchanged object is sent again after at most {format_count(days, 'day')}"
+    return f"{rule}. Known objects that are due, by day:"
+
+
+def _build_rows(
+    overview: Overview, collections: Sequence[CollectionOverview]
+) -> Iterator[tuple[str, ...]]:
+    days = ["today", *(f"{day:%m-%d}" for day in overview.days[1:])]
+    yield ("collection", "last run (UTC)", "objects", *days)
+    for found in collections:
+        last_run = "" if found.last_run is None else _format_time(found.last_run)
+        counts = [found.objects, *found.sent_again]
+        yield (found.name, last_run, *(f"{count:,}" for count in counts))
+
+
+def _format_time(time: str) -> str:
+    return time[:16].replace("T", " ")
+
+
+def _print_table(rows: Sequence[tuple[str, ...]], *, texts: int) -> None:
+    """Print rows, of which the first is the heading; the columns after `texts` are numbers."""
+    if sys.stdout.isatty():
+        _print_rich_table(rows, texts)
+        return
+    widths = _measure_widths(rows)
+    for row in rows:
+        cells = [
+            cell.ljust(width) if position < texts else cell.rjust(width)
+            for position, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        click.echo((" " * _SPACES_BETWEEN_COLUMNS).join(cells).rstrip())
+
+
+def _print_rich_table(rows: Sequence[tuple[str, ...]], texts: int) -> None:
+    """Print a table; columns on the right that do not fit are left out."""
+    from rich.box import SIMPLE_HEAD  # noqa: PLC0415 - for a terminal only
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    console = Console(highlight=False)
+    widths = _measure_widths(rows)
+    while (
+        len(widths) > texts and sum(widths) + len(widths) * _SPACES_BETWEEN_COLUMNS > console.width
+    ):
+        widths.pop()
+    table = Table(box=SIMPLE_HEAD, show_edge=False)
+    for position, heading in enumerate(rows[0][: len(widths)]):
+        table.add_column(heading, justify="left" if position < texts else "right")
+    for row in rows[1:]:
+        table.add_row(*map(Text, row[: len(widths)]))
+    console.print(table)
+
+
+def _measure_widths(rows: Sequence[tuple[str, ...]]) -> list[int]:
+    return [max(map(len, column)) for column in zip(*rows, strict=True)]

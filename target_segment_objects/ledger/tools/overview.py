@@ -1,0 +1,190 @@
+"""What a ledger knows, read without changing it."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator, Mapping
+
+EPOCH: Final = date(1970, 1, 1)
+DAYS: Final = 7
+"""How many days `Overview` looks ahead; the first is today."""
+
+_DUE: Final = """
+    SELECT collection, due - :today, count(*) FROM (
+        SELECT collection,
+            CASE
+                WHEN digest IS NULL OR sent_day > :today THEN :today
+                WHEN :days = 0 THEN NULL
+                -- The first day after `sent_day` that is congruent to `n`.
+                ELSE max(:today, sent_day + 1 + ((n - sent_day - 1) % :days + :days) % :days)
+            END AS due
+        FROM object
+    )
+    WHERE due < :today + :shown GROUP BY collection, due
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOverview:
+    """A run.
+
+    Attributes:
+        n: Its number.
+        started: ISO 8601, UTC.
+        result: `complete`; `incomplete` if not everything was delivered; `not ended` if it was
+            killed.
+    """
+
+    n: int
+    started: str
+    result: str
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionOverview:
+    """A collection.
+
+    Attributes:
+        name: Its name.
+        objects: How many objects of it are known.
+        last_run: When a run last read one of its streams.
+        sent_again: For each day from today, how many of them a run sends even if unchanged.
+        properties: The names and types of its properties, as they were first sent, by stream.
+    """
+
+    name: str
+    objects: int
+    last_run: str | None
+    sent_again: tuple[int, ...]
+    properties: Mapping[str, Mapping[str, str | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """What a ledger knows.
+
+    Attributes:
+        destination: What it is bound to: the base URL of the API, or a sandbox's warehouse.
+        bytes: The size of the file.
+        resend_after_days: As in the last run.
+        last_run: The last run; None if there was none.
+        days: The days of `sent_again`.
+        collections: The collections, sorted by name.
+    """
+
+    destination: str
+    bytes: int
+    resend_after_days: int
+    last_run: RunOverview | None
+    days: tuple[date, ...]
+    collections: tuple[CollectionOverview, ...]
+
+
+def read_overview(connection: sqlite3.Connection, *, today: date) -> Overview:
+    """Read what a ledger knows.
+
+    Args:
+        connection: Of an open ledger.
+        today: The current day (UTC).
+    """
+    meta: dict[str, Any] = dict(connection.execute("SELECT key, value FROM meta"))
+    pages, page_size = (
+        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size")
+    )
+    resend_after_days = meta.get("resend_after_days", 0)
+    return Overview(
+        destination=meta["destination"],
+        bytes=pages * page_size,
+        resend_after_days=resend_after_days,
+        last_run=_read_last_run(connection),
+        days=tuple(today + timedelta(days=n) for n in range(DAYS)),
+        collections=tuple(_read_collections(connection, today, resend_after_days)),
+    )
+
+
+def export_objects(
+    connection: sqlite3.Connection, collection: str | None
+) -> Iterator[dict[str, object]]:
+    """Yield what is known of each object, in the order of the collections and ids.
+
+    Args:
+        connection: Of an open ledger.
+        collection: The name of one collection; None for all.
+    """
+    rows = connection.execute(
+        """
+        SELECT collection.name, object.id, stream.name, hex(object.digest), object.sent_day
+        FROM collection
+        JOIN object ON object.collection = collection.n
+        LEFT JOIN stream ON stream.n = object.stream
+        WHERE collection.name = ifnull(:collection, collection.name)
+        ORDER BY object.collection, object.id
+        """,
+        {"collection": collection},
+    )
+    for name, object_id, stream, digest, sent_day in rows:
+        yield {
+            "collection": name,
+            "id": str(object_id),
+            "stream": stream,
+            "digest": digest.lower() or None,
+            "last_sent": (EPOCH + timedelta(days=sent_day)).isoformat(),
+        }
+
+
+def list_collections(connection: sqlite3.Connection) -> list[str]:
+    """Return the names of the known collections, sorted."""
+    query = "SELECT name FROM collection UNION SELECT collection FROM property ORDER BY 1"
+    return [name for (name,) in connection.execute(query)]
+
+
+def _read_last_run(connection: sqlite3.Connection) -> RunOverview | None:
+    query = "SELECT n, started, ended, is_complete FROM run ORDER BY n DESC LIMIT 1"
+    row = connection.execute(query).fetchone()
+    if row is None:
+        return None
+    n, started, ended, is_complete = row
+    result = "complete" if is_complete else "incomplete"
+    return RunOverview(n, started, "not ended" if ended is None else result)
+
+
+def _read_collections(
+    connection: sqlite3.Connection, today: date, resend_after_days: int
+) -> Iterator[CollectionOverview]:
+    properties = _read_properties(connection)
+    day = (today - EPOCH).days
+    due: dict[int, dict[int, int]] = defaultdict(dict)
+    given = {"today": day, "days": resend_after_days, "shown": DAYS}
+    for collection, offset, count in connection.execute(_DUE, given):
+        due[collection][offset] = count
+    rows = connection.execute(
+        """
+        SELECT n, name,
+            (SELECT count(*) FROM object WHERE object.collection = collection.n),
+            (
+                SELECT max(run.started) FROM stream JOIN run ON run.n = stream.last_run
+                WHERE stream.collection = collection.n
+            )
+        FROM collection ORDER BY name
+        """
+    ).fetchall()
+    for n, name, objects, last_run in rows:
+        sent_again = tuple(due[n].get(offset, 0) for offset in range(DAYS))
+        yield CollectionOverview(name, objects, last_run, sent_again, properties.get(name, {}))
+
+
+def _read_properties(connection: sqlite3.Connection) -> dict[str, dict[str, dict[str, str | None]]]:
+    """Return collection to stream to name to type."""
+    properties: dict[str, dict[str, dict[str, str | None]]] = {}
+    query = "SELECT collection, stream, name, type FROM property ORDER BY collection, stream, n"
+    for collection, stream, name, type_name in connection.execute(query):
+        streams = properties.setdefault(collection, {})
+        streams.setdefault(json.loads(stream), {})[name] = type_name
+    return properties
