@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 import requests
 
+from target_segment_objects.sandbox.errors import WarehouseError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -45,6 +47,9 @@ def fetch_report(warehouse: Path, *, rows: int, width: int, color_system: str | 
         rows: Number of rows to show of each collection.
         width: Characters of a line.
         color_system: How to color it, as rich names it; `None` for no colors.
+
+    Raises:
+        WarehouseError: The sandbox cannot load a session.
     """
     try:
         address = json.loads(_address_path(warehouse).read_text(encoding="utf-8"))
@@ -59,6 +64,8 @@ def fetch_report(warehouse: Path, *, rows: int, width: int, color_system: str | 
             )
     except (OSError, ValueError, KeyError, TypeError):  # no such file; a killed server's file
         return None
+    if response.status_code == requests.codes.unavailable:
+        raise WarehouseError(response.text)
     return response.text if response.status_code == requests.codes.ok else None
 
 

@@ -145,9 +145,14 @@ class SessionLog:
         )
 
     def accept_session(self, sync_id: str) -> None:
-        """Keep that a session is finished and will be loaded."""
+        """Keep that a session is finished. Its load may have begun, or even ended, before this."""
         now = self._clock()
-        self._change(sync_id, lambda session: replace(session, state="accepted", accepted=now))
+
+        def accept(session: SessionActivity) -> SessionActivity:
+            state = "accepted" if session.ended is None else session.state
+            return replace(session, state=state, accepted=now)
+
+        self._change(sync_id, accept)
 
     @contextmanager
     def running_load(self, sync_id: str) -> Iterator[None]:

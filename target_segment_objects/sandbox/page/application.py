@@ -192,7 +192,7 @@ class Pages:
         try:
             self._wait_until_loaded()
         except WarehouseError as error:
-            raise HTTPException(_UNAVAILABLE, str(error)) from error
+            return PlainTextResponse(str(error), _UNAVAILABLE)
         with self._warehouse.snapshot() as warehouse:
             text = render_report(
                 warehouse,

@@ -27,6 +27,7 @@ _STATE_LABELS: Final = {
     "running": "open",
     "accepted": "accepted, not loaded yet",
     "loading": "loading",
+    "failed": "could not be loaded",
 }
 _TONES: Final = {"loaded": "good", "running": "busy", "accepted": "busy", "loading": "busy"}
 
@@ -52,7 +53,7 @@ class TimelineSession:
 
     Attributes:
         sync_id: Its id.
-        state: `running`, `accepted`, `loading`, or an outcome, see `SessionRow`.
+        state: `running`, `accepted`, `loading`, `failed`, or an outcome, see `SessionRow`.
         started: When it was started.
         finished: When its Finish was accepted, or when it ended without one.
         ended: When it was loaded or ended; `None` before.
@@ -196,7 +197,7 @@ def _draw_session(session: TimelineSession, scale: _Scale, now: datetime) -> tup
 def _convert_activity(session: SessionActivity) -> TimelineSession:
     state = {"open": "running"}.get(session.state, session.state)
     if state == "accepted" and session.load_started is not None:
-        state = "loading"
+        state = "failed" if session.error else "loading"
     return TimelineSession(
         sync_id=session.sync_id,
         state=state,

@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from target_segment_objects.limits import MAX_CONCURRENT_REQUESTS
 from target_segment_objects.sandbox.page.timeline import group_sessions, merge_sessions
-from target_segment_objects.sandbox.warehouse.wording import LOSS_LABELS, describe_result
+from target_segment_objects.sandbox.warehouse.wording import (
+    LOSS_LABELS,
+    describe_result,
+    format_count,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,7 +20,7 @@ if TYPE_CHECKING:
     from target_segment_objects.sandbox.activity.requests import RequestRecord, RequestSnapshot
     from target_segment_objects.sandbox.activity.sessions import SessionActivity
     from target_segment_objects.sandbox.page.timeline import SessionGroup, TimelineSession
-    from target_segment_objects.sandbox.warehouse.database import Loss, Warehouse
+    from target_segment_objects.sandbox.warehouse.database import Loss, SessionRow, Warehouse
     from target_segment_objects.sandbox.warehouse.history import Version
 
 ROWS_PER_PAGE: Final = 50
@@ -165,11 +169,10 @@ def build_overview(
     ended, losses = warehouse.sessions(), warehouse.losses()
     sessions = merge_sessions(kept, ended)
     shown = sessions[-_OVERVIEW_SESSIONS:]
-    is_loaded = all(session.outcome == "loaded" for session in ended)
-    tone = "bad" if not is_loaded else "warn" if losses else "good"
+    result, tone = _describe_state(sessions, losses, ended)
     collections = list_collections(warehouse, losses)
     return Overview(
-        result=describe_result(losses, ended),
+        result=result,
         tone=tone,
         is_empty=not sessions,
         objects=sum(collection.objects for collection in collections),
@@ -182,6 +185,22 @@ def build_overview(
         losses=tuple(map(build_loss, losses)),
         rejections=requests.rejections[:_OVERVIEW_REJECTIONS],
     )
+
+
+def _describe_state(
+    sessions: Sequence[TimelineSession], losses: Sequence[Loss], ended: Sequence[SessionRow]
+) -> tuple[str, str]:
+    """Return in one sentence whether everything is loaded, and its tone."""
+    waiting = [session for session in sessions if session.state in {"accepted", "loading"}]
+    failed = [session for session in sessions if session.state == "failed"]
+    if failed:
+        return f"A session cannot be loaded into the warehouse: {failed[0].error}", "bad"
+    if waiting:
+        objects = format_count(sum(session.objects for session in waiting), "object")
+        return f"{format_count(len(waiting), 'session')} being loaded: {objects}.", "warn"
+    is_loaded = all(session.outcome == "loaded" for session in ended)
+    tone = "bad" if not is_loaded else "warn" if losses else "good"
+    return describe_result(losses, ended), tone
 
 
 def build_groups(sessions: Sequence[TimelineSession]) -> list[SessionGroup]:

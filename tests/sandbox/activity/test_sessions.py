@@ -69,6 +69,18 @@ def test_a_rejected_call_and_a_failed_load() -> None:
     assert [call.was_accepted for call in session.calls] == [False]
 
 
+def test_load_that_is_faster_than_the_finish() -> None:
+    """A session that was loaded before its acceptance is reported stays loaded."""
+    log = SessionLog(TickingClock())
+    log.start_session("a")
+    with log.running_load("a"):
+        pass
+    log.accept_session("a")
+    session = log.find_session("a")
+    assert session is not None
+    assert session.state == "loaded"
+
+
 def test_sessions_and_calls_are_bounded() -> None:
     """Of too many sessions, the oldest that has ended is dropped; of calls, the oldest."""
     log = SessionLog(TickingClock())

@@ -20,25 +20,9 @@ from target_segment_objects.sandbox.warehouse.database import Warehouse
 from tests.support.bare_http import BareClient, object_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 LOSING = object_line({"a": 1}) + object_line({"a": "lost"}, object_id="2")
-
-
-@pytest.fixture
-def loading_gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """Sessions are not loaded before it is set."""
-    gate = threading.Event()
-    load_session = Warehouse.load_session
-
-    def load_later(*arguments: object) -> None:
-        assert gate.wait(60)
-        load_session(*arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Warehouse, "load_session", load_later)
-    yield gate
-    gate.set()
 
 
 def test_finish_is_answered_before_the_session_is_loaded(

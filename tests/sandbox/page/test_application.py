@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import http.client
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,14 +15,19 @@ import pytest
 
 from target_segment_objects.sandbox.activity.requests import MAX_REJECTIONS, MAX_REQUESTS
 from target_segment_objects.sandbox.activity.sessions import MAX_CALLS, MAX_SESSIONS
+from target_segment_objects.sandbox.errors import WarehouseError
 from target_segment_objects.sandbox.page.security import SECURITY_HEADERS
 from target_segment_objects.sandbox.page.views import ROWS_PER_PAGE
+from target_segment_objects.sandbox.running_server import fetch_report
 from target_segment_objects.sandbox.server import Sandbox
+from target_segment_objects.sandbox.warehouse.database import Warehouse
 from target_segment_objects.sandbox.warehouse.history import MAX_HISTORY_BYTES, MAX_VERSIONS
 from target_segment_objects.sandbox.warehouse.wording import LOSS_LABELS
+from tests.support import wait_for
 from tests.support.bare_http import BareClient, object_line
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Iterator
     from http.client import HTTPMessage
 
@@ -51,9 +57,12 @@ def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
         yield running
 
 
-def get_page(sandbox: Sandbox, path: str, *, host: str | None = None, method: str = "GET") -> Page:
-    """Get a page, once every accepted session is loaded."""
-    _ = sandbox.warehouse
+def get_page(
+    sandbox: Sandbox, path: str, *, host: str | None = None, method: str = "GET", waits: bool = True
+) -> Page:
+    """Get a page, once every accepted session is loaded unless it should not wait."""
+    if waits:
+        _ = sandbox.warehouse
     address = urlsplit(sandbox.url)
     connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=30)
     try:
@@ -95,6 +104,43 @@ def test_overview(sandbox: Sandbox) -> None:
     assert re.search(rf"400 POST /v0/upload/{sync_id} .* line 2: ", text)
     assert re.search(rf"no part yet {sync_id} open 0 objects 0 parts, 0 bytes 1 Keep Alive", text)
     assert "at most 1 of 20" in text
+
+
+def test_accepted_sessions_are_not_called_loaded(
+    sandbox: Sandbox, loading_gate: threading.Event
+) -> None:
+    """While sessions are loaded, the page says so and does not wait."""
+    client = BareClient(sandbox.url)
+    first, second = client.load_files(object_line()), client.load_files(object_line())
+    page = get_page(sandbox, "/", waits=False)
+    assert "2 sessions being loaded: 2 objects." in page.text
+    assert "All accepted objects" not in page.text
+    wait_for(lambda: f"{first} loading" in get_page(sandbox, "/", waits=False).text)
+    assert f"{second} accepted, not loaded yet" in page.text
+    loading_gate.set()
+    text = get_page(sandbox, "/").text
+    assert "All accepted objects were loaded (2)" in text
+    assert f"{second} loaded" in text
+
+
+def test_failed_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session that cannot be loaded is the first thing that the page and the report say."""
+
+    def fail(*_: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Warehouse, "load_session", fail)
+    sandbox = Sandbox(tmp_path / "w.duckdb", has_page=True)
+    with suppress(WarehouseError), sandbox:  # its end raises it, too
+        sync_id = BareClient(sandbox.url).load_files(object_line())
+        reason = "A session cannot be loaded into the warehouse: no space left"
+        wait_for(lambda: reason in get_page(sandbox, "/", waits=False).text)
+        assert f"{sync_id} could not be loaded" in get_page(sandbox, "/", waits=False).text
+        report = get_page(sandbox, "/report.txt", waits=False)
+        assert report.status == 503
+        assert "no space left" in report.body
+        with pytest.raises(WarehouseError, match="no space left"):
+            fetch_report(tmp_path / "w.duckdb", rows=1, width=80, color_system=None)
 
 
 def test_collection(sandbox: Sandbox) -> None:

@@ -98,6 +98,7 @@ def test_states() -> None:
     [group] = draw(
         SessionActivity("a", at(0), state="accepted", accepted=at(1)),
         SessionActivity("b", at(1), state="accepted", accepted=at(2), load_started=at(2)),
+        SessionActivity("e", at(1.5), state="accepted", load_started=at(2), error="full"),
         build_row("c", 2, 3, "open"),
         build_row("d", 3, 4, "expired"),
         now=10,
@@ -105,6 +106,7 @@ def test_states() -> None:
     assert [(session.label, session.tone) for session in group.sessions] == [
         ("accepted, not loaded yet", "busy"),
         ("loading", "busy"),
+        ("could not be loaded", "bad"),
         ("never finished", "bad"),
         ("expired", "bad"),
     ]
