@@ -30,6 +30,12 @@ MAX_COLLECTION_CHARACTERS: Final = 100
 WAREHOUSE_STRING_CHARACTERS: Final = 512
 """Characters that a string column in the warehouse holds (Segment's "Warehouse Schemas")."""
 
+REDSHIFT_STRING_BYTES: Final = 512
+"""UTF-8 bytes that a string column in Redshift holds: `VARCHAR(512)` (Segment's "Redshift").
+
+Amazon defines the length of a VARCHAR in bytes, not characters ("Character types").
+"""
+
 SESSION_TIMEOUT_SECONDS: Final = 600
 """Seconds without a call after which a bulk session expires."""
 

@@ -305,6 +305,25 @@ def test_show_counts_the_losses_first(warehouse_file: Path) -> None:
     assert first_line == ("All accepted objects were loaded (3); 2 values changed, see below.")
 
 
+def test_show_counts_what_redshift_cuts_off_apart(tmp_path: Path) -> None:
+    """A string that only Redshift cuts off is not lost here, so the first line says both."""
+    path = tmp_path / "w.duckdb"
+    with Sandbox(path) as sandbox:
+        BareClient(sandbox.url).load_files(object_line({"s": "é" * 257, "n": 1}))
+    shown = run_command("show", path).stdout
+    assert " ".join(shown.split()).startswith(
+        "All accepted objects were loaded (1), and no value was lost. "
+        "1 value would be cut off on Redshift, see below."
+    )
+    assert "stored here; Redshift keeps 512 bytes" in shown
+    with Sandbox(path) as sandbox:
+        BareClient(sandbox.url).load_files(object_line({"n": 1.5}))
+    assert " ".join(run_command("show", path).stdout.split()).startswith(
+        "All accepted objects were loaded (2); 1 value changed, see below. "
+        "1 value would be cut off on Redshift, see below."
+    )
+
+
 def test_show_names_sessions_that_were_not_loaded(tmp_path: Path) -> None:
     """Objects of discarded, expired and unfinished sessions are counted, and never "not lost"."""
     clock = FrozenClock()

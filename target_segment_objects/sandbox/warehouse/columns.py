@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from target_segment_objects.limits import WAREHOUSE_STRING_CHARACTERS
+from target_segment_objects.limits import REDSHIFT_STRING_BYTES, WAREHOUSE_STRING_CHARACTERS
 from target_segment_objects.sandbox.objects import FloatText, IntegerText, Value
 
 if TYPE_CHECKING:
@@ -64,6 +64,9 @@ class LossKind(Enum):
 
     CUT = "cut"
     """A long string: only its first characters are stored."""
+
+    BYTES = "bytes"
+    """A string of few characters, but many bytes: stored unchanged, but Redshift cuts it off."""
 
     NUL = "nul"
     """A string with NUL characters, which Postgres and Redshift reject: stored without them."""
@@ -151,6 +154,8 @@ def _to_string(value: Value) -> tuple[StoredValue, LossKind | None]:
         text, loss = text.replace("\0", ""), LossKind.NUL
     if len(text) > WAREHOUSE_STRING_CHARACTERS:
         return text[:WAREHOUSE_STRING_CHARACTERS], LossKind.CUT
+    if loss is None and len(text.encode()) > REDSHIFT_STRING_BYTES:
+        return text, LossKind.BYTES
     return text, loss
 
 
@@ -279,8 +284,8 @@ def _convert_plain_strings(values: Sequence[Value]) -> pa.Array | None:
     if not {*map(type, values)} <= {str, _NULL}:
         return None
     array = pa.array(values, pa.string())
-    longest = pc.max(pc.utf8_length(array)).as_py() or 0
-    if longest > WAREHOUSE_STRING_CHARACTERS or pc.any(pc.match_substring(array, "\0")).as_py():
+    most_bytes = pc.max(pc.binary_length(array)).as_py() or 0
+    if most_bytes > REDSHIFT_STRING_BYTES or pc.any(pc.match_substring(array, "\0")).as_py():
         return None
     return array
 

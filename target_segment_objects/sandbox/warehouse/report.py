@@ -112,7 +112,7 @@ def _build_sample_table(
 def _print_losses(console: Console, losses: Sequence[Loss]) -> None:
     if not losses:
         return
-    console.print(Text("Values that were not stored unchanged", style="bold"))
+    console.print(Text("Values that a warehouse changes", style="bold"))
     table = Table("column", "values", "loss", "example id", show_edge=True)
     for loss in losses:
         table.add_row(

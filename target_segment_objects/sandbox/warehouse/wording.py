@@ -19,16 +19,20 @@ OUTCOME_LABELS: Final = {
 }
 """What became of a session, by its outcome."""
 
+REDSHIFT_LOSS: Final = "bytes"
+"""The loss that happens on Redshift only, and not in the sandbox."""
+
 LOSS_LABELS: Final = {
     "type": "not of the column's type: stored as null",
     "range": "out of the column's range: stored as null",
     "fraction": "stored without the fraction",
     "precision": "stored with fewer digits",
     "cut": "cut off after 512 characters",
+    REDSHIFT_LOSS: "stored here; Redshift keeps 512 bytes",
     "nul": "stored without its NUL characters",
     "shadowed": "not stored: the column is the object's id",
 }
-"""What happened to a value that was not stored unchanged, by the kind of its loss."""
+"""What happens to a value that a warehouse changes, by the kind of its loss."""
 
 
 def describe_result(losses: Sequence[Loss], sessions: Sequence[SessionRow]) -> str:
@@ -40,10 +44,14 @@ def describe_result(losses: Sequence[Loss], sessions: Sequence[SessionRow]) -> s
     if missing:
         return f"{missing:,} of {format_count(objects, 'accepted object')} not loaded, see below."
     loaded = f"All accepted objects were loaded ({objects:,})"
-    if not losses:
-        return f"{loaded}, and no value was lost."
-    values = format_count(sum(loss.count for loss in losses), "value")
-    return f"{loaded}; {values} changed, see below."
+    redshift = sum(loss.count for loss in losses if loss.kind == REDSHIFT_LOSS)
+    changed = sum(loss.count for loss in losses) - redshift
+    result = f"{loaded}, and no value was lost."
+    if changed:
+        result = f"{loaded}; {format_count(changed, 'value')} changed, see below."
+    if redshift:
+        result += f" {format_count(redshift, 'value')} would be cut off on Redshift, see below."
+    return result
 
 
 def format_cell(value: object, limit: int = MAX_CELL_CHARACTERS) -> str:
