@@ -1,9 +1,9 @@
 """The inputs: Singer files generated from a seed, the same on every machine.
 
-A has 12 flat fields with dates, B has 40 fields, most of them nested, C has 10 KB of text. They
-resemble the output of real taps: names in camel case, nulls, fractions, accents, lines as the SDK's
-taps write them, and STATEs. One record in fifty is a later version of an earlier one, so that
-something is merged.
+A has 12 flat fields with dates, B has 40 fields, most of them nested, C has 10 KB of text. D is
+what API taps write: see `api_shape`. They resemble the output of real taps: names in camel case,
+nulls, fractions, accents, lines as the SDK's taps write them, and STATEs. One record in fifty is a
+later version of an earlier one, so that something is merged.
 
 Numbers have no more digits than a float keeps, and no whole number is written with a point, because
 the plain SDK target does not preserve these.
@@ -17,8 +17,27 @@ import gzip
 import json
 import random
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
+
+from benchmarks import api_shape
+from benchmarks.random_values import (
+    CITIES,
+    COUNTRIES,
+    EPOCH,
+    INTEGER,
+    STATUSES,
+    STRING,
+    SURNAMES,
+    TAGS,
+    TIME,
+    nullable_schema,
+    object_schema,
+    random_amount,
+    random_person,
+    random_time,
+    value_or_null,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -29,21 +48,6 @@ if TYPE_CHECKING:
 SEED: Final = 20241
 RECORDS_PER_STATE: Final = 10_000
 _UPDATE_SHARE: Final = 0.02  # records that are new versions of earlier ones
-_EPOCH: Final = datetime(2021, 1, 1, tzinfo=timezone.utc)
-_SECONDS: Final = 5 * 365 * 24 * 3600
-
-_NAMES: Final = (
-    *("Anna", "Bjørn", "Chloé", "David", "Elif", "François", "Grace", "Håkon", "Inés", "José"),
-    *("Kateřina", "Liam", "Małgorzata", "Noor", "Olga", "Pedro", "Quinn", "Renée", "Søren", "Zoë"),
-)
-_SURNAMES: Final = (
-    *("Almeida", "Brown", "Çelik", "Dvořák", "Eriksson", "Fischer", "García", "Hernández", "Ito"),
-    *("Jensen", "Kowalski", "López", "Müller", "Nguyễn", "O'Neill", "Papadopoulos", "Rossi"),
-)
-_CITIES: Final = ("Bonn", "Kraków", "Lisboa", "Malmö", "München", "Oslo", "São Paulo", "York")
-_COUNTRIES: Final = ("BR", "DE", "GB", "NO", "PL", "PT", "SE")
-_STATUSES: Final = ("pending", "paid", "packed", "shipped", "delivered", "returned")
-_TAGS: Final = ("new", "vip", "b2b", "newsletter", "churn-risk", "beta", "référence")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,8 @@ class Shape:
         properties: The properties' JSON schemas.
         values: Generates the values of a record except the key.
         records: Number of records at full scale.
+        streams: Number of streams, whose records alternate.
+        has_keyless: Whether every other stream has no key properties.
     """
 
     letter: str
@@ -67,6 +73,8 @@ class Shape:
     properties: Mapping[str, Any]
     values: Callable[[random.Random], Record]
     records: int
+    streams: int = 1
+    has_keyless: bool = False
 
     @property
     def schema(self) -> dict[str, Any]:
@@ -103,14 +111,10 @@ def generate_lines(
     """Yield the lines of a Singer file; for the arguments, see `write_input`."""
     rng = random.Random(seed)  # noqa: S311 - not for security
     names = [shape.stream] if streams == 1 else list(_generate_stream_names(shape.stream, streams))
-    for name in names:
+    for number, name in enumerate(names):
+        keys = [] if shape.has_keyless and number % 2 else [shape.key]
         yield _format_line(
-            {
-                "type": "SCHEMA",
-                "stream": name,
-                "schema": shape.schema,
-                "key_properties": [shape.key],
-            }
+            {"type": "SCHEMA", "stream": name, "schema": shape.schema, "key_properties": keys}
         )
     for number in range(records):
         turn, stream = divmod(number, streams)
@@ -120,7 +124,7 @@ def generate_lines(
                 "type": "RECORD",
                 "stream": names[stream],
                 "record": {shape.key: key, **shape.values(rng)},
-                "time_extracted": f"{_EPOCH + timedelta(microseconds=number):%Y-%m-%dT%H:%M:%S.%f}"
+                "time_extracted": f"{EPOCH + timedelta(microseconds=number):%Y-%m-%dT%H:%M:%S.%f}"
                 "+00:00",
             }
         )
@@ -144,66 +148,36 @@ def _generate_stream_names(stream: str, count: int) -> Iterator[str]:
 # Schemas and values
 
 
-def _nullable_schema(kind: str, **keywords: object) -> dict[str, Any]:
-    return {"type": [kind, "null"], **keywords}
-
-
-def _object_schema(**properties: Any) -> dict[str, Any]:  # noqa: ANN401 - a JSON schema is anything
-    return {"type": ["object", "null"], "properties": properties}
-
-
-_INTEGER: Final = {"type": "integer"}
-_STRING: Final = {"type": "string"}
-_TIME: Final = _nullable_schema("string", format="date-time")
-
-
-def _value_or_null(rng: random.Random, share: float, value: Any) -> Any:  # noqa: ANN401 - any value
-    return value if rng.random() < share else None
-
-
-def _random_amount(rng: random.Random, most: int) -> float:
-    return rng.randrange(1, 100 * most) / 100 if rng.random() > 0.01 else rng.randrange(1, most)
-
-
-def _random_time(rng: random.Random) -> str:
-    return (_EPOCH + timedelta(seconds=rng.random() * _SECONDS)).isoformat()
-
-
-def _random_person(rng: random.Random) -> tuple[str, str]:
-    first, last = rng.choice(_NAMES), rng.choice(_SURNAMES)
-    return f"{first} {last}", f"user{rng.randrange(10**6)}@example.com"
-
-
 def _random_order(rng: random.Random) -> Record:
-    name, email = _random_person(rng)
+    name, email = random_person(rng)
     return {
         "customerId": rng.randrange(1, 50_000),
         "customerName": name,
         "customerEmail": email,
-        "orderStatus": rng.choice(_STATUSES),
-        "couponCode": _value_or_null(rng, 0.1, f"SAVE-{rng.randrange(10**4):04}"),
+        "orderStatus": rng.choice(STATUSES),
+        "couponCode": value_or_null(rng, 0.1, f"SAVE-{rng.randrange(10**4):04}"),
         "itemCount": rng.randrange(1, 12),
-        "totalAmount": _random_amount(rng, 900),
-        "isGift": _value_or_null(rng, 0.9, rng.random() < 0.2),
-        "orderedAt": _random_time(rng),
-        "shippedAt": _value_or_null(rng, 0.7, _random_time(rng)),
-        "deliveryDate": _value_or_null(rng, 0.6, _random_time(rng)[:10]),
+        "totalAmount": random_amount(rng, 900),
+        "isGift": value_or_null(rng, 0.9, rng.random() < 0.2),
+        "orderedAt": random_time(rng),
+        "shippedAt": value_or_null(rng, 0.7, random_time(rng)),
+        "deliveryDate": value_or_null(rng, 0.6, random_time(rng)[:10]),
     }
 
 
 _ORDER_PROPERTIES: Final = {
-    "orderId": _INTEGER,
-    "customerId": _INTEGER,
-    "customerName": _nullable_schema("string", maxLength=120),
-    "customerEmail": _nullable_schema("string"),
-    "orderStatus": _STRING,
-    "couponCode": _nullable_schema("string"),
-    "itemCount": _nullable_schema("integer", minimum=0),
-    "totalAmount": _nullable_schema("number"),
-    "isGift": _nullable_schema("boolean"),
-    "orderedAt": _TIME,
-    "shippedAt": _TIME,
-    "deliveryDate": _nullable_schema("string", format="date"),
+    "orderId": INTEGER,
+    "customerId": INTEGER,
+    "customerName": nullable_schema("string", maxLength=120),
+    "customerEmail": nullable_schema("string"),
+    "orderStatus": STRING,
+    "couponCode": nullable_schema("string"),
+    "itemCount": nullable_schema("integer", minimum=0),
+    "totalAmount": nullable_schema("number"),
+    "isGift": nullable_schema("boolean"),
+    "orderedAt": TIME,
+    "shippedAt": TIME,
+    "deliveryDate": nullable_schema("string", format="date"),
 }
 
 
@@ -211,10 +185,10 @@ def _random_address(rng: random.Random) -> Record | None:
     if rng.random() < 0.05:
         return None
     return {
-        "streetLine": f"{rng.choice(_SURNAMES)}straße {rng.randrange(1, 200)}",
+        "streetLine": f"{rng.choice(SURNAMES)}straße {rng.randrange(1, 200)}",
         "postalCode": f"{rng.randrange(10**5):05}",
-        "cityName": rng.choice(_CITIES),
-        "countryCode": rng.choice(_COUNTRIES),
+        "cityName": rng.choice(CITIES),
+        "countryCode": rng.choice(COUNTRIES),
         "geoPoint": {
             "latitude": round(rng.uniform(-60, 70), 5),
             "longitude": round(rng.uniform(-180, 180), 5),
@@ -222,33 +196,31 @@ def _random_address(rng: random.Random) -> Record | None:
     }
 
 
-_ADDRESS: Final = _object_schema(
-    streetLine=_nullable_schema("string"),
-    postalCode=_nullable_schema("string"),
-    cityName=_nullable_schema("string"),
-    countryCode=_nullable_schema("string", maxLength=2),
-    geoPoint=_object_schema(
-        latitude=_nullable_schema("number"), longitude=_nullable_schema("number")
-    ),
+_ADDRESS: Final = object_schema(
+    streetLine=nullable_schema("string"),
+    postalCode=nullable_schema("string"),
+    cityName=nullable_schema("string"),
+    countryCode=nullable_schema("string", maxLength=2),
+    geoPoint=object_schema(latitude=nullable_schema("number"), longitude=nullable_schema("number")),
 )
 
 
 def _random_account(rng: random.Random) -> Record:
-    name, email = _random_person(rng)
+    name, email = random_person(rng)
     first, _, last = name.partition(" ")
     return {
         "externalRef": f"{rng.getrandbits(64):016x}",
         "accountType": rng.choice(("free", "pro", "team")),
         "isActive": rng.random() < 0.9,
-        "createdAt": _random_time(rng),
-        "updatedAt": _random_time(rng),
-        "deletedAt": _value_or_null(rng, 0.03, _random_time(rng)),
+        "createdAt": random_time(rng),
+        "updatedAt": random_time(rng),
+        "deletedAt": value_or_null(rng, 0.03, random_time(rng)),
         "contact": {
             "firstName": first,
             "lastName": last,
             "emailAddress": email,
-            "phoneNumber": _value_or_null(rng, 0.6, f"+49 {rng.randrange(10**9):09}"),
-            "birthDate": _value_or_null(rng, 0.5, _random_time(rng)[:10]),
+            "phoneNumber": value_or_null(rng, 0.6, f"+49 {rng.randrange(10**9):09}"),
+            "birthDate": value_or_null(rng, 0.5, random_time(rng)[:10]),
             "preferredLanguage": rng.choice(("de", "en", "fr", "pt")),
             "hasOptedIn": rng.random() < 0.4,
         },
@@ -257,70 +229,70 @@ def _random_account(rng: random.Random) -> Record:
         "subscription": {
             "planCode": rng.choice(("basic-2021", "basic-2023", "plus")),
             "seatCount": rng.randrange(1, 250),
-            "unitPrice": _random_amount(rng, 100),
-            "discountRate": _value_or_null(rng, 0.2, rng.randrange(1, 60) / 100),
-            "renewsOn": _value_or_null(rng, 0.8, _random_time(rng)[:10]),
+            "unitPrice": random_amount(rng, 100),
+            "discountRate": value_or_null(rng, 0.2, rng.randrange(1, 60) / 100),
+            "renewsOn": value_or_null(rng, 0.8, random_time(rng)[:10]),
             "isTrial": rng.random() < 0.1,
         },
         "usage": {
             "loginCount": rng.randrange(5000),
-            "lastLoginAt": _value_or_null(rng, 0.8, _random_time(rng)),
+            "lastLoginAt": value_or_null(rng, 0.8, random_time(rng)),
             "storageBytes": rng.randrange(2**40),
             "averageSession": round(rng.uniform(1, 4000), 3),
         },
-        "tagNames": rng.sample(_TAGS, rng.randrange(4)),
+        "tagNames": rng.sample(TAGS, rng.randrange(4)),
         "recentOrders": [
             {"orderId": rng.randrange(1, 10**6), "paid": rng.random() < 0.9}
             for _ in range(rng.randrange(3))
         ],
-        "customAttributes": {f"field{n}": rng.choice(_TAGS) for n in range(rng.randrange(3))},
-        "commentText": _value_or_null(rng, 0.3, " ".join(rng.choices(_TAGS + _CITIES, k=12))),
+        "customAttributes": {f"field{n}": rng.choice(TAGS) for n in range(rng.randrange(3))},
+        "commentText": value_or_null(rng, 0.3, " ".join(rng.choices(TAGS + CITIES, k=12))),
     }
 
 
 _ACCOUNT_PROPERTIES: Final = {
-    "accountId": _INTEGER,
-    "externalRef": _STRING,
-    "accountType": _nullable_schema("string"),
-    "isActive": _nullable_schema("boolean"),
-    "createdAt": _TIME,
-    "updatedAt": _TIME,
-    "deletedAt": _TIME,
-    "contact": _object_schema(
-        firstName=_nullable_schema("string"),
-        lastName=_nullable_schema("string"),
-        emailAddress=_nullable_schema("string"),
-        phoneNumber=_nullable_schema("string"),
-        birthDate=_nullable_schema("string", format="date"),
-        preferredLanguage=_nullable_schema("string"),
-        hasOptedIn=_nullable_schema("boolean"),
+    "accountId": INTEGER,
+    "externalRef": STRING,
+    "accountType": nullable_schema("string"),
+    "isActive": nullable_schema("boolean"),
+    "createdAt": TIME,
+    "updatedAt": TIME,
+    "deletedAt": TIME,
+    "contact": object_schema(
+        firstName=nullable_schema("string"),
+        lastName=nullable_schema("string"),
+        emailAddress=nullable_schema("string"),
+        phoneNumber=nullable_schema("string"),
+        birthDate=nullable_schema("string", format="date"),
+        preferredLanguage=nullable_schema("string"),
+        hasOptedIn=nullable_schema("boolean"),
     ),
     "billingAddress": _ADDRESS,
     "shippingAddress": _ADDRESS,
-    "subscription": _object_schema(
-        planCode=_nullable_schema("string"),
-        seatCount=_nullable_schema("integer"),
-        unitPrice=_nullable_schema("number"),
-        discountRate=_nullable_schema("number"),
-        renewsOn=_nullable_schema("string", format="date"),
-        isTrial=_nullable_schema("boolean"),
+    "subscription": object_schema(
+        planCode=nullable_schema("string"),
+        seatCount=nullable_schema("integer"),
+        unitPrice=nullable_schema("number"),
+        discountRate=nullable_schema("number"),
+        renewsOn=nullable_schema("string", format="date"),
+        isTrial=nullable_schema("boolean"),
     ),
-    "usage": _object_schema(
-        loginCount=_nullable_schema("integer"),
-        lastLoginAt=_TIME,
-        storageBytes=_nullable_schema("integer"),
-        averageSession=_nullable_schema("number"),
+    "usage": object_schema(
+        loginCount=nullable_schema("integer"),
+        lastLoginAt=TIME,
+        storageBytes=nullable_schema("integer"),
+        averageSession=nullable_schema("number"),
     ),
-    "tagNames": _nullable_schema("array", items=_STRING),
-    "recentOrders": _nullable_schema(
+    "tagNames": nullable_schema("array", items=STRING),
+    "recentOrders": nullable_schema(
         "array",
         items={
             "type": "object",
-            "properties": {"orderId": _INTEGER, "paid": {"type": "boolean"}},
+            "properties": {"orderId": INTEGER, "paid": {"type": "boolean"}},
         },
     ),
-    "customAttributes": _nullable_schema("object"),
-    "commentText": _nullable_schema("string"),
+    "customAttributes": nullable_schema("object"),
+    "commentText": nullable_schema("string"),
 }
 
 
@@ -369,20 +341,20 @@ def _random_article(rng: random.Random) -> Record:
     body = "".join(rng.choices(_SENTENCES, k=_ARTICLE_CHARACTERS // 60))[:_ARTICLE_CHARACTERS]
     return {
         "headline": rng.choice(_SENTENCES)[:80],
-        "authorName": _random_person(rng)[0],
-        "publishedAt": _random_time(rng),
+        "authorName": random_person(rng)[0],
+        "publishedAt": random_time(rng),
         "wordCount": len(body) // 6,
         "bodyText": body,
     }
 
 
 _ARTICLE_PROPERTIES: Final = {
-    "articleId": _INTEGER,
-    "headline": _nullable_schema("string"),
-    "authorName": _nullable_schema("string"),
-    "publishedAt": _TIME,
-    "wordCount": _nullable_schema("integer"),
-    "bodyText": _nullable_schema("string"),
+    "articleId": INTEGER,
+    "headline": nullable_schema("string"),
+    "authorName": nullable_schema("string"),
+    "publishedAt": TIME,
+    "wordCount": nullable_schema("integer"),
+    "bodyText": nullable_schema("string"),
 }
 
 A: Final = Shape(
@@ -412,4 +384,15 @@ C: Final = Shape(
     _random_article,
     20_000,
 )
-SHAPES: Final = (A, B, C)
+D: Final = Shape(
+    "D",
+    "what API taps write",
+    "supportTickets",
+    "ticketNumber",
+    api_shape.PROPERTIES,
+    api_shape.random_ticket,
+    100_000,
+    streams=8,
+    has_keyless=True,
+)
+SHAPES: Final = (A, B, C, D)

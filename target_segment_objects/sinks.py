@@ -19,6 +19,7 @@ from target_segment_objects.mapping.fast_path import (
     compile_fast_path,
 )
 from target_segment_objects.mapping.mapper import RecordMapper
+from target_segment_objects.mapping.schema import PropertyType
 from target_segment_objects.mapping.validation import RecordValidator
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ _OMITTED_METADATA: Final = frozenset(
     )
 )
 """Properties of a tap that go only with `add_record_metadata`. `_sdc_deleted_at` always goes."""
+
+_MAX_FAST_UNDECLARED: Final = 200
+"""A stream with more undeclared properties has other ones in each record."""
 
 _RECORDS_PER_CLOCK_READ: Final = 1024  # reading the clock takes longer than counting
 
@@ -194,19 +198,27 @@ class SegmentObjectsSink(RecordSink):
         In a wide stream, the first values of properties come with many different records. Not
         each of them is worth the time.
         """
+        undeclared_count = len(self._mapper.undeclared)
         if (
             self._mapper.warned_long_paths is self._warned_long_paths
             and self._mapper.unsent_paths is self._unsent_paths
+            and (
+                undeclared_count == self._undeclared_count
+                or undeclared_count > _MAX_FAST_UNDECLARED
+            )
         ):
             return
         self._slow_records += 1
-        if self._slow_records * _PROPERTIES_PER_SLOW_RECORD >= len(self._mapper.properties):
+        property_count = len(self._mapper.properties) + undeclared_count
+        if self._slow_records * _PROPERTIES_PER_SLOW_RECORD >= property_count:
             self._map_line = self._compile_fast_path()
 
     def _compile_fast_path(self) -> FastPath | None:
+        self._slow_records = 0
         self._warned_long_paths = self._mapper.warned_long_paths
         self._unsent_paths = self._mapper.unsent_paths
-        self._slow_records = 0
+        undeclared = self._mapper.undeclared
+        self._undeclared_count = len(undeclared)
         try:
             return compile_fast_path(
                 stream=self.stream_name,
@@ -214,6 +226,11 @@ class SegmentObjectsSink(RecordSink):
                 schema=self.schema,
                 key_properties=self.key_properties,
                 properties=self._mapper.properties,
+                undeclared=[
+                    undeclared[path]
+                    for path in sorted(undeclared)
+                    if undeclared[path].type is PropertyType.STRING
+                ],
                 send_nulls=self._sends_nulls,
                 warned_long_paths=self._warned_long_paths,
                 unsent_paths=self._unsent_paths,

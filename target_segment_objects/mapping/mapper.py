@@ -28,7 +28,7 @@ from target_segment_objects.mapping.values import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from target_segment_objects.mapping.naming import PropertyPath
     from target_segment_objects.mapping.stream_state import StreamState
@@ -121,6 +121,14 @@ class RecordMapper:
     def unsent_paths(self) -> frozenset[PropertyPath]:
         """The properties whose type is stored with their first value; none without a ledger."""
         return self._sent.unsent
+
+    @property
+    def undeclared(self) -> Mapping[PropertyPath, PropertyMapping]:
+        """The properties that records had though the schema does not declare them.
+
+        One of another type than a string may be sent in another way, depending on its value.
+        """
+        return self._sent.undeclared
 
     def map_record(self, record: Record) -> bytes:
         """Return the JSON of a record's object, without an end of line.

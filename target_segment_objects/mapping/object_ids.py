@@ -29,7 +29,7 @@ from target_segment_objects.mapping.values import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-_METADATA_PREFIX: Final = "_sdc_"
+METADATA_PREFIX: Final = "_sdc_"
 
 
 def build_object_id(stream: str, key_properties: Sequence[str], record: dict[str, Any]) -> str:
@@ -88,7 +88,7 @@ def _format_key_value(stream: str, key: str, value: object) -> str:
 
 
 def _hash_record(stream: str, record: dict[str, Any]) -> str:
-    row = {key: value for key, value in record.items() if not key.startswith(_METADATA_PREFIX)}
+    row = {key: value for key, value in record.items() if not key.startswith(METADATA_PREFIX)}
     try:
         return hashlib.sha256(to_canonical_json(row)).hexdigest()
     except ENCODING_ERRORS as error:

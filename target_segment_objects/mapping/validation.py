@@ -100,13 +100,13 @@ class RecordValidator(BaseJSONSchemaValidator):
         self._warnings = warnings
         self._matcher = patterns.PatternMatcher()
         self._readable_schema = schema
-        self._validator = _compile_schema(schema)
+        self._validator = compile_validator(schema)
         if self._validator is None:
             self._check_schema()
             self._readable_schema = patterns.translate_patterns(
                 schema, self._matcher, warnings.warn_unchecked_pattern
             )
-            self._validator = _compile_schema(self._readable_schema)
+            self._validator = compile_validator(self._readable_schema)
 
     def validate(self, record: dict[str, Any]) -> None:
         """Validate a record.
@@ -237,7 +237,7 @@ class _IgnoredKeyword:
         """Accept any value."""
 
 
-def _compile_schema(schema: dict[str, Any]) -> jsonschema_rs.Draft202012Validator | None:
+def compile_validator(schema: dict[str, Any]) -> jsonschema_rs.Draft202012Validator | None:
     """Return a validator; None if jsonschema-rs cannot read the schema."""
     try:
         return jsonschema_rs.Draft202012Validator(

@@ -35,7 +35,7 @@ from tests.support import schema_line, state_line
 from tests.support.remembered_properties import RememberedProperties
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 OPTIONS = MappingOptions()
 
@@ -70,6 +70,11 @@ class BothPaths:
             schema=self.schema,
             key_properties=self.keys,
             properties=self.mapper.properties,
+            undeclared=[
+                prop
+                for _, prop in sorted(self.mapper.undeclared.items())
+                if prop.type is PropertyType.STRING
+            ],
             send_nulls=self.options.null_properties == "send",
             warned_long_paths=self.mapper.warned_long_paths,
             unsent_paths=self.mapper.unsent_paths,
@@ -212,20 +217,80 @@ def test_other_message_is_left_to_the_slow_path(line: bytes) -> None:
 
 
 @pytest.mark.parametrize(
+    ("declared", "valid", "invalid"),
+    [
+        pytest.param({"enum": ["x"]}, '"x"', '"y"', id="enum without type"),
+        pytest.param({"enum": [1, 2.5]}, "2.5", "2", id="enum of numbers"),
+        pytest.param(
+            {"type": ["string", "integer"], "enum": ["x", 1]}, "1", "2", id="enum of mixed types"
+        ),
+        pytest.param({"type": "string", "const": "x"}, '"x"', '"y"', id="const"),
+        pytest.param({"type": "boolean", "const": True}, "true", "false", id="boolean"),
+        pytest.param({"type": "string", "pattern": "^x$"}, '"x"', '"x\\n"', id="pattern"),
+        pytest.param({"type": ["string", "null"], "pattern": "x"}, "null", '"y"', id="null"),
+        pytest.param({"type": "string", "minLength": 1.0}, '"x"', '""', id="fractional bound"),
+        pytest.param({"type": "number", "minimum": 0}, "0.5", "-0.5", id="bound of a number"),
+        pytest.param({"type": ["number", "null"], "enum": [1]}, "1", "null", id="no null in enum"),
+        pytest.param({"type": "integer", "multipleOf": 2}, "4", "5", id="multipleOf"),
+        pytest.param({"type": "array", "minItems": 1}, "[1]", "[]", id="bound of an array"),
+        pytest.param({"type": "array", "items": {"enum": [1]}}, "[1]", "[2]", id="enum of items"),
+        pytest.param({"type": "object", "required": ["k"]}, '{"k": 1}', "{}", id="required"),
+        pytest.param({"$ref": "#/definitions/short"}, '"xyz"', '"xyzz"', id="reference"),
+        pytest.param(
+            {"type": "array", "items": {"$ref": "#/definitions/short"}},
+            '["x"]',
+            '["xyzz"]',
+            id="reference of items",
+        ),
+        pytest.param(
+            {"anyOf": [{"$ref": "#/definitions/short"}, {"type": "null"}]},
+            "null",
+            "1",
+            id="reference or null",
+        ),
+        pytest.param(
+            {"anyOf": [{"type": "string", "maxLength": 3}, {"type": "null"}]},
+            "null",
+            '"xyzz"',
+            id="bound or null",
+        ),
+        pytest.param(
+            {"oneOf": [{"type": "string"}, {"type": "null"}]}, '"x"', "1", id="oneOf with null"
+        ),
+        pytest.param(
+            {"oneOf": [{"type": "integer"}, {"type": "number"}]}, "1.5", "1", id="oneOf of both"
+        ),
+        pytest.param(
+            {"anyOf": [{"type": "string", "const": ""}, {"type": "string", "minLength": 2}]},
+            '""',
+            '"x"',
+            id="anyOf of two bounds",
+        ),
+    ],
+)
+def test_values_are_validated_by_every_keyword(
+    declared: dict[str, Any], valid: str, invalid: str
+) -> None:
+    """A valid value takes the fast path, and an invalid one the slow path."""
+    schema = {
+        "properties": {"id": {"type": "integer"}, "a": declared},
+        "definitions": {"short": {"type": "string", "maxLength": 3}},
+    }
+    both = BothPaths(schema)
+    map_line = both.compile_fast()
+    line = build_line(f'{{"id": 1, "a": {valid}}}')
+    assert map_line(line) == both.map_slowly(line) is not None
+    assert map_line(build_line(f'{{"id": 1, "a": {invalid}}}')) is None
+
+
+@pytest.mark.parametrize(
     "declared",
     [
-        {"enum": ["x"]},
-        {"type": ["string", "integer"], "enum": ["x", 1]},
-        {"type": "string", "enum": ["x" * 513]},
-        {"pattern": "x"},
-        {"$ref": "#/definitions/x"},
-        {"type": "string", "minLength": 1.0},
-        {"type": "number", "minimum": 0},
-        {"type": "array", "minItems": 1},
-        {"anyOf": [{"type": "string", "maxLength": 3}, {"type": "null"}]},
-        {"oneOf": [{"type": "string"}, {"type": "null"}]},
-        {"type": "array", "items": {"enum": [1]}},
         False,
+        {"$ref": "#/properties/id"},
+        {"type": "array", "items": {"$ref": "#"}},
+        {"type": "string", "$id": "x", "pattern": "x"},
+        {"type": "object", "properties": {"x": {}}, "minProperties": 1},
     ],
     ids=shorten,
 )
@@ -234,6 +299,122 @@ def test_unsupported_schema_is_refused(declared: object) -> None:
     schema = {"properties": {"id": {"type": "integer"}, "a": declared}}
     with pytest.raises(UnsupportedSchemaError):
         BothPaths(schema).compile_fast()
+
+
+@pytest.mark.parametrize("keyword", ["anyOf", "oneOf"])
+def test_nullable_object_is_flattened(keyword: str) -> None:
+    """An object or null, in all forms that data models write."""
+    home = {"type": "object", "properties": {"x": {"type": "integer"}}, "required": ["x"]}
+    variants = [{"$ref": "#/$defs/Home"}, {"type": "null"}]
+    both = BothPaths(
+        {
+            "properties": {"id": {"type": "integer"}, "home": {keyword: variants, "title": "h"}},
+            "$defs": {"Home": home},
+        }
+    )
+    map_line = both.compile_fast()
+    for value in ('{"x": 1}', "null"):
+        line = build_line(f'{{"id": 1, "home": {value}}}')
+        assert map_line(line) == both.map_slowly(line) is not None
+    assert map_line(build_line('{"id": 1, "home": {}}')) is None
+
+
+def test_definition_that_refers_to_itself_is_compiled() -> None:
+    """The inner object is JSON text."""
+    node = {"type": "object", "properties": {"next": {"$ref": "#/$defs/node"}}}
+    both = BothPaths(
+        {
+            "properties": {"id": {"type": "integer"}, "first": {"$ref": "#/$defs/node"}},
+            "$defs": {"node": node},
+        }
+    )
+    line = build_line('{"id": 1, "first": {"next": {"next": {}}}}')
+    assert both.compile_fast()(line) == both.map_slowly(line) is not None
+
+
+@pytest.mark.parametrize(
+    ("number", "object_id"),
+    [
+        ("10", "10"),
+        ("10.0", "10"),
+        ("-0.50", "-0.5"),
+        ("0.0", "0"),
+        ("100", "100"),
+        ("9" * 40, "9" * 40),
+        ("-0.0", None),
+        ("1e2", None),
+        ("9" * 101, None),
+        ("null", None),
+    ],
+    ids=shorten,
+)
+def test_number_keys(number: str, object_id: str | None) -> None:
+    """Equal numbers give one id; what takes more than a copy is left to the slow path."""
+    both = BothPaths({"properties": {"id": {"type": ["number", "null"]}}})
+    line = build_line(f'{{"id": {number}}}')
+    fast = both.compile_fast()(line)
+    assert (fast and json.loads(fast)["id"]) == object_id
+    assert fast is None or fast == both.map_slowly(line)
+
+
+KEYLESS = {
+    "properties": {
+        "b": {"type": ["number", "null"]},
+        "a": {"type": "object", "properties": {"y": {"type": "integer"}, "x": {}}},
+        "_sdc_deleted_at": {"type": ["string", "null"]},
+    }
+}
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        '{"b": 1.50, "a": {"y": 1, "x": {"l": [1.0, 2], "k": "\\u00e9"}}}',
+        '{"b": 1, "a": {}}',
+        '{"b": null, "_sdc_deleted_at": "2024-01-01T00:00:00Z"}',
+        '{"b": 0.000001}',
+    ],
+)
+def test_record_without_keys_has_the_same_digest(record: str) -> None:
+    """The id is that of the slow path, whatever the order of the members."""
+    both = BothPaths(KEYLESS, keys=())
+    line = build_line(record)
+    assert both.compile_fast()(line) == both.map_slowly(line) is not None
+
+
+@pytest.mark.parametrize("record", ['{"b": 0.0000001}', "{}", '{"a": {}}'])
+def test_record_without_keys_is_left_to_the_slow_path(record: str) -> None:
+    """A number that its canonical JSON writes with an exponent, and a record without a value."""
+    assert BothPaths(KEYLESS, keys=()).compile_fast()(build_line(record)) is None
+
+
+def test_undeclared_properties_are_supported_after_the_first_record() -> None:
+    """The slow path names them; then they are sent as it sends them, sorted, after the others."""
+    both = BothPaths(FLAT)
+    line = build_line(
+        '{"zoo": [1, {"k": 2.50}], "id": 1, "home": {"street": "x", "new": 1}, "extra": "e"}'
+    )
+    assert both.compile_fast()(line) is None
+    assert both.map_slowly(line) is not None
+    map_line = both.compile_fast()
+    assert map_line(line) == both.map_slowly(line)
+    assert map_line(build_line('{"id": 1, "other": 1}')) is None
+
+
+@pytest.mark.parametrize(
+    ("additional", "is_fast"),
+    [(True, True), ({"type": "integer"}, True), ({"type": "string"}, False), (False, False)],
+    ids=str,
+)
+def test_undeclared_properties_are_validated(additional: object, *, is_fast: bool) -> None:
+    """`additionalProperties` decides which are valid."""
+    both = BothPaths(
+        {"properties": {"id": {"type": "integer"}}, "additionalProperties": additional}
+    )
+    line = build_line('{"id": 1, "extra": 1}')
+    both.mapper.map_record({"id": 1, "extra": 1})
+    assert (both.compile_fast()(line) is not None) == is_fast
+    assert (both.map_slowly(line) is not None) == is_fast
 
 
 NAMES_OUTSIDE_STRUCTS = ['12" disk', "a\\b", "a\nb", "a\x1fb", "a\ud800b"]
@@ -273,12 +454,6 @@ def test_stream_with_an_unpaired_surrogate_is_left_to_the_slow_path() -> None:
             send_nulls=True,
             warned_long_paths=frozenset(),
         )
-
-
-def test_stream_without_keys_is_refused() -> None:
-    """Its ids are digests of the whole record."""
-    with pytest.raises(UnsupportedSchemaError):
-        BothPaths(FLAT, keys=()).compile_fast()
 
 
 def test_long_strings_are_supported_after_their_warning() -> None:
@@ -349,38 +524,66 @@ leaf_schemas = st.one_of(
             max_size=3,
         ),
         st.sampled_from(
-            [{}, {"format": "date-time"}, {"maxLength": 5}, {"minimum": 0}, {"title": "t"}]
+            [
+                *({}, {"format": "date-time"}, {"maxLength": 5}, {"minimum": 0}, {"title": "t"}),
+                *({"pattern": "^[a-z]*$"}, {"enum": [1, "x", None, 3.0]}, {"multipleOf": 2}),
+                *({"minItems": 1}, {"not": {"const": 7}}, {"exclusiveMaximum": 7.5}),
+            ]
         ),
     ),
     st.just({}),
     st.just({"type": "array", "items": {"type": "integer"}}),
     st.just({"anyOf": [{"type": "string", "format": "date"}, {"type": "null"}]}),
     st.just({"type": ["string", "null"], "enum": ["", "a_b%", "1.5"]}),
+    st.just({"enum": [1, 10, 1.0, "x"]}),
+    st.just({"$ref": "#/$defs/word"}),
+    st.sampled_from([["string", "null"], ["integer", "number"], ["object", "null", "array"]]).map(
+        lambda types: {"oneOf": [{"type": name} for name in types]}
+    ),
 )
+
+
+FORMS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "object": lambda schema: {"type": "object", **schema},
+    "nullable": lambda schema: {"type": ["object", "null"], **schema},
+    "anyOf": lambda schema: {"anyOf": [{"type": "object", **schema}, {"type": "null"}]},
+    "oneOf": lambda schema: {"oneOf": [{"type": "null"}, {"type": "object", **schema}]},
+    "closed": lambda schema: {"type": "object", "additionalProperties": False, **schema},
+}
+"""How a schema says that a value is an object."""
 
 
 def build_object_schemas(children: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     """Return a strategy for objects with declared properties."""
     return st.builds(
-        lambda properties, null, required: {
-            "type": ["object", "null"] if null else "object",
-            "properties": properties,
-            "required": [name for name in properties if name in required],
-        },
+        lambda properties, form, required: FORMS[form](
+            {
+                "properties": properties,
+                "required": [name for name in properties if name in required],
+            }
+        ),
         st.dictionaries(names, children, min_size=1, max_size=4),
-        st.booleans(),
+        st.sampled_from(sorted(FORMS)),
         st.sets(names, max_size=1),
     )
 
 
 schemas = st.builds(
-    lambda properties, key: {"properties": {"id": key, **properties}},
+    lambda properties, key: {
+        "properties": {"id": key, **properties},
+        "$defs": {"word": {"type": ["string", "null"], "pattern": "^[^ ]*$"}},
+    },
     st.dictionaries(
         names.filter("id".__ne__),
         st.recursive(leaf_schemas, build_object_schemas, max_leaves=6),
         max_size=6,
     ),
-    st.sampled_from([{"type": "integer"}, {"type": "string"}, {"type": ["string", "integer"]}]),
+    st.sampled_from(
+        [
+            *({"type": "integer"}, {"type": "string"}, {"type": ["string", "integer"]}),
+            *({"type": "number"}, {"type": "integer", "multipleOf": 2}),
+        ]
+    ),
 )
 number_texts = st.sampled_from(
     [
@@ -420,8 +623,11 @@ def draw_record(draw: st.DrawFn, schema: Any) -> str:  # noqa: ANN401 - any sche
         if name != "id" and draw(st.integers(0, 9)) == 0:
             continue
         members.append(f"{json.dumps(name)}: {draw(draw_value(declared))}")
-    if draw(st.integers(0, 19)) == 0:
-        members.append(f'"undeclared": {draw(value_texts)}')
+    members += [
+        f'"{name}": {draw(value_texts)}'
+        for name in ("undeclared", "also undeclared")
+        if draw(st.integers(0, 9)) == 0
+    ]
     return f"{{{', '.join(draw(st.permutations(members)))}}}"
 
 
@@ -430,6 +636,10 @@ def draw_value(draw: st.DrawFn, schema: Any) -> str:  # noqa: ANN401 - any schem
     """Draw a value's JSON, mostly of the schema's type."""
     if draw(st.integers(0, 14)) == 0:
         return draw(value_texts)
+    if "enum" in schema:
+        return json.dumps(draw(st.sampled_from(schema["enum"])))
+    if variants := (*schema.get("anyOf", []), *schema.get("oneOf", [])):
+        schema = draw(st.sampled_from(variants))
     types = schema.get("type", ["string", "null"])
     json_type = draw(st.sampled_from(types if isinstance(types, list) else [types]))
     if json_type == "object":
@@ -454,8 +664,9 @@ def streams(draw: st.DrawFn) -> tuple[dict[str, Any], tuple[str, ...], list[str]
     """Draw a schema, its keys, and records."""
     schema = draw(schemas)
     others = sorted(schema["properties"].keys() - {"id"})
-    is_composite: bool = draw(st.booleans())
-    keys = ("id", draw(st.sampled_from(others))) if others and is_composite else ("id",)
+    keys: tuple[str, ...] = draw(st.sampled_from([(), ("id",), ("id", "")]))
+    if len(keys) > 1:
+        keys = ("id", draw(st.sampled_from(others))) if others else ("id",)
     return schema, keys, draw(st.lists(draw_record(schema), min_size=1, max_size=6))
 
 
@@ -469,6 +680,7 @@ def streams(draw: st.DrawFn) -> tuple[dict[str, Any], tuple[str, ...], list[str]
 )
 @example(stream=(FLAT, ("id",), SUPPORTED + UNSUPPORTED), nulls="send", first_types=None)
 @example(stream=(FLAT, ("id",), SUPPORTED + UNSUPPORTED), nulls="send", first_types=["wider"])
+@example(stream=(FLAT, (), SUPPORTED + UNSUPPORTED), nulls="omit", first_types=None)
 @example(stream=(COMPOSITE, ("id", "k"), COMPOSITE_RECORDS), nulls="send", first_types=None)
 def test_fast_path_agrees_with_the_slow_path_on_every_record(
     stream: tuple[dict[str, Any], tuple[str, ...], list[str]],
@@ -482,7 +694,7 @@ def test_fast_path_agrees_with_the_slow_path_on_every_record(
     schema, keys, records = stream
     memory = None if first_types is None else remember_types(schema, keys, first_types)
     both = BothPaths(schema, keys, MappingOptions(null_properties=nulls), memory=memory)
-    for record in records:
+    for record in records * 2:  # what the first time is undeclared is known the second time
         line = build_line(record)
         try:
             fast = both.compile_fast()(line)

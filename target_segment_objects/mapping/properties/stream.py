@@ -48,6 +48,11 @@ class StreamProperties:
         """The properties whose type is stored with their first value that is not null."""
         return _NO_PATHS if self._sent is None else self._sent.unsent
 
+    @property
+    def undeclared(self) -> Mapping[PropertyPath, PropertyMapping]:
+        """How the properties that no SCHEMA declares were sent first."""
+        return self._undeclared
+
     def get_names(self, paths: Iterable[PropertyPath]) -> dict[PropertyPath, str]:
         """Return the names that properties were given first."""
         return self._names.assign_names(paths)

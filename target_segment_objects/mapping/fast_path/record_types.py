@@ -1,0 +1,291 @@
+"""Compile a stream's JSON schema to msgspec types that decode and validate its records.
+
+A type accepts only records that the schema accepts. What no type expresses is validated by
+jsonschema-rs, if it is about one property; else the schema is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, TypeAlias
+
+import msgspec
+from msgspec import UNSET, Meta, Raw, UnsetType
+
+from target_segment_objects import limits
+from target_segment_objects.mapping.fast_path.schemas import (
+    ANNOTATIONS,
+    KEYWORDS_FOR_NULL,
+    RESTRICTING_KEYWORDS,
+    UnsupportedSchemaError,
+    compile_check,
+    read_definitions,
+    read_types,
+    refuse_keywords,
+    simplify_schema,
+)
+from target_segment_objects.mapping.schema import PropertyType
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from target_segment_objects.mapping.fast_path.schemas import Schema
+    from target_segment_objects.mapping.naming import PropertyPath
+
+_INT64_RANGE: Final = (-(2**63), 2**63 - 1)
+_SURROGATES: Final = re.compile(r"[\ud800-\udfff]")
+_ESCAPED_CHARACTERS: Final = re.compile(r'["\\\x00-\x1f\ud800-\udfff]')
+
+_HARMLESS_KEYWORDS: Final = ANNOTATIONS - {"type"}
+_STRING_TYPES: Final = frozenset({PropertyType.STRING, PropertyType.TIMESTAMP})
+
+ValueCheck: TypeAlias = Callable[[Any], bool]
+"""Returns whether a decoded value that is not null is valid; raises `ValueError` if in doubt."""
+
+NestedFields: TypeAlias = "list[tuple[int, list[Any], NestedFields]]"
+"""The fields of a struct that are structs themselves, the last first.
+
+Each has its position, the values of its properties where it is null, and its own nested fields.
+"""
+
+
+class JsonText(NamedTuple):
+    """A property whose values may be written as JSON text. Unpacked for each record.
+
+    Attributes:
+        position: Its position.
+        is_nullable: Whether null is allowed.
+        is_valid: Validates other values; None if all are valid.
+        max_characters: The most characters that its texts may have.
+    """
+
+    position: int
+    is_nullable: bool
+    is_valid: ValueCheck | None
+    max_characters: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecordFields:
+    """The properties of a record by how they are handled, as positions in the flattened record.
+
+    Attributes:
+        paths: The path of each property.
+        numbers: The numbers, with whether null is allowed.
+        timestamps: The dates and timestamps.
+        json_texts: The values that may be written as JSON text.
+        checks: What no type expresses, for values that are not written as JSON text.
+    """
+
+    paths: list[PropertyPath] = field(default_factory=list)
+    numbers: list[tuple[int, bool]] = field(default_factory=list)
+    timestamps: list[int] = field(default_factory=list)
+    json_texts: list[JsonText] = field(default_factory=list)
+    checks: list[tuple[int, ValueCheck]] = field(default_factory=list)
+
+
+class RecordTypeBuilder:
+    """Builds the type of one stream's records.
+
+    Attributes:
+        fields: The properties that were added so far.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        types: Mapping[PropertyPath, PropertyType],
+        *,
+        undeclared: frozenset[PropertyPath],
+        warned_long_paths: frozenset[PropertyPath],
+        unsent_paths: frozenset[PropertyPath],
+    ) -> None:
+        """Start without a property.
+
+        Args:
+            schema: The JSON schema of the stream.
+            types: The type that each property is sent with.
+            undeclared: Those that the schema does not declare.
+            warned_long_paths: Those whose strings may be longer than a warehouse keeps.
+            unsent_paths: Those that are null or absent.
+        """
+        self._schema = schema
+        self._types = types
+        self._undeclared = undeclared
+        self._warned_long_paths = warned_long_paths
+        self._unsent_paths = unsent_paths
+        self._definitions = read_definitions(schema)
+        self.fields = RecordFields()
+
+    def build_record(self) -> tuple[type[msgspec.Struct], NestedFields]:
+        """Return the type of a record, and add its properties.
+
+        Raises:
+            UnsupportedSchemaError: No type expresses the schema.
+        """
+        return self._build_struct(self._schema, ())
+
+    def _build_struct(
+        self, schema: Schema, path: PropertyPath
+    ) -> tuple[type[msgspec.Struct], NestedFields]:
+        """Return the type of an object, and add its properties."""
+        # These say nothing of an object.
+        refuse_keywords(schema, known={"minLength", "maxLength", "items"})
+        members = {**schema["properties"], **self._find_undeclared(schema, path)}
+        if not all(map(is_plain_name, members)):
+            raise UnsupportedSchemaError("the name of a property has to be escaped in JSON")
+        required = schema.get("required", [])
+        if missing := set(required) - members.keys():
+            msg = f"it requires {len(missing)} properties that it does not declare"
+            raise UnsupportedSchemaError(msg)
+        fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
+        nested: NestedFields = []
+        for position, (name, declared) in enumerate(members.items()):
+            child = (*path, name)
+            if child in self._types:
+                field_type = self._build_property(declared, child)
+            else:
+                first = len(self.fields.paths)
+                field_type, inner = self._build_object(declared, child)
+                # Undeclared properties are sent only where the record has them.
+                nulls = [
+                    UNSET if path in self._undeclared else None
+                    for path in self.fields.paths[first:]
+                ]
+                nested.insert(0, (position, nulls, inner))
+            field = (f"f{position}", field_type)
+            fields.append(field if name in required else (*field, UNSET))
+        names = {f"f{position}": name for position, name in enumerate(members)}
+        struct = msgspec.defstruct(
+            "Record", fields, rename=names, forbid_unknown_fields=True, kw_only=True, gc=False
+        )
+        return struct, nested
+
+    def _find_undeclared(self, schema: Schema, parent: PropertyPath) -> Schema:
+        """Return the properties that records have though the schema does not declare them."""
+        additional = schema.get("additionalProperties", True)
+        if additional is False:
+            return {}
+        return {
+            path[-1]: additional
+            for path in sorted(self._undeclared)
+            if path[:-1] == parent and path[-1] not in schema["properties"]
+        }
+
+    def _build_object(
+        self,
+        declared: object,
+        path: PropertyPath,
+    ) -> tuple[Any, NestedFields]:
+        schema = simplify_schema(declared, self._definitions)
+        types = read_types(schema)
+        if not schema.get("properties") or not types <= {"object", "null"}:
+            raise UnsupportedSchemaError("an object's properties are not declared in a plain way")
+        struct, nested = self._build_struct(schema, path)
+        return _make_optional(struct, is_nullable="null" in types), nested
+
+    def _build_property(self, declared: object, path: PropertyPath) -> Any:  # noqa: ANN401 - a type
+        """Return a property's type, and add the property."""
+        schema = simplify_schema(declared, self._definitions)
+        position = len(self.fields.paths)
+        self.fields.paths.append(path)
+        property_type = self._types[path]
+        is_nullable = self._allows_null(schema)
+        if path in self._unsent_paths:
+            return None | UnsetType if is_nullable else UnsetType
+        max_length = None if path in self._warned_long_paths else limits.WAREHOUSE_STRING_CHARACTERS
+        if property_type is PropertyType.STRING and read_types(schema) - {"null"} != {"string"}:
+            check = self._compile_check(schema) if schema.keys() - _HARMLESS_KEYWORDS else None
+            max_text = max_length or limits.VALUE_BYTES_LIMIT
+            self.fields.json_texts.append(JsonText(position, is_nullable, check, max_text))
+            return Any
+        field_type = _build_exact_type(schema, property_type, max_length)
+        if field_type is None:
+            field_type = _build_plain_type(property_type, max_length)
+            self.fields.checks.append((position, self._compile_check(schema)))
+        if property_type is PropertyType.NUMBER:
+            self.fields.numbers.append((position, is_nullable))
+            return Raw
+        if property_type is PropertyType.TIMESTAMP:
+            self.fields.timestamps.append(position)
+        return _make_optional(field_type, is_nullable=is_nullable)
+
+    def _compile_check(self, schema: Schema) -> ValueCheck:
+        return compile_check(schema, self._definitions).is_valid
+
+    def _allows_null(self, schema: Schema) -> bool:
+        if schema.keys() & KEYWORDS_FOR_NULL:
+            return self._compile_check(schema)(None)
+        return "null" in read_types(schema)
+
+
+def is_plain_name(name: str) -> bool:
+    """Return whether msgspec can decode a struct that has a field of this name."""
+    return not _ESCAPED_CHARACTERS.search(name)
+
+
+def is_encodable(text: str) -> bool:
+    """Return whether a string has no unpaired surrogate, so that msgspec can compare with it."""
+    return not _SURROGATES.search(text)
+
+
+def _make_optional(field_type: Any, *, is_nullable: bool) -> Any:  # noqa: ANN401 - types
+    """Return a type that may be absent, and null where the schema allows it."""
+    present = field_type | None if is_nullable else field_type
+    return present | UnsetType
+
+
+def _build_plain_type(property_type: PropertyType, max_length: int | None) -> Any:  # noqa: ANN401
+    """Return a type that accepts all values which the fast path can write."""
+    lowest, highest = _INT64_RANGE
+    return {
+        PropertyType.STRING: Annotated[str, Meta(max_length=max_length)],
+        PropertyType.TIMESTAMP: Annotated[str, Meta(max_length=max_length)],
+        PropertyType.INTEGER: Annotated[int, Meta(ge=lowest, le=highest)],
+        PropertyType.NUMBER: Raw,
+        PropertyType.BOOLEAN: bool,
+    }[property_type]
+
+
+def _build_exact_type(schema: Schema, property_type: PropertyType, max_length: int | None) -> Any:  # noqa: ANN401 - a type
+    """Return a type that accepts only values which the schema accepts; None if there is none."""
+    keywords = RESTRICTING_KEYWORDS & schema.keys()
+    if "type" not in schema or (
+        property_type is PropertyType.NUMBER and "number" not in read_types(schema)
+    ):
+        return None
+    if not keywords:
+        return _build_plain_type(property_type, max_length)
+    if property_type is PropertyType.INTEGER and keywords <= {"minimum", "maximum"}:
+        return _build_integer(schema)
+    if property_type is PropertyType.STRING and keywords == {"enum"}:
+        return _build_enum(schema)
+    if property_type in _STRING_TYPES and keywords <= {"minLength", "maxLength"}:
+        return _build_string(schema, max_length)
+    return None
+
+
+def _build_integer(schema: Schema) -> Any:  # noqa: ANN401 - a type
+    lowest, highest = _INT64_RANGE
+    minimum, maximum = schema.get("minimum", lowest), schema.get("maximum", highest)
+    if not (type(minimum) is type(maximum) is int):
+        return None
+    return Annotated[int, Meta(ge=max(minimum, lowest), le=min(maximum, highest))]
+
+
+def _build_enum(schema: Schema) -> Any:  # noqa: ANN401 - a type
+    values = [value for value in schema["enum"] if value is not None]
+    is_plain = all(type(value) is str and is_encodable(value) for value in values)
+    if not (values and is_plain and max(map(len, values)) <= limits.WAREHOUSE_STRING_CHARACTERS):
+        return None
+    return Literal[tuple(values)]
+
+
+def _build_string(schema: Schema, max_length: int | None) -> Any:  # noqa: ANN401 - a type
+    upper = [bound for bound in (schema.get("maxLength"), max_length) if bound is not None]
+    lower = schema.get("minLength")
+    if not all(type(bound) is int for bound in (*upper, lower or 0)):
+        return None
+    return Annotated[str, Meta(min_length=lower, max_length=min(upper, default=None))]
