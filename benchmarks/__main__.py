@@ -84,7 +84,10 @@ def check_outputs(bench: Bench, others: Sequence[Candidate]) -> None:
         outputs.check_warehouses(ours, plain, bench.empty_folder("check"))
     for source in small:
         for candidate in (LOWER_BOUND, *others):
-            if candidate.name in {LOWER_BOUND.name, other_targets.JSONL}:
+            # target-jsonl writes a file for each stream, so the order of several is lost.
+            if candidate is LOWER_BOUND or (
+                candidate.name == other_targets.JSONL and source.streams == 1
+            ):
                 outputs.check_records(bench.run_candidate(candidate, source).output, source.path)
     click.echo("The outputs are equal where they should be.", err=True)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import gzip
+import hashlib
 import json
 import re
 from datetime import date
@@ -39,6 +40,14 @@ def to_json(value: object) -> str:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=float)
 
 
+def find_children(declared: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the declared properties of an object, which may be nullable by `anyOf`."""
+    for variant in (declared, *declared.get("anyOf", ())):
+        if "properties" in variant:
+            return variant["properties"]  # type: ignore[no-any-return]
+    return None
+
+
 def flatten_record(
     record: dict[str, Any], properties: dict[str, Any], prefix: str = ""
 ) -> Iterator[tuple[str, Any]]:
@@ -46,10 +55,13 @@ def flatten_record(
     for key, value in record.items():
         name = prefix + snake_case(key)
         declared = properties.get(key, {})
-        children = declared.get("properties")
+        children = find_children(declared)
         if children:
-            inner = dict.fromkeys(children) if value is None else value
-            yield from flatten_record(inner, children, f"{name}_")
+            yield from flatten_record(
+                dict.fromkeys(children) if value is None else value, children, f"{name}_"
+            )
+        elif key not in properties and not isinstance(value, (str, type(None))):
+            yield name, to_json(value)
         else:
             yield name, to_sendable(value, declared.get("type", ()))
 
@@ -65,6 +77,19 @@ def to_sendable(value: Any, types: Any) -> Any:  # noqa: ANN401 - JSON is anythi
     if isinstance(value, (dict, list)):
         return to_json(value)
     return value
+
+
+def hash_record(record: dict[str, Any]) -> str:
+    """Return the id of a record without a key: the SHA-256 of its JSON with sorted keys."""
+    text = json.dumps(
+        record, separators=(",", ":"), ensure_ascii=False, sort_keys=True, default=to_plain
+    )
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def to_plain(value: object) -> object:
+    """Return a date or a decimal as JSON has it."""
+    return value.isoformat() if isinstance(value, date) else float(str(value))
 
 
 class PlainSink(BatchSink):
@@ -83,7 +108,7 @@ class PlainSink(BatchSink):
     def to_object(self, record: dict[str, Any]) -> dict[str, Any]:
         """Convert a record to an object."""
         return {
-            "id": "_".join(str(record[key]) for key in self.key_properties),
+            "id": "_".join(str(record[key]) for key in self.key_properties) or hash_record(record),
             "collection": snake_case(self.stream_name),
             "properties": dict(flatten_record(record, self.schema["properties"])),
         }

@@ -140,19 +140,24 @@ class Bench:
         """Return the number of records for a number at full scale."""
         return max(1, round(records * self._scale))
 
-    def prepare_input(self, shape: Shape, records: int | None = None, *, streams: int = 1) -> Input:
+    def prepare_input(
+        self, shape: Shape, records: int | None = None, *, streams: int | None = None
+    ) -> Input:
         """Return an input. It is generated unless it exists.
 
         Args:
             shape: The kind of its records.
             records: Number of records at full scale; `None` for the shape's own number.
-            streams: Number of streams, whose records alternate.
+            streams: Number of streams, whose records alternate; `None` for the shape's own number.
         """
         count = self.scale_count(shape.records if records is None else records)
         return self.prepare_sized_input(shape, count, streams=streams)
 
-    def prepare_sized_input(self, shape: Shape, records: int, *, streams: int = 1) -> Input:
+    def prepare_sized_input(
+        self, shape: Shape, records: int, *, streams: int | None = None
+    ) -> Input:
         """Return an input of exactly this number of records."""
+        streams = streams or shape.streams
         path = self._inputs_folder() / f"{shape.letter}-{records}-{streams}.jsonl"
         if not path.exists():
             click.echo(f"Generating {path.name}", err=True)

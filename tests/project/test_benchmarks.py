@@ -88,6 +88,15 @@ def test_input_has_the_documented_fields(shape: inputs.Shape, fields: int) -> No
     assert all(record.keys() == shape.properties.keys() for record in records)
 
 
+def test_api_input_has_what_the_schema_does_not_declare() -> None:
+    """Every other stream of D has no key, and its records have undeclared properties."""
+    lines = [json.loads(line) for line in inputs.generate_lines(inputs.D, 100, streams=8)]
+    keys = [line["key_properties"] for line in lines if line["type"] == "SCHEMA"]
+    records = [line["record"] for line in lines if line["type"] == "RECORD"]
+    assert keys == [["ticketNumber"], []] * 4
+    assert all(record.keys() - inputs.D.properties.keys() for record in records)
+
+
 def test_same_seed_generates_the_same_input() -> None:
     """The same seed generates the same lines, another seed other lines."""
     generated = [list(inputs.generate_lines(inputs.B, 50, seed=seed)) for seed in (1, 1, 2)]
@@ -116,7 +125,7 @@ def test_records_of_streams_alternate() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["B", "C", CHINOOK])
+@pytest.mark.parametrize("name", ["B", "C", "D", CHINOOK])
 def test_our_and_the_plain_target_write_the_same_objects(tmp_path: Path, name: str) -> None:
     """Both write the same objects, and all of them; for A, see `test_comparison`."""
     bench = create_bench(tmp_path, name)
