@@ -1,0 +1,236 @@
+"""Runs that mark rows: the guard, what counts as seen, and each way into the target."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from target_segment_objects.ledger.deletions.marks import build_mark, clear_mark
+from tests.support import record_line, schema_line, state_line
+from tests.support.in_process import USERS, run_target_in_process
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from target_segment_objects.sandbox.server import Sandbox
+    from tests.support import RunTarget
+
+
+class Loads:
+    """Loads of one table after another, with one ledger, by a tap that sends new versions."""
+
+    def __init__(self, sandbox: Sandbox, folder: Path, **config: Any) -> None:  # noqa: ANN401 - settings of any type
+        """Begin with no run."""
+        self._sandbox = sandbox
+        self._config = {
+            "ledger_path": str(folder / "ledger.sqlite"),
+            "deleted_records": "mark",
+            **config,
+        }
+        self._version = 0
+
+    def load(self, *lines: str, streams: Iterable[str] = ("users",), **config: Any) -> int:  # noqa: ANN401 - settings of any type
+        """Load lines as complete tables; return the exit code."""
+        self._version += 1
+        versions = [activation_line(stream, self._version) for stream in streams]
+        end = state_line(self._version)
+        code, states = run_target_in_process(
+            self._sandbox, *lines, *versions, end, **{**self._config, **config}
+        )
+        assert code != 0 or states == [self._version]
+        return code
+
+    def list_marked(self, collection: str = "users") -> set[str]:
+        """Return the ids of the objects that are marked in the warehouse."""
+        rows = self._sandbox.warehouse.rows(collection)
+        return {row["id"] for row in rows if row.get("sdc_deleted_at") is not None}
+
+
+def activation_line(stream: str, version: int) -> str:
+    """Return an ACTIVATE_VERSION message."""
+    return json.dumps({"type": "ACTIVATE_VERSION", "stream": stream, "version": version})
+
+
+def users(numbers: Iterable[int], stream: str = "users") -> list[str]:
+    """Return a SCHEMA and a RECORD for each id."""
+    records = [record_line(stream, {"id": number, "name": "x"}) for number in numbers]
+    return [USERS.replace('"users"', f'"{stream}"'), *records]
+
+
+# The guard
+
+
+@pytest.mark.parametrize(
+    ("known", "gone", "trips"),
+    [(150, 100, False), (150, 101, True), (1010, 101, False), (1009, 101, True)],
+    ids=["100 of 150", "101 of 150", "10 %", "more than 10 %"],
+)
+def test_guard(sandbox: Sandbox, tmp_path: Path, known: int, gone: int, *, trips: bool) -> None:
+    """Up to 100 objects, or 10 %, are marked; one more, and none is, until it is accepted."""
+    loads = Loads(sandbox, tmp_path)
+    for _ in range(2):
+        assert loads.load(*users(range(known))) == 0
+    rest = users(range(gone, known))
+    assert loads.load(*rest) == 0
+    assert loads.load(*rest) == int(trips)
+    assert len(loads.list_marked()) == (0 if trips else gone)
+
+
+def test_guard_is_passed_once(sandbox: Sandbox, tmp_path: Path, run_target: RunTarget) -> None:
+    """The message names the numbers and the option; with the option, the run marks the rows."""
+    loads = Loads(sandbox, tmp_path)
+    for numbers in (range(150), range(150), range(101, 150)):
+        assert loads.load(*users(numbers)) == 0
+    config = {
+        "write_key": "k",
+        "api_url": sandbox.url,
+        "ledger_path": str(tmp_path / "ledger.sqlite"),
+        "deleted_records": "mark",
+    }
+    for version, options, code, marked in (
+        (11, (), 1, 0),
+        (12, ("--accept-deletes",), 0, 101),
+        (13, (), 0, 101),
+    ):
+        lines = [*users(range(101, 150)), activation_line("users", version), state_line(version)]
+        result = run_target(*options, lines=lines, config=config)
+        assert (result.returncode, json.loads(result.stdout)) == (code, version)
+        assert len(loads.list_marked()) == marked
+        if code:
+            assert "101 of 150 objects of collection users are gone" in result.stderr
+            assert "--accept-deletes" in result.stderr.splitlines()[-1]
+        elif version == 12:
+            assert "101 missing at the source, 101 marked as deleted" in result.stderr
+        else:
+            assert "0 missing at the source, 0 marked as deleted" in result.stderr
+            assert sum(session.objects for session in sandbox.warehouse.sessions()) == 251
+
+
+def test_report_marks_nothing(sandbox: Sandbox, tmp_path: Path, run_target: RunTarget) -> None:
+    """By default, missing objects are counted: in the summary and in the METRIC lines."""
+    config = {
+        "write_key": "k",
+        "api_url": sandbox.url,
+        "ledger_path": str(tmp_path / "ledger.sqlite"),
+    }
+    missing = []
+    for version, numbers in enumerate((range(5), range(5), range(3), range(3), range(5))):
+        lines = [*users(numbers), activation_line("users", version), state_line(version)]
+        result = run_target(lines=lines, config=config)
+        assert result.returncode == 0
+        metric = next(line for line in result.stderr.splitlines() if "batch_count" in line)
+        missing.append(json.loads(metric.split("METRIC: ")[1])["tags"].get("objects_missing"))
+        assert "objects_marked" not in metric
+    assert missing == [None, 0, 2, 2, 0]
+    assert "sdc_deleted_at" not in sandbox.warehouse.columns("users")
+
+
+# What counts as seen
+
+
+def test_rejected_record_is_not_gone(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A row whose record is rejected is at the source; if its id is not known, none is marked."""
+    config = {"invalid_records": "dead_letter", "dead_letter_path": str(tmp_path / "rejects")}
+    loads = Loads(sandbox, tmp_path, **config)
+    invalid = record_line("users", {"id": 2, "name": 5})
+    without_id = record_line("users", {"name": "x"})
+    for _ in range(2):
+        assert loads.load(*users((1, 2, 3))) == 0
+    for _ in range(3):
+        assert loads.load(*users((1,)), without_id) == 0
+        assert loads.list_marked() == set()
+    for _ in range(3):
+        assert loads.load(*users((1,)), invalid) == 0
+    assert loads.list_marked() == {"3"}
+
+
+def test_streams_of_one_collection(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A row of a shared collection is gone if no stream of the collection has it."""
+    loads = Loads(sandbox, tmp_path, collection_map={"users": "people", "members": "people"})
+    both = ("users", "members")
+    for _ in range(2):
+        assert loads.load(*users((1, 2)), *users((2, 3), "members"), streams=both) == 0
+    for _ in range(3):  # one of them is absent
+        assert loads.load(*users((1,))) == 0
+        assert loads.list_marked("people") == set()
+    for _ in range(3):
+        assert loads.load(*users((1,)), *users((2,), "members"), streams=both) == 0
+    assert loads.list_marked("people") == {"3"}
+
+
+def test_filtered_stream(sandbox: Sandbox, tmp_path: Path) -> None:
+    """What a stream map leaves out is not gone."""
+    loads = Loads(sandbox, tmp_path)
+    maps = {"users": {"__filter__": "record['id'] < 3"}}
+    for config in ({}, {}, *[{"stream_maps": maps}] * 4):
+        assert loads.load(*users((1, 2, 3)), **config) == 0
+        assert loads.list_marked() == set()
+
+
+def test_renamed_stream(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A version of the tap's stream counts for the streams that stream maps make of it."""
+    maps = {"users": {"__alias__": "people"}, "more": {"__source__": "users"}}
+    loads = Loads(sandbox, tmp_path, stream_maps=maps)
+    for numbers in ((1, 2), (1, 2), (1,), (1,)):
+        assert loads.load(*users(numbers)) == 0
+    assert loads.list_marked("people") == loads.list_marked("more") == {"2"}
+
+
+def test_batch_files(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Records of BATCH files are seen, too."""
+    loads = Loads(sandbox, tmp_path)
+    for numbers in ((1, 2, 3), (1, 2, 3), (1, 2), (1, 2)):
+        file = tmp_path / "batch.jsonl.gz"
+        records = [json.dumps({"id": number, "name": "x"}) for number in numbers]
+        file.write_bytes(gzip.compress("\n".join(records).encode()))
+        batch = {
+            "type": "BATCH",
+            "stream": "users",
+            "encoding": {"format": "jsonl", "compression": "gzip"},
+            "manifest": [file.as_uri()],
+        }
+        assert loads.load(USERS, json.dumps(batch)) == 0
+    assert loads.list_marked() == {"3"}
+
+
+@pytest.mark.parametrize("ids", [("1", "10", "a"), ("x y", 'q"', "ü\\")], ids=["mixed", "special"])
+def test_ids_of_all_kinds(sandbox: Sandbox, tmp_path: Path, ids: tuple[str, ...]) -> None:
+    """Ids that are numbers, strings, or need escapes are marked and unmarked."""
+    loads = Loads(sandbox, tmp_path)
+    schema = schema_line("users", {"id": {"type": "string"}})
+    first, *others = [record_line("users", {"id": object_id}) for object_id in ids]
+    for lines in ([first, *others], [first, *others], [first], [first]):
+        assert loads.load(schema, *lines) == 0
+    assert loads.list_marked() == set(ids[1:])
+    assert loads.load(schema, first, *others) == 0
+    assert loads.list_marked() == set()
+
+
+# Rows that come back
+
+
+@pytest.mark.parametrize("null_properties", ["send", "omit"])
+def test_row_that_returns(sandbox: Sandbox, tmp_path: Path, null_properties: str) -> None:
+    """It is sent whole, with a null for the mark, once; then it is unchanged."""
+    loads = Loads(sandbox, tmp_path, null_properties=null_properties)
+    sent = []
+    for numbers in ((1, 2), (1, 2), (1,), (1,), (1,), (1, 2), (1, 2), (1,), (1,)):
+        assert loads.load(*users(numbers)) == 0
+        sent.append(sum(session.objects for session in sandbox.warehouse.sessions()))
+        if numbers == (1, 2):
+            assert loads.list_marked() == set()
+    assert sent == [2, 2, 2, 3, 3, 4, 4, 4, 5]
+    assert loads.list_marked() == {"2"}
+
+
+def test_clear_mark_keeps_the_line() -> None:
+    """Only the null is added, and not to an object that has a value of its own."""
+    line = b'{"id":"1","collection":"users","properties":{"a":1.50,"b":"\xc3\xbc"}}'
+    cleared = line.replace(b'"}}', b'","sdc_deleted_at":null}}')
+    assert clear_mark(line) == cleared
+    mark = build_mark("users", 1, "2026-01-01T00:00:00+00:00")
+    assert clear_mark(mark) == mark
