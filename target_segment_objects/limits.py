@@ -1,7 +1,8 @@
 """Segment's limits, each in one place.
 
-Unless noted otherwise, the source is Segment's documentation of the Objects Bulk API. "KB" is 1024
-bytes, as in Segment's own libraries; "MB" is 1,000,000 bytes, the smaller and so the safer reading.
+Unless noted otherwise, the source is Segment's documentation of the Objects Bulk API. It does not
+say how large a KB and an MB are. Our choice: "KB" is 1024 bytes, as in Segment's own libraries for
+messages; "MB" is 1,000,000 bytes, the smaller and so the safer reading.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ MAX_OBJECT_BYTES: Final = 400 * 1024
 VALUE_BYTES_LIMIT: Final = 32 * 1024
 """UTF-8 bytes that the value of a property must stay below.
 
-Segment says "32KB"; its libraries read that as `32 << 10`, of a message. Of a value, no source says
-how the bytes are counted.
+Segment says "32KB". Its libraries read "32KB" of a message as `32 << 10`. Of a value there is no
+source: that a KB is 1024 bytes, and that they are bytes of UTF-8, is our choice.
 """
 
 MAX_ID_CHARACTERS: Final = 100
