@@ -14,8 +14,8 @@ from tests.support.example_loads import (
     GROUPS,
     Tool,
     copy_example,
-    install_tool,
     make_loads,
+    provide_tool,
     read_block,
     read_calls,
 )
@@ -42,9 +42,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def dagster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tool]:
     """An installed Dagster."""
-    folder = tmp_path_factory.mktemp("dagster")
-    yield install_tool(folder / "venv", "dagster>=1.11,<2")
-    shutil.rmtree(folder, ignore_errors=True)  # environments are large and pytest keeps folders
+    yield from provide_tool(tmp_path_factory, "dagster>=1.11,<2")
 
 
 @pytest.fixture

@@ -12,8 +12,6 @@ import os
 import re
 import shutil
 import socket
-import subprocess
-import sys
 import textwrap
 import threading
 from contextlib import contextmanager
@@ -27,15 +25,16 @@ import pytest
 import yaml
 
 from tests.support import record_line, schema_line, state_line
+from tests.support.environments import create_environment, run_command
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Iterator, Mapping
 
     from target_segment_objects.sandbox.server import Sandbox
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "samples"
-BIN = "Scripts" if os.name == "nt" else "bin"
 TIMEOUT_SECONDS = 150
 NAME = "target-segment-objects"
 SETTING = "TARGET_SEGMENT_OBJECTS"
@@ -70,32 +69,20 @@ class Project:
         self, *arguments: str, environment: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run a Meltano command; standard error is in its standard output."""
-        return subprocess.run(
+        return run_command(
             [self.meltano, *arguments],
-            cwd=self.folder,
-            env={**self.environment, **(environment or {})},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            encoding="utf-8",
+            folder=self.folder,
+            environment={**self.environment, **(environment or {})},
             timeout=TIMEOUT_SECONDS,
-            check=False,
         )
 
     def run_shell(self, commands: str) -> str:
         """Run shell commands that must succeed, and return their output."""
-        done = subprocess.run(
+        done = run_command(
             ["/bin/sh", "-eu", "-c", commands],
-            cwd=self.folder,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            encoding="utf-8",
+            folder=self.folder,
+            environment=self.environment,
             timeout=TIMEOUT_SECONDS,
-            check=False,
         )
         assert done.returncode == 0, done.stdout
         return done.stdout
@@ -118,25 +105,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
 def _install_project(home: Path) -> Project:
     folder = home / "project"
     shutil.copytree(ROOT, folder, ignore=NOT_COPIED)
-    subprocess.run(
-        [sys.executable, "-m", "venv", home / "venv"], check=True, timeout=TIMEOUT_SECONDS
-    )
     declared = yaml.safe_load((folder / "meltano.yml").read_text(encoding="utf-8"))
-    requirement = f"meltano{declared['requires_meltano']}"
-    subprocess.run(
-        [
-            home / "venv" / BIN / "python",
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--no-compile",
-            requirement,
-        ],
-        check=True,
-        timeout=TIMEOUT_SECONDS,
-    )
-    installed = Project(folder, home / "venv" / BIN / "meltano", _make_environment(home))
+    commands = create_environment(home / "venv", f"meltano{declared['requires_meltano']}")
+    installed = Project(folder, commands / "meltano", _make_environment(home))
     output = installed.run_checked("install")
     assert "Installed 2/2 plugins" in output
     return installed

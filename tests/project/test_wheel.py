@@ -7,13 +7,13 @@ import os
 import re
 import subprocess
 import sys
-import venv
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support import record_line, schema_line, state_line
+from tests.support.environments import create_environment
 from tests.support.project import copy_project
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ ROOT = Path(__file__).parents[2]
 (VERSION,) = re.findall(
     r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text("utf-8"), re.MULTILINE
 )
-SCRIPTS = "Scripts" if os.name == "nt" else "bin"
-INSTALL_SECONDS = 280
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 pytestmark = pytest.mark.slow
@@ -34,14 +32,7 @@ pytestmark = pytest.mark.slow
 def commands(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Install from a copy without Git, and return the folder of the commands."""
     folder = tmp_path_factory.mktemp("empty")
-    venv.create(folder, with_pip=True)
-    python = folder / SCRIPTS / "python"
-    subprocess.run(
-        [python, "-m", "pip", "install", "--quiet", copy_project(folder / "copy")],
-        check=True,
-        timeout=INSTALL_SECONDS,
-    )
-    return folder / SCRIPTS
+    return create_environment(folder / "environment", str(copy_project(folder / "copy")))
 
 
 def run_command(

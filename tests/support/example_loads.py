@@ -6,22 +6,21 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support import RUN_SECONDS, TARGET
+from tests.support import TARGET
+from tests.support.environments import create_environment, run_command
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 GROUPS = ("accounts", "orders")
-INSTALL_SECONDS = 240
 
 TAP = """\
 #!/bin/sh
@@ -51,40 +50,27 @@ class Tool:
     ) -> subprocess.CompletedProcess[str]:
         """Run a command of the tool; standard error is in its standard output."""
         path = os.pathsep.join([str(self.commands), "/usr/bin", "/bin"])
-        return subprocess.run(
-            [str(self.commands / arguments[0]), *arguments[1:]],
-            cwd=folder,
-            env={"PATH": path, "HOME": str(folder), "PYTHONUTF8": "1", **environment},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            encoding="utf-8",
+        return run_command(
+            [self.commands / arguments[0], *arguments[1:]],
+            folder=folder,
+            environment={"PATH": path, "HOME": str(folder), "PYTHONUTF8": "1", **environment},
             timeout=timeout,
-            check=False,
         )
 
 
-def install_tool(folder: Path, requirement: str) -> Tool:
-    """Install a tool from the package index, or skip the test with the reason why that failed."""
+def provide_tool(factory: pytest.TempPathFactory, requirement: str) -> Iterator[Tool]:
+    """Install a tool, or skip the test with the reason why that failed; remove it at the end."""
     if shutil.which("flock") is None:
         pytest.skip("load.sh needs flock")
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True, timeout=RUN_SECONDS)
-    python = str(folder / "bin" / "python")
-    command = [python, "-m", "pip", "install", "--quiet", "--prefer-binary", "--no-compile"]
+    folder = factory.mktemp("tool")
     try:
-        done = subprocess.run(
-            [*command, requirement],
-            capture_output=True,
-            text=True,
-            timeout=INSTALL_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        pytest.skip(f"{requirement} was not installed in {INSTALL_SECONDS} s")
-    if done.returncode != 0:
-        pytest.skip(f"{requirement} cannot be installed: {done.stderr.strip().splitlines()[-1]}")
-    return Tool(folder / "bin")
+        yield Tool(create_environment(folder, requirement))
+    except subprocess.TimeoutExpired as error:
+        pytest.skip(f"{requirement} was not installed in {error.timeout:.0f} s")
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"{requirement} cannot be installed: {(error.stderr or '').strip()[-200:]}")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)  # environments are large and pytest keeps folders
 
 
 def make_loads(folder: Path, api_url: str) -> Path:
