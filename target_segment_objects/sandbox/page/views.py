@@ -10,6 +10,7 @@ from target_segment_objects.limits import MAX_CONCURRENT_REQUESTS
 from target_segment_objects.sandbox.page.timeline import group_sessions, merge_sessions
 from target_segment_objects.sandbox.warehouse.wording import (
     LOSS_LABELS,
+    REDSHIFT_LOSS,
     describe_result,
     format_count,
 )
@@ -60,7 +61,7 @@ class CollectionView:
     name: str
     objects: int
     columns: int
-    lost_values: int
+    changed_values: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +216,11 @@ def list_collections(warehouse: Warehouse, losses: Sequence[Loss]) -> tuple[Coll
             name=name,
             objects=warehouse.count(name),
             columns=len(warehouse.columns(name)),
-            lost_values=sum(loss.count for loss in losses if loss.collection == name),
+            changed_values=sum(
+                loss.count
+                for loss in losses
+                if loss.collection == name and loss.kind != REDSHIFT_LOSS
+            ),
         )
         for name in warehouse.collections()
     )

@@ -106,6 +106,15 @@ def test_overview(sandbox: Sandbox) -> None:
     assert "at most 1 of 20" in text
 
 
+def test_overview_of_what_redshift_cuts_off(sandbox: Sandbox) -> None:
+    """A string that only Redshift cuts off is reported, but not as a value that was changed."""
+    BareClient(sandbox.url).load_files(object_line({"s": "é" * 257}))
+    text = get_page(sandbox, "/").text
+    assert "no value was lost. 1 value would be cut off on Redshift, see below." in text
+    assert f"users .s 1 {LOSS_LABELS['bytes']} 1" in text
+    assert "1 value changed" not in text
+
+
 def test_accepted_sessions_are_not_called_loaded(
     sandbox: Sandbox, loading_gate: threading.Event
 ) -> None:
