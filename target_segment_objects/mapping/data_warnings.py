@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from target_segment_objects import limits
 from target_segment_objects.mapping import naming
 from target_segment_objects.mapping.warehouse import warnings as warehouse
+from target_segment_objects.reserved_names import SEGMENT_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -45,7 +46,7 @@ class DataWarnings:
         """Warn of new names that a collision changed, or that a warehouse changes or hides."""
         self._warn_renamed(names)
         self._warn_hidden_id(names, key_properties)
-        self._warn_warehouse_names([name for name in names.values() if name not in self._names])
+        self._warn_warehouse_names(names, tuple(key_properties))
 
     def warn_collection(self, collection: str) -> None:
         """Warn of a collection whose name a warehouse does not take."""
@@ -130,14 +131,18 @@ class DataWarnings:
                     f"object's id instead, which is {_describe_id(key_properties)}. {advice}.",
                 )
 
-    def _warn_warehouse_names(self, names: Sequence[str]) -> None:
-        if names:
-            self._names.update(names)
-            for message in (
-                warehouse.describe_property_names(names),
-                warehouse.describe_property_count(len(self._names)),
-            ):
-                self._warn_once("warehouse", message, message)
+    def _warn_warehouse_names(
+        self, names: Mapping[PropertyPath, str], key_properties: PropertyPath
+    ) -> None:
+        new_names = {path: name for path, name in names.items() if name not in self._names}
+        self._names.update(new_names.values())
+        if new_names.get(key_properties) in SEGMENT_COLUMNS:
+            del new_names[key_properties]  # without a column of its own, its value is still the id
+        for message in (
+            warehouse.describe_property_names(new_names.values()),
+            warehouse.describe_property_count(len(self._names)),
+        ):
+            self._warn_once("warehouse", message, message)
 
     def _warn_once(self, topic: str, label: str, message: str) -> None:
         if message and (topic, label) not in self._warned:

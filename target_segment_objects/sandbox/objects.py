@@ -25,7 +25,7 @@ from target_segment_objects.limits import (
     VALUE_BYTES_LIMIT,
 )
 from target_segment_objects.sandbox.errors import RejectedRequestError
-from target_segment_objects.sandbox.names import snake_case
+from target_segment_objects.sandbox.names import column_name, snake_case
 
 
 class IntegerText(str):
@@ -63,7 +63,7 @@ class Shape:
 
     Attributes:
         names: The names as they were sent.
-        columns: The column of each, all different.
+        columns: The column of each, all different. It may be one of Segment's own.
     """
 
     names: tuple[str, ...]
@@ -180,7 +180,7 @@ def parse_strictly(line: bytes) -> Object:
 @lru_cache(maxsize=128)
 def _find_shape(names: tuple[str, ...]) -> Shape | None:
     """Return the shape of names; None if one has no column, or two have the same."""
-    columns = tuple(map(snake_case, names))
+    columns = tuple(map(column_name, names))
     if "" in columns or len(set(columns)) != len(columns):
         return None
     return Shape(names, columns)

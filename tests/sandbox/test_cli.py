@@ -297,6 +297,7 @@ def test_show_without_rows_or_losses(tmp_path: Path) -> None:
         BareClient(sandbox.url).load_files(object_line())
     first_line, *_ = run_command("show", path).stdout.splitlines()
     assert first_line == "All accepted objects were loaded (1), and no value was lost."
+    assert "Names that a warehouse" not in run_command("show", path).stdout
 
 
 def test_show_counts_the_losses_first(warehouse_file: Path) -> None:
@@ -322,6 +323,21 @@ def test_show_counts_what_redshift_cuts_off_apart(tmp_path: Path) -> None:
         "All accepted objects were loaded (2); 1 value changed, see below. "
         "1 value would be cut off on Redshift, see below."
     )
+
+
+def test_show_names_that_a_warehouse_changes(tmp_path: Path) -> None:
+    """Renamed tables and columns and discarded values are shown with the reason."""
+    with Sandbox(tmp_path / "w.duckdb") as sandbox:
+        BareClient(sandbox.url).load_files(
+            object_line({"2fa": 1, "uuid": "x"}, collection="user"), object_line()
+        )
+    shown = run_command("show", tmp_path / "w.duckdb", columns=100).stdout
+    table = shown[shown.index("Names that a warehouse does not take as they are") :]
+    assert "sent as user: a reserved word of Redshift" in table
+    assert "_user._2fa" in table
+    assert "sent as 2fa: a name cannot begin with a digit" in table
+    assert "users" not in table
+    assert "not stored: Segment has a column of this name" in shown
 
 
 def test_show_names_sessions_that_were_not_loaded(tmp_path: Path) -> None:

@@ -74,6 +74,9 @@ class LossKind(Enum):
     SHADOWED = "shadowed"
     """A property that would be the column `id` but differs from the object's id: not stored."""
 
+    DISCARDED = "discarded"
+    """A property that would be another column of Segment's own: not stored."""
+
 
 _EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - all times here are UTC
 _MICROSECOND: Final = timedelta(microseconds=1)

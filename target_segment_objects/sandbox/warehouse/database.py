@@ -19,6 +19,7 @@ import duckdb
 import pyarrow as pa
 
 from target_segment_objects.sandbox.errors import WarehouseError, WarehouseInUseError
+from target_segment_objects.sandbox.names import collection_name, table_name
 from target_segment_objects.sandbox.warehouse import history
 from target_segment_objects.sandbox.warehouse.loading import ObjectLoader, read_columns
 
@@ -218,9 +219,9 @@ class Warehouse:
             return read_columns(self._connection, collection) or {}
 
     def collections(self) -> list[str]:
-        """Return the names of the collections, sorted."""
+        """Return the names of the collections, sorted by their tables."""
         return [
-            row["table_name"]
+            collection_name(row["table_name"])
             for row in self._fetch_rows(
                 "SELECT table_name FROM information_schema.tables"
                 " WHERE table_catalog = current_database() AND table_schema = 'main' ORDER BY 1"
@@ -235,7 +236,7 @@ class Warehouse:
                 "SELECT column_name, data_type FROM information_schema.columns"
                 " WHERE table_catalog = current_database() AND table_schema = 'main'"
                 " AND table_name = ? ORDER BY ordinal_position",
-                collection,
+                table_name(collection),
             )
         }
 
@@ -296,10 +297,11 @@ class Warehouse:
             return history.find_history(self._connection, collection, object_id)
 
     def _require_collection(self, collection: str) -> str:
+        """Return the table of a collection."""
         if collection not in self.collections():
             message = f"The warehouse has no collection {collection}"
             raise WarehouseError(message)
-        return collection
+        return table_name(collection)
 
     def _fetch_rows(self, sql: str, *parameters: object) -> list[dict[str, Any]]:
         with self._lock:

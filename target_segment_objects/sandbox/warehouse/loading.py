@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
+from target_segment_objects.reserved_names import SEGMENT_COLUMNS
+from target_segment_objects.sandbox.names import table_name
 from target_segment_objects.sandbox.warehouse.columns import (
     ColumnType,
     LossKind,
@@ -150,8 +152,8 @@ class ObjectLoader:
 
     def _write_chunk(self, collection: str, chunk: _Chunk) -> None:
         columns = _split_columns(chunk)
-        if ID_COLUMN in columns:
-            self._check_id_property(collection, chunk.ids, columns.pop(ID_COLUMN))
+        for name in SEGMENT_COLUMNS.intersection(columns):
+            self._count_discarded(collection, chunk.ids, name, columns.pop(name))
         last_positions = {object_id: position for position, object_id in enumerate(chunk.ids)}
         is_unique = len(last_positions) == len(chunk.ids)
         latest_rows = pa.array(list(last_positions.values()), pa.int64())
@@ -174,7 +176,7 @@ class ObjectLoader:
             if len(latest) < len(last_positions):
                 staged[f"h{number}"] = indices.is_valid()
                 merged[name] = f'CASE WHEN h{number} THEN v{number} ELSE old."{name}" END'
-        self._merge_chunk(f'main."{collection}"', pa.table(staged), merged)
+        self._merge_chunk(f'main."{table_name(collection)}"', pa.table(staged), merged)
 
     def _merge_chunk(self, table: str, staged: pa.Table, merged: dict[str, str]) -> None:
         self._connection.register(_STAGED, staged)
@@ -183,11 +185,15 @@ class ObjectLoader:
 
     # Losses
 
-    def _check_id_property(self, collection: str, ids: list[str], column: _StagedColumn) -> None:
+    def _count_discarded(
+        self, collection: str, ids: list[str], name: str, column: _StagedColumn
+    ) -> None:
+        """Count the values of a property that has no column of its own, unless they are the id."""
+        kind = LossKind.SHADOWED if name == ID_COLUMN else LossKind.DISCARDED
         for index, value in enumerate(column.values):
             object_id = ids[column.get_position(index)]
             if value is not None and to_text(value) != object_id:
-                self._count_loss(collection, object_id, ID_COLUMN, LossKind.SHADOWED)
+                self._count_loss(collection, object_id, name, kind)
 
     def _count_loss(self, collection: str, object_id: str, column: str, kind: LossKind) -> None:
         loss = self._losses.setdefault((collection, column, kind.value), _LossCount(object_id))
@@ -207,17 +213,18 @@ class ObjectLoader:
         """Create the table of a collection or its missing columns; return all columns but `id`."""
         existing = read_columns(self._connection, collection)
         wanted = self._session_columns.get(collection, {})
+        table = table_name(collection)
         if existing is None:
-            self._create_table(collection, wanted)
+            self._create_table(table, wanted)
             return dict(wanted)
         types = dict(merge_columns([{collection: existing}, {collection: wanted}])[collection])
         added = [name for name in types if name not in existing]
         if len(added) * len(types) > _MAX_ALTERED_COLUMNS:
-            self._copy_table(collection, existing, types)
+            self._copy_table(table, existing, types)
         else:
             for name in added:
                 self._connection.execute(
-                    f'ALTER TABLE main."{collection}" ADD COLUMN "{name}" {types[name].value}'
+                    f'ALTER TABLE main."{table}" ADD COLUMN "{name}" {types[name].value}'
                 )
         return types
 
@@ -227,17 +234,17 @@ class ObjectLoader:
         self._connection.execute(f'CREATE TABLE main."{name}" ({", ".join(declarations)})')
 
     def _copy_table(
-        self, collection: str, existing: Iterable[str], types: dict[str, ColumnType]
+        self, table: str, existing: Iterable[str], types: dict[str, ColumnType]
     ) -> None:
         """Replace a table by a copy with all columns."""
-        copy = f"{collection} copy"  # no collection has a space in its name
+        copy = f"{table} copy"  # no collection has a space in its name
         self._create_table(copy, types)
         names = ", ".join(f'"{name}"' for name in (ID_COLUMN, *existing))
         self._connection.execute(
-            f'INSERT INTO main."{copy}" ({names}) SELECT {names} FROM main."{collection}"'  # noqa: S608 - letters, digits and _
+            f'INSERT INTO main."{copy}" ({names}) SELECT {names} FROM main."{table}"'  # noqa: S608 - letters, digits and _
         )
-        self._connection.execute(f'DROP TABLE main."{collection}"')
-        self._connection.execute(f'ALTER TABLE main."{copy}" RENAME TO "{collection}"')
+        self._connection.execute(f'DROP TABLE main."{table}"')
+        self._connection.execute(f'ALTER TABLE main."{copy}" RENAME TO "{table}"')
 
 
 def read_columns(
@@ -248,7 +255,7 @@ def read_columns(
         "SELECT column_name, data_type FROM information_schema.columns"
         " WHERE table_catalog = current_database() AND table_schema = 'main'"
         " AND table_name = ? ORDER BY ordinal_position",
-        [collection],
+        [table_name(collection)],
     ).fetchall()
     if not columns:
         return None

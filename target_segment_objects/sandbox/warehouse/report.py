@@ -24,6 +24,7 @@ from target_segment_objects.sandbox.warehouse.wording import (
     escape_text,
     format_cell,
     format_count,
+    list_special_names,
 )
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 _MAX_ERROR_CHARACTERS: Final = 200
 _MAX_SHOWN_SESSIONS: Final = 20
+_MAX_SHOWN_NAMES: Final = 20
 _CELL_FRAME: Final = 3  # a border, and a space on each side
 
 
@@ -50,6 +52,7 @@ def print_report(warehouse: Warehouse, console: Console, *, rows: int = 5) -> No
     for collection in warehouse.collections():
         _print_collection(warehouse, console, collection, rows)
     _print_losses(console, losses)
+    _print_names(console, warehouse)
     _print_missing(console, [session for session in sessions if session.outcome != LOADED])
     _print_sessions(console, sessions)
 
@@ -121,6 +124,19 @@ def _print_losses(console: Console, losses: Sequence[Loss]) -> None:
             LOSS_LABELS[loss.kind],
             Text(format_cell(loss.example_id)),
         )
+    console.print(table)
+
+
+def _print_names(console: Console, warehouse: Warehouse) -> None:
+    names = list_special_names({name: warehouse.columns(name) for name in warehouse.collections()})
+    if not names:
+        return
+    console.print(Text("Names that a warehouse does not take as they are", style="bold"))
+    table = Table("table or column", "name", show_edge=True)
+    for name, remark in names[:_MAX_SHOWN_NAMES]:
+        table.add_row(Text(name), remark)
+    if len(names) > _MAX_SHOWN_NAMES:
+        table.caption = f"and {format_count(len(names) - _MAX_SHOWN_NAMES, 'more name')}"
     console.print(table)
 
 

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
+from target_segment_objects.reserved_names import SEGMENT_COLUMNS
 from target_segment_objects.sandbox.errors import RejectedRequestError
 from target_segment_objects.sandbox.objects import MAX_PROPERTIES
 from target_segment_objects.sandbox.warehouse.columns import ColumnType, infer_type
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from target_segment_objects.sandbox.objects import Object, Shape
 
 Columns = Mapping[str, Mapping[str, ColumnType]]
-"""Types of columns, by collection and column. The column `id` is not in it."""
+"""Types of columns, by collection and column, without the columns of Segment's own."""
 
 MAX_SESSION_COLUMNS: Final = 4_800
 """Columns of all tables that a session writes to: a column takes some 40 KB until the commit."""
@@ -52,11 +53,11 @@ class ColumnCollector:
         types = self.columns[item.collection]
         count = len(types)
         for column, value in zip(item.shape.columns, item.values, strict=True):
-            if value is not None and column not in types and column != ID_COLUMN:
+            if value is not None and column not in types and column not in SEGMENT_COLUMNS:
                 types[column] = infer_type(value)
         if len(types) > count:
             check_limits(self.columns)
-        if types.keys() >= set(item.shape.columns) - {ID_COLUMN}:
+        if types.keys() >= set(item.shape.columns) - SEGMENT_COLUMNS:
             if len(self._complete) >= _MAX_COMPLETE_SHAPES:
                 self._complete.clear()
             self._complete.add(key)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from target_segment_objects.limits import MAX_COLLECTIONS
+from target_segment_objects.sandbox.names import describe_name, table_name
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from target_segment_objects.sandbox.warehouse.database import Loss, SessionRow
 
@@ -31,6 +34,7 @@ LOSS_LABELS: Final = {
     REDSHIFT_LOSS: "stored here; Redshift keeps 512 bytes",
     "nul": "stored without its NUL characters",
     "shadowed": "not stored: the column is the object's id",
+    "discarded": "not stored: Segment has a column of this name",
 }
 """What happens to a value that a warehouse changes, by the kind of its loss."""
 
@@ -52,6 +56,26 @@ def describe_result(losses: Sequence[Loss], sessions: Sequence[SessionRow]) -> s
     if redshift:
         result += f" {format_count(redshift, 'value')} would be cut off on Redshift, see below."
     return result
+
+
+def list_special_names(columns: Mapping[str, Iterable[str]]) -> list[tuple[str, str]]:
+    """Return the tables and columns that a warehouse renames, rejects or truncates.
+
+    Args:
+        columns: Each collection to its columns.
+
+    Returns:
+        The table, or the table and the column with a dot between them; and what is special.
+    """
+    special = []
+    for collection, names in columns.items():
+        table = table_name(collection)
+        special.append((table, describe_name(table)))
+        special += [(f"{table}.{name}", describe_name(name)) for name in names]
+    special = [(name, remark) for name, remark in special if remark]
+    if len(columns) > MAX_COLLECTIONS:
+        special.append(("all", f"more than {MAX_COLLECTIONS:,} collections: Segment selects fewer"))
+    return special
 
 
 def format_cell(value: object, limit: int = MAX_CELL_CHARACTERS) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import doctest
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from target_segment_objects import reserved_names
 from target_segment_objects.mapping import naming
 from target_segment_objects.mapping.warehouse import names
+from target_segment_objects.sandbox import names as sandbox_names
 
 
 def test_docstring_examples_pass() -> None:
@@ -35,6 +36,17 @@ def test_no_other_name_gets_a_renamed_column(text: str) -> None:
     column = names.to_column_name(name)
     assert column is None or column in (name, f"_{name}")
     assert not name.startswith("_")
+
+
+@given(st.text(min_size=1) | st.sampled_from(sorted(reserved_names.REDSHIFT_RESERVED_WORDS)))
+@example("Received At")
+def test_names_are_those_of_the_sandbox(text: str) -> None:
+    """The sandbox, which implements the rules on its own, gives the same names."""
+    name = naming.to_property_name(text)
+    column = sandbox_names.column_name(name)
+    own = reserved_names.SEGMENT_COLUMNS
+    assert names.to_column_name(name) == (None if column in own else column)
+    assert names.to_table_name(name) == sandbox_names.table_name(name)
 
 
 @pytest.mark.parametrize(

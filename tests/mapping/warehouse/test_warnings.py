@@ -127,3 +127,19 @@ def test_name_of_a_collection(collection: str, part: str) -> None:
     message = warnings.describe_collection_name(collection)
     assert part in message
     assert bool(message) == bool(part) == ("collection_map" in message)
+
+
+@pytest.mark.parametrize(
+    ("key_properties", "is_lost"),
+    [
+        pytest.param(["uuid"], False, id="the id"),
+        pytest.param(["uuid", "line"], True, id="a part of the id"),
+        pytest.param([], True, id="no key"),
+    ],
+)
+def test_only_key_property_is_not_lost(key_properties: list[str], *, is_lost: bool) -> None:
+    """A key without a column of its own is not warned of if it is the object's id."""
+    messages: list[str] = []
+    names: dict[tuple[str, ...], str] = {("uuid",): "uuid", ("line",): "line"}
+    DataWarnings("s", messages.append).warn_names(names, key_properties)
+    assert bool(messages) is is_lost

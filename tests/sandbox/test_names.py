@@ -1,0 +1,92 @@
+"""The names of tables and columns, and what is special about them."""
+
+from __future__ import annotations
+
+import doctest
+from typing import TYPE_CHECKING
+
+import duckdb
+import pytest
+
+from target_segment_objects.limits import MAX_COLLECTIONS
+from target_segment_objects.sandbox import names
+from target_segment_objects.sandbox.server import Sandbox
+from target_segment_objects.sandbox.warehouse.database import Loss
+from target_segment_objects.sandbox.warehouse.wording import list_special_names
+from tests.support.bare_http import BareClient, object_line
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_docstring_examples_pass() -> None:
+    """Every example in the docstrings gives the result beside it."""
+    assert doctest.testmod(names).failed == 0
+    assert doctest.testmod(names).attempted >= 10
+
+
+@pytest.mark.parametrize(
+    ("name", "remarks"),
+    [
+        pytest.param("orders", "", id="ordinary"),
+        pytest.param("_2fa", "sent as 2fa: a name cannot begin with a digit", id="digit"),
+        pytest.param("_tag", "sent as tag: a reserved word of Redshift", id="Redshift"),
+        pytest.param("start", "a reserved word of Snowflake: a sync may fail", id="Snowflake"),
+        pytest.param(
+            "_group",
+            "sent as group: a reserved word of Redshift; a reserved word of Snowflake: a sync may "
+            "fail",
+            id="both",
+        ),
+        pytest.param(
+            "ctid", "a system column of Postgres and Redshift: a sync fails", id="system column"
+        ),
+        pytest.param("x" * 63, "", id="63 bytes"),
+        pytest.param("x" * 64, "more than 63 bytes: Postgres truncates the name", id="64 bytes"),
+        pytest.param(
+            "x" * 128,
+            "more than 63 bytes: Postgres truncates the name; more than 127 bytes: Redshift "
+            "truncates the name",
+            id="128 bytes",
+        ),
+    ],
+)
+def test_description_of_a_name(name: str, remarks: str) -> None:
+    """Each rule of a warehouse that changes or rejects a name is named."""
+    assert names.describe_name(name) == remarks
+
+
+def test_number_of_collections_is_reported() -> None:
+    """5,000 collections are not special, one more is."""
+    tables: dict[str, list[str]] = {f"t{number}": ["a"] for number in range(MAX_COLLECTIONS)}
+    assert list_special_names(tables) == []
+    tables["last"] = []
+    assert list_special_names(tables) == [
+        ("all", "more than 5,000 collections: Segment selects fewer")
+    ]
+
+
+def test_names_in_the_warehouse(tmp_path: Path) -> None:
+    """Columns and tables are renamed, and Segment's own columns are not written."""
+    properties = {"2fa": 1, "Group": 2, "uuid": "u", "receivedAt": "now", "loaded_at": None}
+    with Sandbox(tmp_path / "w.duckdb") as sandbox:
+        client = BareClient(sandbox.url)
+        client.load_files(
+            object_line(properties, collection="order"),
+            object_line({"2fa": 3, "uuid": "2", "uuid_ts": "x"}, collection="order", object_id="2"),
+        )
+        client.load_files(object_line({"group": 4}, collection="order"))
+        warehouse = sandbox.warehouse
+        assert warehouse.collections() == ["order"]
+        assert list_special_names({"order": warehouse.columns("order")})[0][0] == "_order"
+        assert warehouse.rows("order") == [
+            {"id": "1", "_2fa": 1, "_group": 4},
+            {"id": "2", "_2fa": 3, "_group": None},
+        ]
+        assert warehouse.losses() == [
+            Loss("order", "received_at", "discarded", 1, "1"),
+            Loss("order", "uuid", "discarded", 1, "1"),  # that of 2 is its id
+            Loss("order", "uuid_ts", "discarded", 1, "2"),
+        ]
+    with duckdb.connect(str(tmp_path / "w.duckdb")) as connection:
+        assert connection.table("_order").columns == ["id", "_2fa", "_group"]
