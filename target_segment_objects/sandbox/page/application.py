@@ -15,6 +15,7 @@ from target_segment_objects.sandbox.page.rendering import Templates, load_static
 from target_segment_objects.sandbox.page.security import PageSecurityMiddleware
 from target_segment_objects.sandbox.page.timeline import merge_sessions
 from target_segment_objects.sandbox.warehouse.report import render_report
+from target_segment_objects.sandbox.warehouse.wording import list_special_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,8 +111,13 @@ class Pages:
         with self._warehouse.snapshot() as warehouse:
             losses = warehouse.losses()
             collections = views.list_collections(warehouse, losses)
+            names = list_special_names(warehouse.list_columns())
         return self._templates.render_page(
-            "collections", collections=collections, losses=[*map(views.build_loss, losses)]
+            "collections",
+            collections=collections,
+            losses=[*map(views.build_loss, losses)],
+            names=names,
+            max_names=views.MAX_SHOWN_NAMES,
         )
 
     def _show_collection(self, request: Request) -> Response:

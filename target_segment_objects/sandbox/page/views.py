@@ -32,6 +32,7 @@ _OVERVIEW_SESSIONS: Final = 12
 _OVERVIEW_REJECTIONS: Final = 5
 MAX_SHOWN_SESSIONS: Final = 200
 MAX_SHOWN_REQUESTS: Final = 100
+MAX_SHOWN_NAMES: Final = 200
 
 
 @dataclass(frozen=True, slots=True)

@@ -240,6 +240,17 @@ class Warehouse:
             )
         }
 
+    def list_columns(self) -> dict[str, list[str]]:
+        """Return the names of the columns of each collection."""
+        columns: dict[str, list[str]] = {}
+        for row in self._fetch_rows(
+            "SELECT table_name, column_name FROM information_schema.columns"
+            " WHERE table_catalog = current_database() AND table_schema = 'main'"
+            " ORDER BY table_name, ordinal_position"
+        ):
+            columns.setdefault(collection_name(row["table_name"]), []).append(row["column_name"])
+        return columns
+
     def rows(
         self, collection: str, *, limit: int | None = None, offset: int = 0, search: str = ""
     ) -> list[dict[str, Any]]:

@@ -128,7 +128,7 @@ def _print_losses(console: Console, losses: Sequence[Loss]) -> None:
 
 
 def _print_names(console: Console, warehouse: Warehouse) -> None:
-    names = list_special_names({name: warehouse.columns(name) for name in warehouse.collections()})
+    names = list_special_names(warehouse.list_columns())
     if not names:
         return
     console.print(Text("Names that a warehouse does not take as they are", style="bold"))

@@ -16,6 +16,7 @@ import pytest
 from target_segment_objects.sandbox.activity.requests import MAX_REJECTIONS, MAX_REQUESTS
 from target_segment_objects.sandbox.activity.sessions import MAX_CALLS, MAX_SESSIONS
 from target_segment_objects.sandbox.errors import WarehouseError
+from target_segment_objects.sandbox.names import describe_name
 from target_segment_objects.sandbox.page.security import SECURITY_HEADERS
 from target_segment_objects.sandbox.page.views import ROWS_PER_PAGE
 from target_segment_objects.sandbox.running_server import fetch_report
@@ -163,6 +164,23 @@ def test_collection(sandbox: Sandbox) -> None:
     assert "sample_text varchar none" in text
     assert "1 a 1 2 null null" in text
     assert "users" in get_page(sandbox, "/collections").text
+
+
+def test_names_that_a_warehouse_changes(sandbox: Sandbox) -> None:
+    """Renamed tables and columns are shown as in the terminal; the collection keeps its name."""
+    BareClient(sandbox.url).load_files(object_line({"2fa": 1}))
+    title = "Names that a warehouse does not take as they are"
+    text = get_page(sandbox, "/collections").text
+    assert f"{title} Table or column Name users._2fa {describe_name('_2fa')}" in text
+    BareClient(sandbox.url).load_files(object_line(collection="user"))
+    assert f"_user {describe_name('_user')}" in get_page(sandbox, "/collections").text
+    assert "1 object, 2 columns" in get_page(sandbox, "/collections/user").text
+
+
+def test_no_name_is_shown_that_every_warehouse_takes(sandbox: Sandbox) -> None:
+    """Without such a name there is no table of them."""
+    BareClient(sandbox.url).load_files(object_line())
+    assert "does not take" not in get_page(sandbox, "/collections").text
 
 
 def test_rows_are_paged_and_searched(sandbox: Sandbox) -> None:
