@@ -270,7 +270,7 @@ def test_any_name_of_a_property_or_stream_is_loaded(sandbox: Sandbox, name: str)
     code, _ = run_target_in_process(sandbox, schema, record, record)
     assert code == 0
     (row,) = sandbox.warehouse.rows("one_two_disk")
-    assert row["12_disk"] == "x"
+    assert row["_12_disk"] == "x"
 
 
 @pytest.mark.parametrize("validate", [True, False], ids=["validated", "not validated"])

@@ -237,6 +237,7 @@ REQUESTS: Final[dict[str, Scenario]] = {
     "Finish without Content-Type": lambda lab: lab.finish(b'{"error": ""}', ""),
     "Finish with the body {}": lambda lab: lab.finish(b"{}"),
     'Finish with the body {"error": null}': lambda lab: lab.finish(b'{"error": null}'),
+    'Finish with the body {"error": " "}': lambda lab: lab.finish(b'{"error": " "}'),
     'Finish with the body {"error": "", "more": 1}': lambda lab: lab.finish(
         b'{"error": "", "more": 1}'
     ),
