@@ -17,6 +17,7 @@ from target_segment_objects.mapping.schema import PropertyType
 from target_segment_objects.mapping.stream_state import StreamState
 from target_segment_objects.mapping.warehouse.warnings import describe_collection_count
 from target_segment_objects.plurals import format_count
+from target_segment_objects.reporting.log_handlers import escape_unprintable
 
 if TYPE_CHECKING:
     import logging
@@ -121,7 +122,7 @@ class RunContext:
         warnings = self.stats.streams[stream].warnings
         if message not in warnings:
             warnings.append(message)
-            self._logger.getChild(stream).warning("%s", message)
+            self._logger.getChild(escape_unprintable(stream)).warning("%s", message)
 
     def reject_record(self, rejected: RejectedRecord) -> None:
         """Count a record that cannot be sent, and hand it to the outlet for it.

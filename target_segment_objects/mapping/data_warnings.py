@@ -35,7 +35,7 @@ class DataWarnings:
             stream: The stream's name, for the messages.
             log: Takes a message; gets each at most once.
         """
-        self._stream = stream
+        self._stream = naming.format_path((stream,))
         self._log = log
         self._warned: set[tuple[str, str]] = set()
         self._renamed: set[PropertyPath] = set()
