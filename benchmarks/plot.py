@@ -24,43 +24,53 @@ _STYLE: Final = (
 )
 
 
-def draw_bars(names: Sequence[str], panels: Mapping[str, Sequence[float]]) -> str:
-    """Return an SVG of records per second.
+def draw_bars(
+    names: Sequence[str],
+    panels: Mapping[str, Sequence[float]],
+    *,
+    title: str = "Records per second, each target as a whole process",
+    unit: str = "records per second",
+    form: str = "{:,.0f}",
+    has_lower_bound: bool = True,
+) -> str:
+    """Return an SVG of bars, which are records per second unless other words are given.
 
     Args:
-        names: Names of the candidates. The first is our target, the last the lower bound.
+        names: Names of the candidates. The first is our target, the last the lower bound, if any.
         panels: Values in the order of the names, by title. Each panel has its own scale.
+        title: The title of the picture.
+        unit: What the values are.
+        form: The format of a value.
+        has_lower_bound: Whether the last candidate is the lower bound.
     """
+    colours = [_OUR_COLOUR, *(_OTHER_COLOUR for _ in names[1:])]
+    if has_lower_bound:
+        colours[-1] = _LOWER_BOUND_COLOUR
     panel_height = _TITLE + len(names) * (_BAR + _GAP) + _MARGIN
     height = _MARGIN + panel_height * len(panels)
     elements = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" role="img">',
-        "<title>Records per second, each target as a whole process</title>",
+        f"<title>{escape(title)}</title>",
         f"<style>{_STYLE}</style>",
         f'<rect width="{_WIDTH}" height="{height}" rx="8" fill="#ffffff"/>',
     ]
-    for number, (title, values) in enumerate(panels.items()):
+    for number, (heading, values) in enumerate(panels.items()):
         top = _MARGIN + number * panel_height
-        elements += _draw_panel(top, title, names, values)
+        labels = [form.format(value) for value in values]
+        bars = list(zip(names, values, labels, colours, strict=True))
+        elements += _draw_panel(top, f"{heading} — {unit}", bars)
     return "\n".join([*elements, "</svg>", ""])
 
 
 def _draw_panel(
-    top: int, title: str, names: Sequence[str], values: Sequence[float]
+    top: int, heading: str, bars: Sequence[tuple[str, float, str, str]]
 ) -> Iterator[str]:
-    heading = f"{escape(title)} — records per second"
-    yield f'<text class="title" x="{_LEFT}" y="{top + 14}">{heading}</text>'
-    largest = max(values)
-    for number, (name, value) in enumerate(zip(names, values, strict=True)):
+    """Yield the elements of a panel; a bar has a name, a value, the value's label and a colour."""
+    yield f'<text class="title" x="{_LEFT}" y="{top + 14}">{escape(heading)}</text>'
+    largest = max(value for _, value, _, _ in bars)
+    for number, (name, value, label, colour) in enumerate(bars):
         y = top + _TITLE + number * (_BAR + _GAP)
         width = max(1.0, (_WIDTH - _LEFT - _RIGHT) * value / largest)
-        colour = (
-            _LOWER_BOUND_COLOUR
-            if number == len(names) - 1
-            else _OTHER_COLOUR
-            if number
-            else _OUR_COLOUR
-        )
         weight = "" if number else " ours"
         middle = y + _BAR - 5
         yield f'<text class="name{weight}" x="{_LEFT - 10}" y="{middle}">{escape(name)}</text>'
@@ -69,6 +79,6 @@ def _draw_panel(
             f'fill="{colour}"/>'
         )
         yield (
-            f'<text class="value{weight}" x="{_LEFT + width + 8:.1f}" y="{middle}">{value:,.0f}'
-            "</text>"
+            f'<text class="value{weight}" x="{_LEFT + width + 8:.1f}" y="{middle}">'
+            f"{escape(label)}</text>"
         )

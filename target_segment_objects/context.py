@@ -206,14 +206,16 @@ class RunContext:
             open_ledger_stage,
         )
 
+        use, settings = self._outlets.ledger, self.settings
         opened = open_ledger_stage(
             LedgerOptions(
                 Path(self.settings.ledger_path),
-                self._outlets.destination or self.settings.api_url,
-                self.settings.write_key,
-                self.settings.resend_after_days,
-                tuple(to_path_name((name,)) for name in self.settings.ledger_ignored_properties),
-                describe_options(self.settings, accepts_deletes=self._accepts_deletes),
+                use.destination or settings.api_url,
+                settings.write_key if use.checks_key else None,
+                settings.resend_after_days,
+                tuple(to_path_name((name,)) for name in settings.ledger_ignored_properties),
+                describe_options(settings, accepts_deletes=self._accepts_deletes),
+                copy=self._spool.new_path().with_suffix(".sqlite") if use.is_read_only else None,
             ),
             create,
             on_session_finished=self._count_session,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from singer_sdk.exceptions import MissingKeyPropertiesError
@@ -67,6 +67,21 @@ class MappedStream:
     mapper: RecordMapper
 
 
+@dataclass(frozen=True, slots=True)
+class LedgerUse:
+    """How a run uses a ledger.
+
+    Attributes:
+        destination: What the ledger is bound to; None for the base URL of the API.
+        checks_key: Whether it has to be of the write key.
+        is_read_only: Whether the run works with a copy of it.
+    """
+
+    destination: str | None = None
+    checks_key: bool = True
+    is_read_only: bool = False
+
+
 def _ignore(*_: object) -> None:
     """Do nothing."""
 
@@ -81,7 +96,7 @@ class Outlets:
         reject_record: Takes a record that cannot be sent, or raises to end the run.
         log_session: Takes the report of each finished session, in the thread that ran it.
         log_stream: Takes each stream with its mapping, at each SCHEMA.
-        destination: What a ledger is bound to; None for the base URL of the API.
+        ledger: How a run uses a ledger, if the settings have one.
         stops_at_reject_limit: Whether a run stops reading at `max_invalid_records`, or only fails
             at the end.
         close: Closes what is open; may be called more than once.
@@ -92,7 +107,7 @@ class Outlets:
     reject_record: Callable[[RejectedRecord], None]
     log_session: Callable[[SessionReport], None] = _ignore
     log_stream: Callable[[MappedStream], None] = _ignore
-    destination: str | None = None
+    ledger: LedgerUse = field(default_factory=LedgerUse)
     stops_at_reject_limit: bool = True
     close: Callable[[], None] = _ignore
 
@@ -149,7 +164,7 @@ def open_outlets(
         write_state=write_state,
         reject_record=reject_record,
         log_session=log_session,
-        destination=destination,
+        ledger=LedgerUse(destination),
         close=close,
     )
 

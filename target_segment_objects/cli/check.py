@@ -11,6 +11,7 @@ import errno
 import os
 import shutil
 import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from target_segment_objects import limits
@@ -27,7 +28,6 @@ from target_segment_objects.segment.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from target_segment_objects.settings import Settings
 
@@ -53,6 +53,7 @@ def run_checks(
     write_line: Callable[[str], object],
     *,
     user_agent: str,
+    ledger_destination: str | None = None,
     measure_free_bytes: Callable[[str], int] = _measure_free_bytes,
 ) -> bool:
     """Check what a run needs, and report each result.
@@ -61,6 +62,7 @@ def run_checks(
         settings: The settings of the run.
         write_line: Receives the results.
         user_agent: The User-Agent header for Segment.
+        ledger_destination: What a ledger is bound to; None for the base URL of the API.
         measure_free_bytes: Returns the free space of a folder.
 
     Returns:
@@ -70,6 +72,7 @@ def run_checks(
     for check in (
         lambda settings: _check_spool_folder(settings, measure_free_bytes),
         _check_dead_letter_file,
+        lambda settings: _check_ledger(settings, ledger_destination),
         lambda settings: _check_write_key(settings, user_agent),
     ):
         try:
@@ -143,6 +146,16 @@ def _require_writable_file(path: Path) -> None:
             return
     if not os.access(path, os.W_OK):  # opening a pipe would wait for its reader
         raise PermissionError("Permission denied")
+
+
+def _check_ledger(settings: Settings, destination: str | None) -> str | None:
+    if settings.ledger_path is None:
+        return None
+    from target_segment_objects.ledger.file import Destination  # noqa: PLC0415 - most have none
+    from target_segment_objects.ledger.tools.reading import check_ledger  # noqa: PLC0415
+
+    bound_to = Destination(destination or settings.api_url, settings.write_key)
+    return check_ledger(Path(settings.ledger_path), bound_to)
 
 
 def _check_write_key(settings: Settings, user_agent: str) -> str:

@@ -19,7 +19,7 @@ from target_segment_objects.cli.about import FORMATS
 from target_segment_objects.cli.check import run_checks
 from target_segment_objects.cli.config_files import ConfigFileError, read_config_files
 from target_segment_objects.cli.load import load_input
-from target_segment_objects.cli.sandbox_run import run_in_sandbox
+from target_segment_objects.cli.sandbox_run import name_sandbox, run_in_sandbox
 from target_segment_objects.reporting.log_handlers import (
     LOG_CONFIG_VARIABLE,
     LoggingConfigError,
@@ -299,7 +299,8 @@ def _invoke(
         from target_segment_objects.cli.dry_run import add_placeholder_key, run_dry  # noqa: PLC0415
 
         target = TargetSegmentObjects(config=add_placeholder_key(_merge_environment(config)))
-        return run_dry(target, file_input, output_format=output_format)
+        sandboxed = None if sandbox_warehouse is None else name_sandbox(sandbox_warehouse)
+        return run_dry(target, file_input, output_format=output_format, destination=sandboxed)
     if sandbox_warehouse is not None:
         return run_in_sandbox(
             _merge_environment(config),
@@ -320,5 +321,8 @@ def _merge_environment(config: _ConfigInput) -> dict[str, Any]:
     return {**config.config, **environment}
 
 
-def _check(target: TargetSegmentObjects) -> int:
-    return 0 if run_checks(target.settings, click.echo, user_agent=target.user_agent) else 1
+def _check(target: TargetSegmentObjects, destination: str | None = None) -> int:
+    passed = run_checks(
+        target.settings, click.echo, user_agent=target.user_agent, ledger_destination=destination
+    )
+    return 0 if passed else 1

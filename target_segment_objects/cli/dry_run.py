@@ -20,7 +20,8 @@ import msgspec
 from target_segment_objects.cli.dry_run_json import render_json
 from target_segment_objects.cli.dry_run_report import DryRunReport, StreamPlan, render_text
 from target_segment_objects.cli.load import log_input_warnings, take_snapshot
-from target_segment_objects.outlets import MappedStream, Outlets, RejectedRecord
+from target_segment_objects.exceptions import SegmentObjectsError
+from target_segment_objects.outlets import LedgerUse, MappedStream, Outlets, RejectedRecord
 from target_segment_objects.plurals import format_count
 from target_segment_objects.reporting.progress import Progress
 
@@ -48,8 +49,12 @@ class DryRun:
         outlets: The outlets of the run.
     """
 
-    def __init__(self) -> None:
-        """Begin without a stream."""
+    def __init__(self, ledger: LedgerUse | None = None) -> None:
+        """Begin without a stream.
+
+        Args:
+            ledger: How the run uses a ledger.
+        """
         self.report = DryRunReport()
         self.outlets = Outlets(
             api=NullApi(self),
@@ -58,6 +63,7 @@ class DryRun:
             stops_at_reject_limit=False,
             log_stream=self._add_stream,
             log_session=self._add_session,
+            ledger=ledger or LedgerUse(is_read_only=True),
         )
 
     def add_object(self, line: bytes) -> None:
@@ -122,7 +128,11 @@ class NullApi:
 
 
 def run_dry(
-    target: TargetSegmentObjects, file_input: IO[bytes] | None, *, output_format: str
+    target: TargetSegmentObjects,
+    file_input: IO[bytes] | None,
+    *,
+    output_format: str,
+    destination: str | None = None,
 ) -> int:
     """Read to the end, and print what a run would have done to standard output.
 
@@ -130,12 +140,19 @@ def run_dry(
         target: The target, with its settings.
         file_input: The Singer messages; None for standard input.
         output_format: The format of the report: "text" or "json".
+        destination: What a ledger is bound to; None for the base URL of the API.
 
     Returns:
         The exit code that a run would have.
     """
-    dry_run = DryRun()
-    logger, context = target.logger, target.prepare_run(dry_run.outlets)
+    logger = target.logger
+    checks_key = target.settings.write_key != PLACEHOLDER_KEY
+    dry_run = DryRun(LedgerUse(destination, checks_key, is_read_only=True))
+    try:
+        context = target.prepare_run(dry_run.outlets)
+    except SegmentObjectsError as error:
+        logger.error("%s", error)
+        return 1
     with Progress(lambda: take_snapshot(context, verb="mapped"), sys.stderr, logger):
         outcome = target.run(file_input)
     if outcome.was_aborted:

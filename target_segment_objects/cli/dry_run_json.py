@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from target_segment_objects.cli.dry_run_report import ApiCalls, list_properties
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from target_segment_objects.cli.dry_run_report import DryRunReport
     from target_segment_objects.reporting.summary import CollectionStats, RunStats
@@ -45,6 +45,7 @@ def render_json(
             "records_read": stats.records_read,
             "records_rejected": stats.records_rejected,
             "objects": sum(total.sent for total in totals),
+            "objects_unchanged": _add_unchanged(totals),
             "sessions": sum(total.sessions for total in totals),
             "raw_bytes": sum(total.raw_bytes for total in totals),
             "gzip_bytes": sum(total.gzip_bytes for total in totals),
@@ -60,12 +61,19 @@ def render_json(
     return json.dumps(document, indent=2)
 
 
+def _add_unchanged(totals: Iterable[CollectionStats]) -> int | None:
+    """Return the objects that a run would not send; None without a ledger."""
+    counts = [total.unchanged for total in totals if total.unchanged is not None]
+    return sum(counts) if counts else None
+
+
 def _describe_collection(name: str, total: CollectionStats, report: DryRunReport) -> dict[str, Any]:
     plans = report.streams.items()
     return {
         "name": name,
         "streams": [stream for stream, plan in plans if plan.collection == name],
         "objects": total.sent,
+        "objects_unchanged": total.unchanged,
         "sessions": total.sessions,
         "raw_bytes": total.raw_bytes,
         "gzip_bytes": total.gzip_bytes,

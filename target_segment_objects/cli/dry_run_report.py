@@ -139,6 +139,13 @@ def render_text(
         f"API calls of a run: {calls.total:,} ({calls.start:,} Start, {calls.upload:,} Upload, "
         f"{calls.finish:,} Finish)"
     )
+    if stats.uses_ledger:
+        sent = sum(total.sent for total in totals)
+        known = sum(total.unchanged or 0 for total in totals)
+        yield (
+            f"With the ledger: {sent:,} of {format_count(sent + known, 'object')} would be sent, "
+            f"in {format_count(calls.total, 'call')}."
+        )
     yield (
         "Dry run: nothing was sent. "
         f"{format_count(stats.records_read, 'record')} of "
@@ -163,13 +170,15 @@ def _render_stream(
         f"  {format_count(stats.streams[plan.source].read, 'record')} read, "
         f"{stats.streams[stream].rejected:,} rejected"
     )
+    unchanged = "" if total.unchanged is None else f", {total.unchanged:,} unchanged"
     yield (
-        f"  {format_count(total.sent, 'object')} in the collection, "
+        f"  {format_count(total.sent, 'object')} in the collection{unchanged}, "
         f"{format_count(total.sessions, 'session')}, {format_count(total.raw_bytes, 'byte')} "
         f"({total.gzip_bytes:,} gzipped)"
     )
     yield f"  id: {_describe_id(plan.key_properties)}"
-    yield from _render_properties(list_properties(plan, report))
+    is_whole = not total.unchanged
+    yield from _render_properties(list_properties(plan, report), is_whole=is_whole)
     yield from _render_list("warnings", stats.streams[stream].warnings)
     reasons = plan.reject_reasons.most_common()
     yield from _render_list(
@@ -192,9 +201,17 @@ def _describe_id(key_properties: tuple[str, ...]) -> str:
     return names if len(key_properties) == 1 else f"{names}, joined by _"
 
 
-def _render_properties(properties: list[PropertyPlan]) -> Iterator[str]:
-    """Yield a line for each property: its name, its type, and remarks."""
-    rows = [(_show_name(plan), plan.type, ", ".join(_list_remarks(plan))) for plan in properties]
+def _render_properties(properties: list[PropertyPlan], *, is_whole: bool) -> Iterator[str]:
+    """Yield a line for each property: its name, its type, and remarks.
+
+    Args:
+        properties: The properties.
+        is_whole: Whether all objects were seen, not only those that would be sent.
+    """
+    rows = [
+        (_show_name(plan), plan.type, ", ".join(_list_remarks(plan, is_whole=is_whole)))
+        for plan in properties
+    ]
     if not rows:
         return
     yield "  properties:"
@@ -214,7 +231,7 @@ def _show_name(plan: PropertyPlan) -> str:
     return f"{plan.name} → {plan.column}" if is_renamed else plan.name
 
 
-def _list_remarks(plan: PropertyPlan) -> Iterator[str]:
+def _list_remarks(plan: PropertyPlan, *, is_whole: bool) -> Iterator[str]:
     if plan.column is None:
         yield "no column of its own"
     if plan.path is None:
@@ -223,7 +240,7 @@ def _list_remarks(plan: PropertyPlan) -> Iterator[str]:
     path = naming.format_path(plan.path)
     if path != plan.name:
         yield f"from {path}"
-    if not plan.has_value:
+    if not plan.has_value and is_whole:
         yield "never has a value"
 
 

@@ -29,7 +29,7 @@ def run_in_sandbox(
     file_input: IO[bytes] | None,
     warehouse: Path,
     *,
-    check: Callable[[TargetSegmentObjects], int] | None = None,
+    check: Callable[[TargetSegmentObjects, str], int] | None = None,
     opens_page: bool = False,
     accepts_deletes: bool = False,
 ) -> int:
@@ -39,7 +39,8 @@ def run_in_sandbox(
         config: The settings. The sandbox's address and key win over theirs.
         file_input: The Singer messages; None for standard input.
         warehouse: The DuckDB file to load into.
-        check: Called instead of a load, with the target; returns the exit code.
+        check: Called instead of a load, with the target and what a ledger is bound to; returns the
+            exit code.
         opens_page: Whether to open the sandbox's page, and to serve it after the load until Ctrl-C.
         accepts_deletes: Whether to mark more objects as deleted than the settings allow.
 
@@ -54,9 +55,9 @@ def run_in_sandbox(
             forced = {"api_url": running.url, "write_key": _SANDBOX_KEY}
             target = TargetSegmentObjects(config={**config, **forced})
             target.accepts_deletes = accepts_deletes
+            destination = name_sandbox(warehouse)
             if check is not None:
-                return check(target)
-            destination = f"the sandbox {warehouse.absolute()}"  # its address is another each time
+                return check(target, destination)
             if opens_page:
                 return _load_and_serve(target, file_input, running, destination)
 
@@ -68,6 +69,11 @@ def run_in_sandbox(
     except (sandbox.SandboxNotInstalledError, sandbox.WarehouseError) as problem:
         TargetSegmentObjects.logger.error("%s", problem)
         return 1
+
+
+def name_sandbox(warehouse: Path) -> str:
+    """Return what a ledger is bound to in a sandbox, whose address is another each time."""
+    return f"the sandbox {warehouse.absolute()}"
 
 
 def _load_and_serve(

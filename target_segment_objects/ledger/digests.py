@@ -18,9 +18,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
 ObjectId: TypeAlias = int | str
-"""An id as the file has it: one that is written as a plain integer is an integer, and smaller."""
+"""An id as the file has it. One that is written as a plain integer is an integer, and smaller.
+
+In one with a backslash, backslashes are doubled, and NUL is `\\0`: SQLite's JSON functions end a
+string at NUL.
+"""
+
+DIGEST_BYTES: Final = 8
 
 MAX_INTEGER_DIGITS: Final = 18  # more may not fit into SQLite's integers
+
+_ESCAPE: Final = re.compile(r"\\[\\0]")
 
 _ID_START: Final = len(b'{"id":"')
 
@@ -47,14 +55,35 @@ def read_ids(lines: Sequence[bytes]) -> list[ObjectId]:
     joined = b'"'.join(ids)  # an id has no quote, unless it is escaped
     if b"\\" in joined:
         return [to_object_id(_decode(line).id) for line in lines]
+    if _are_plain_integers(ids, joined):
+        return [*map(int, ids)]
     texts = joined.decode().split('"')
     if any(map(str.isdigit, texts)):
         return [*map(to_object_id, texts)]
     return texts  # type: ignore[return-value] # a list of str is one of ObjectId, if nobody adds
 
 
+def _are_plain_integers(ids: Sequence[bytes], joined: bytes) -> bool:
+    """Return whether all are written as integers from 1: the usual case, and a fast one."""
+    return (
+        joined.replace(b'"', b"").isdigit()
+        and not joined.startswith(b"0")
+        and b'"0' not in joined
+        and max(map(len, ids)) <= MAX_INTEGER_DIGITS
+    )
+
+
+def format_object_id(object_id: ObjectId) -> str:
+    """Return an id as it is sent."""
+    if isinstance(object_id, int) or "\\" not in object_id:
+        return str(object_id)
+    return _ESCAPE.sub(lambda found: "\0" if found[0] == r"\0" else "\\", object_id)
+
+
 def to_object_id(text: str) -> ObjectId:
     """Return an id as the file has it."""
+    if "\\" in text or "\0" in text:
+        return text.replace("\\", r"\\").replace("\0", r"\0")
     is_plain = text.isascii() and text.isdigit() and (text[0] != "0" or text == "0")
     return int(text) if is_plain and len(text) <= MAX_INTEGER_DIGITS else text
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
+import sqlite3
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from target_segment_objects.exceptions import LedgerError
 
 if TYPE_CHECKING:
-    import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from target_segment_objects.delivery.interface import StreamInfo
@@ -42,19 +43,34 @@ _ADVICE: Final = {
 """By SQLite's message; Python 3.10 does not have its error codes."""
 
 
-def translate_error(path: Path, cause: sqlite3.Error) -> LedgerError:
-    """Return our error for one of SQLite's."""
+def translate_error(path: Path, cause: Exception) -> LedgerError:
+    """Return our error for one of SQLite's, or for what cannot be decoded."""
     reason = str(cause)
     if reason in _ADVICE:
         return LedgerError(_ADVICE[reason].format(path=path))
+    if not isinstance(cause, sqlite3.Error):
+        reason = "it has values that no version has written"
     return LedgerError(f"The ledger {path} is damaged: {reason}. {_START_OVER}")
 
 
+@contextmanager
+def report_damage(path: Path) -> Iterator[None]:
+    """Report values that cannot be used as damage of the file.
+
+    Raises:
+        LedgerError: There was one.
+    """
+    try:
+        yield
+    except (LookupError, TypeError, ValueError) as cause:
+        raise translate_error(path, cause) from cause
+
+
 def describe_file_error(path: Path, cause: OSError) -> LedgerError:
-    """Return the error for a file that cannot be created."""
+    """Return the error for a file that cannot be created or written."""
     reason = cause.strerror or type(cause).__name__
     return LedgerError(
-        f"The ledger {path} cannot be created: {reason}. Check the folder and its permissions, or "
+        f"The ledger {path} cannot be written: {reason}. Check the folder and its permissions, or "
         "set ledger_path to another file."
     )
 
@@ -93,14 +109,6 @@ def describe_foreign_key(path: Path) -> LedgerError:
         f"The ledger {path} was made with another write key. For another source, set another "
         "ledger_path. If the key of the same source has changed, run `segment-objects-ledger "
         f"adopt-key {shlex.quote(str(path))}` with the new configuration."
-    )
-
-
-def describe_missing_wal(path: Path) -> LedgerError:
-    """Return the error for a ledger that lost what the last run, which was killed, wrote last."""
-    return LedgerError(
-        f"The ledger {path} is incomplete: the last run was killed, and its file {path.name}-wal "
-        f"is missing. Put that file back beside it. Or: {_START_OVER[0].lower()}{_START_OVER[1:]}"
     )
 
 

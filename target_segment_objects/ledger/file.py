@@ -5,9 +5,10 @@ and turns SQLite's errors into ours. What is written is in a transaction that `a
 begins, and stays uncommitted until `commit`. After an error, every further use raises it again.
 
 While a run has it open, the file is locked for all other processes, also for reading. The lock is
-taken before anything is read, so that of two runs that start together one wins. A run is recorded
-in the file itself before anything is sent, so that a missing `-wal` file is noticed: it would hold
-what Segment was sent last, and without it, older values would seem to be there.
+taken before anything is read, so that of two runs that start together one wins.
+
+SQLite's rollback journal is used, not its write-ahead log: what is committed is in the file itself,
+whoever copies it after a kill. With a log, that copy would say that older values are in Segment.
 """
 
 from __future__ import annotations
@@ -117,7 +118,7 @@ class LedgerFile:
                 if write and not self._connection.in_transaction:
                     self._connection.execute("BEGIN")
                 yield self._connection
-            except sqlite3.Error as cause:
+            except (sqlite3.Error, UnicodeDecodeError) as cause:
                 # SQLite may have undone the transaction, and with it what must not be forgotten.
                 self._failure = errors.translate_error(self.path, cause)
                 raise self._failure from cause
@@ -133,22 +134,24 @@ class LedgerFile:
                 connection.execute("COMMIT")
 
     def start_run(self) -> None:
-        """Record a new run, durably and in the file itself."""
+        """Record a new run, durably."""
         with self.access(write=True) as connection:
             cursor = connection.execute("INSERT INTO run (started) VALUES (?)", (format_now(),))
             self.run = cursor.lastrowid or 0
             connection.execute("COMMIT")
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def end_run(self, *, is_complete: bool, counts: str) -> None:
-        """Record the end of the run; `close` does it for one that was aborted or failed.
+        """Record the end of the run.
 
         Args:
             is_complete: Whether everything that was read was delivered.
             counts: JSON of the counts of its collections.
         """
         with self.access(write=True) as connection:
-            _record_end(connection, is_complete=is_complete, counts=counts)
+            connection.execute(
+                "UPDATE run SET ended = ?, is_complete = ?, counts = ? WHERE n = ?",
+                (format_now(), is_complete, counts, self.run),
+            )
             connection.execute("COMMIT")
 
     def close(self) -> None:
@@ -157,33 +160,22 @@ class LedgerFile:
         A thread that was aborted may hold the lock for ever; then the file is unlocked when the
         process ends.
         """
-        if not self._lock.acquire(timeout=_CLOSE_TIMEOUT_SECONDS):
-            return
-        try:
-            with suppress(sqlite3.Error):  # closed before, or the disk is full
-                self._connection.rollback()
-                if not _has_ended(self._connection):
-                    self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # makes room
-                    _record_end(self._connection, is_complete=False, counts=None)
-                # At rest, it is one file, which can be read without writing beside it.
-                self._connection.execute("PRAGMA journal_mode = DELETE")
-            self._connection.close()
-        finally:
-            self._lock.release()
+        if self._lock.acquire(timeout=_CLOSE_TIMEOUT_SECONDS):
+            try:
+                self._connection.close()
+            finally:
+                self._lock.release()
 
     def _prepare(self, connection: sqlite3.Connection, destination: Destination | None) -> None:
-        had_wal = self.path.with_name(f"{self.path.name}-wal").exists()
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a file that is still empty
+        if self.path.stat().st_size == 0:
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("BEGIN EXCLUSIVE")  # the lock stays after the transaction
         connection.execute("COMMIT")
         if destination is not None and _is_empty(connection):
             _create_tables(connection, destination)
         else:
             verify(self.path, connection, destination)
-            if not had_wal and not _has_ended(connection):
-                raise errors.describe_missing_wal(self.path)
-            connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
 
@@ -224,13 +216,16 @@ def verify(path: Path, connection: sqlite3.Connection, destination: Destination 
         raise errors.describe_format(path, version, schema.FORMAT_VERSION)
     if destination is None:
         return
-    meta: dict[str, Any] = dict(connection.execute("SELECT key, value FROM meta"))
-    if meta["destination"] != destination.name:
-        raise errors.describe_foreign_destination(path, meta["destination"], destination.name)
-    key = destination.write_key
-    if key is not None and not hmac.compare_digest(
-        meta["key_fingerprint"], fingerprint_key(key, meta["key_salt"])
-    ):
+    with errors.report_damage(path):
+        meta: dict[str, Any] = dict(connection.execute("SELECT key, value FROM meta"))
+        recorded = meta["destination"]
+        key = destination.write_key
+        is_key = key is None or hmac.compare_digest(
+            meta["key_fingerprint"], fingerprint_key(key, meta["key_salt"])
+        )
+    if recorded != destination.name:
+        raise errors.describe_foreign_destination(path, recorded, destination.name)
+    if not is_key:
         raise errors.describe_foreign_key(path)
 
 
@@ -268,7 +263,6 @@ def _create_tables(connection: sqlite3.Connection, destination: Destination) -> 
         "key_fingerprint": fingerprint_key(destination.write_key or "", salt),
         "next_n": 1,
     }
-    connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("BEGIN")
     for statement in schema.TABLES.split(";"):
         connection.execute(statement)
@@ -280,16 +274,3 @@ def _create_tables(connection: sqlite3.Connection, destination: Destination) -> 
 
 def _read_pragma(connection: sqlite3.Connection, name: str) -> int:
     return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
-
-
-def _has_ended(connection: sqlite3.Connection) -> bool:
-    """Return whether the last run has recorded its end, or there was none."""
-    last = connection.execute("SELECT ended FROM run ORDER BY n DESC LIMIT 1").fetchone()
-    return last is None or last[0] is not None
-
-
-def _record_end(connection: sqlite3.Connection, *, is_complete: bool, counts: str | None) -> None:
-    connection.execute(
-        "UPDATE run SET ended = ?, is_complete = ?, counts = ? WHERE n = (SELECT max(n) FROM run)",
-        (format_now(), is_complete, counts),
-    )

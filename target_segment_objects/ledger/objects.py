@@ -20,14 +20,16 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-import msgspec
 from xxhash import xxh3_64_digest
 
+from target_segment_objects.ledger import statements
+from target_segment_objects.ledger.changes import find_changed
+from target_segment_objects.ledger.errors import report_damage
 from target_segment_objects.ledger.stream_memory import StreamMemory
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from target_segment_objects.delivery.interface import StreamInfo
     from target_segment_objects.ledger.digests import ObjectId
@@ -38,49 +40,6 @@ _Row: TypeAlias = "tuple[ObjectId, int, bytes | None]"
 
 _EPOCH: Final = date(1970, 1, 1)
 _MAX_PROBE_WAIT: Final = 64  # chunks
-
-_DIGEST_UNLESS_DUE: Final = """
-    CASE
-        WHEN sent_day > :today THEN NULL
-        WHEN :days AND sent_day < :today - (:today - n % :days + :days) % :days THEN NULL
-        ELSE digest
-    END
-"""
-"""An object is due on each day that is congruent to `n` modulo `resend_after_days`.
-
-So an equal part of all objects is sent again each day, and none waits longer than so many days. It
-is due, too, if its day is in the future: then a clock was wrong.
-"""
-
-_LOOK_UP_RANGE: Final = f"""
-    SELECT id, n, {_DIGEST_UNLESS_DUE} FROM object
-    WHERE collection = :collection AND id BETWEEN :first AND :last
-    LIMIT :limit
-"""  # noqa: S608 - a constant
-
-_LOOK_UP_EACH: Final = f"""
-    SELECT object.id, object.n, {_DIGEST_UNLESS_DUE}
-    FROM json_each(:ids) AS wanted
-    CROSS JOIN object ON object.collection = :collection AND object.id = wanted.value
-"""  # noqa: S608 - a constant
-
-_FOLD: Final = """
-    INSERT INTO object (collection, id, stream, n, digest, sent_day)
-    SELECT
-        collection, id, stream, n,
-        CASE
-            WHEN seq <= (SELECT accepted FROM collection WHERE n = last.collection) THEN digest
-        END,
-        :day
-    FROM (
-        -- SQLite takes the other columns from the row with the maximum.
-        SELECT collection, id, stream, n, digest, max(seq) AS seq
-        FROM pending GROUP BY collection, id
-    ) AS last
-    WHERE true -- so that ON is not read as a part of a join
-    ON CONFLICT DO UPDATE SET
-        stream = excluded.stream, digest = excluded.digest, sent_day = excluded.sent_day
-"""
 
 
 @dataclass(slots=True)
@@ -131,14 +90,14 @@ class ObjectTable:
         Raises:
             LedgerError: The file cannot be read or written.
         """
-        with self._file.access() as connection:
+        with self._file.access() as connection, report_damage(self._file.path):
             (has_pending,) = connection.execute("SELECT EXISTS (SELECT 1 FROM pending)").fetchone()
             if has_pending:
                 query = "SELECT started FROM run ORDER BY n DESC LIMIT 1"
                 (started,) = connection.execute(query).fetchone()
                 self._fold(connection, day=(date.fromisoformat(started[:10]) - _EPOCH).days)
             query = "SELECT value FROM meta WHERE key = 'next_n'"
-            (self._next_n,) = connection.execute(query).fetchone()
+            self._next_n = int(connection.execute(query).fetchone()[0])
         with self._file.access(write=True) as connection:
             connection.execute(
                 "INSERT OR REPLACE INTO meta VALUES ('resend_after_days', ?)", (self._due["days"],)
@@ -214,7 +173,7 @@ class ObjectTable:
             The positions of those to send, in the same order.
         """
         found = self._collections[collection]
-        distinct = set(ids)
+        distinct = dict.fromkeys(ids)
         with self._file.access() as connection:
             rows = self._look_up(connection, found, distinct) if found.is_known else []
             if self._on_found is not None:
@@ -222,20 +181,22 @@ class ObjectTable:
             known = {object_id: digest for object_id, _, digest in rows}
             changed = find_changed(known, ids, digests, has_repeats=len(distinct) < len(ids))
             if changed:
-                changed_ids = {ids[position] for position in changed}
-                numbers = {object_id: n for object_id, n, _ in rows if object_id in changed_ids}
+                sent = [ids[at] for at in changed]
                 with self._file.access(write=True):
-                    _invalidate(connection, found.n, numbers)
-                    for object_id in changed_ids - numbers.keys():
-                        numbers[object_id] = self._next_n
-                        self._next_n += 1
-                    connection.executemany(
-                        "INSERT INTO pending VALUES (?, ?, ?, ?, ?, ?)",
-                        [
-                            (found.n, seq, ids[at], streams[at], numbers[ids[at]], digests[at])
-                            for seq, at in enumerate(changed, start=found.appended + 1)
-                        ],
+                    connection.execute(
+                        statements.APPEND,
+                        {
+                            "collection": found.n,
+                            "first_seq": found.appended + 1,
+                            "ids": statements.encode_ids(sent),
+                            "streams": statements.pack_numbers([streams[at] for at in changed]),
+                            "numbers": statements.pack_numbers(self._number_objects(sent, rows)),
+                            "digests": b"".join([digests[at] for at in changed]),
+                        },
                     )
+                    if rows:
+                        given = {"collection": found.n, "ids": statements.encode_ids(sent)}
+                        connection.execute(statements.INVALIDATE, given)
                 found.appended += len(changed)
             found.unchanged += len(ids) - len(changed)
         return changed
@@ -282,7 +243,7 @@ class ObjectTable:
     def _fold(self, connection: sqlite3.Connection, day: int) -> None:
         """Move the pending rows to `object` in one transaction, and return their space."""
         with self._file.access(write=True):
-            connection.execute(_FOLD, {"day": day})
+            connection.execute(statements.FOLD, {"day": day})
             connection.execute(
                 """
                 UPDATE meta SET value = max(value, (SELECT ifnull(max(n), 0) + 1 FROM pending))
@@ -305,10 +266,22 @@ class ObjectTable:
             self._collections[name] = _Collection(n, bool(is_known))
         return self._collections[name]
 
+    def _number_objects(self, ids: Sequence[ObjectId], rows: Sequence[_Row]) -> list[int]:
+        """Return the number of each object; those that are not in the file get the next ones."""
+        wanted = dict.fromkeys(ids, 0)
+        for object_id, n, _ in rows:
+            if object_id in wanted:
+                wanted[object_id] = n
+        for object_id, n in wanted.items():
+            if n == 0:
+                wanted[object_id] = self._next_n
+                self._next_n += 1
+        return [wanted[object_id] for object_id in ids]
+
     # Looking up
 
     def _look_up(
-        self, connection: sqlite3.Connection, found: _Collection, ids: set[ObjectId]
+        self, connection: sqlite3.Connection, found: _Collection, ids: Collection[ObjectId]
     ) -> list[_Row]:
         """Return the rows of objects, which are asked for in order: each page is read once."""
         try:
@@ -333,7 +306,7 @@ class ObjectTable:
         limit = 2 * len(wanted)
         bounds = {"first": wanted[0], "last": wanted[-1], "limit": limit}
         rows = connection.execute(
-            _LOOK_UP_RANGE, {**self._due, **bounds, "collection": found.n}
+            statements.LOOK_UP_RANGE, {**self._due, **bounds, "collection": found.n}
         ).fetchall()
         if len(rows) < limit:
             found.probe_wait = 1
@@ -346,47 +319,5 @@ class ObjectTable:
         self, connection: sqlite3.Connection, found: _Collection, wanted: list[ObjectId]
     ) -> list[_Row]:
         """Return the rows of the ids."""
-        encoded = msgspec.json.encode(wanted).decode()
-        given = {**self._due, "collection": found.n}
-        rows = connection.execute(_LOOK_UP_EACH, {**given, "ids": encoded}).fetchall()
-        if r"\u0000" in encoded:  # at which SQLite's JSON functions end a string
-            for object_id in wanted:
-                if isinstance(object_id, str) and "\0" in object_id:
-                    bounds = {"first": object_id, "last": object_id, "limit": 1}
-                    rows += connection.execute(_LOOK_UP_RANGE, {**given, **bounds}).fetchall()
-        return rows
-
-
-def find_changed(
-    known: Mapping[ObjectId, bytes | None],
-    ids: Sequence[ObjectId],
-    digests: Sequence[bytes],
-    *,
-    has_repeats: bool,
-) -> list[int]:
-    """Return the positions of the objects that differ from what Segment has.
-
-    Args:
-        known: What Segment has: each id's digest, or None if that is not sure.
-        ids: The ids of the objects, in the order in which they are sent.
-        digests: Their digests.
-        has_repeats: Whether an id occurs twice. What follows an object that is sent is sent, too,
-            even if it equals what Segment has now.
-    """
-    given = enumerate(zip(ids, digests, strict=True))
-    changed = [at for at, (object_id, digest) in given if known.get(object_id) != digest]
-    if not has_repeats or not changed:
-        return changed
-    first_sent: dict[ObjectId, int] = {}
-    for at in changed:
-        first_sent.setdefault(ids[at], at)
-    end = len(ids)
-    return [at for at, object_id in enumerate(ids) if first_sent.get(object_id, end) <= at]
-
-
-def _invalidate(connection: sqlite3.Connection, collection: int, ids: Iterable[ObjectId]) -> None:
-    """Forget what Segment has for ids that are about to be sent."""
-    connection.executemany(
-        "UPDATE object SET digest = NULL WHERE collection = ? AND id = ?",
-        [(collection, object_id) for object_id in ids],
-    )
+        given = {**self._due, "collection": found.n, "ids": statements.encode_ids(wanted)}
+        return connection.execute(statements.LOOK_UP_EACH, given).fetchall()

@@ -12,6 +12,7 @@ from target_segment_objects.ledger.file import Destination, LedgerFile
 from target_segment_objects.ledger.objects import ObjectTable
 from target_segment_objects.ledger.stage import LedgerStage
 from target_segment_objects.ledger.stream_memory import StreamMemory
+from target_segment_objects.ledger.tools.reading import copy_ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +34,7 @@ class LedgerOptions:
         resend_after_days: Days after which an unchanged object is sent again; 0 for never.
         ignored_properties: The names, as they are sent, of properties that do not count.
         deletions: What to do about rows that are gone.
+        copy: Where to copy the file, and to use the copy; None to use the file itself.
         today: The day of the run (UTC); None for the clock's.
     """
 
@@ -42,6 +44,7 @@ class LedgerOptions:
     resend_after_days: int
     ignored_properties: tuple[str, ...]
     deletions: DeletionOptions = field(default_factory=DeletionOptions)
+    copy: Path | None = None
     today: date | None = None
 
 
@@ -80,7 +83,10 @@ def open_ledger_stage(
     Raises:
         LedgerError: The ledger cannot be used.
     """
-    file = LedgerFile.open(options.path, Destination(options.destination, options.write_key))
+    destination = Destination(options.destination, options.write_key)
+    if options.copy is not None:
+        copy_ledger(options.path, options.copy, destination)
+    file = LedgerFile.open(options.copy or options.path, destination)
     today = options.today or datetime.now(timezone.utc).date()
     objects = ObjectTable(file, resend_after_days=options.resend_after_days, today=today)
     try:

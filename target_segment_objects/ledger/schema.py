@@ -17,7 +17,8 @@ When nothing is under way, `objects.fold_pending` moves them to `object`.
 `reading`: how the runs have read a stream. `missing`: objects that complete runs of their stream
 did not see again; see `deletions.missing`.
 
-A row of `run` without `ended` is that of the current run, or of one that was killed.
+A row of `run` without `ended` is that of the current run, or of one that was killed or aborted, or
+that could not write the ledger.
 """
 
 from __future__ import annotations

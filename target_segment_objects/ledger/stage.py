@@ -190,14 +190,14 @@ class LedgerStage:
         self.flush()
         with self._flush_lock:
             try:
-                self._objects.record_chunk(
+                changed = self._objects.record_chunk(
                     collection,
                     [mark.id for mark in marks],
                     [mark.digest for mark in marks],
                     [mark.stream for mark in marks],
                 )
-                for mark in marks:
-                    self._delivery.add_object(collection, mark.line)
+                for at in changed:  # what was recorded, and nothing else
+                    self._delivery.add_object(collection, marks[at].line)
             except SegmentObjectsError as failure:
                 self._fail(failure)
                 raise

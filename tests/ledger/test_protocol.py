@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import shutil
-from datetime import date
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 IDS = (1, 2, "a")
-VALUES = (b"A", b"B")
+VALUES = (b"A" * 8, b"B" * 8)
 COLLECTION = "users"
 HISTORIES = 50
 
@@ -57,7 +57,9 @@ class OurLedger:
 
     def _open(self) -> None:
         self._file = LedgerFile.open(self._path, Destination("test", "k"))
-        self._objects = ObjectTable(self._file, resend_after_days=0, today=date(2026, 1, 1))
+        self._objects = ObjectTable(
+            self._file, resend_after_days=0, today=datetime.now(timezone.utc).date()
+        )
         self._objects.start()
         self._stream = self._objects.register_stream(StreamInfo("users", COLLECTION, (), ()))
 
@@ -83,7 +85,7 @@ class OurLedger:
         """Go on with the files as a killed process would leave them."""
         self._count += 1
         path = self._folder / f"{self._count}.sqlite"
-        for suffix in ("", "-wal"):
+        for suffix in ("", "-journal"):
             shutil.copy(f"{self._path}{suffix}", f"{path}{suffix}")
         self._objects.close()
         self._path = path

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from xxhash import xxh3_64_digest
 
+from target_segment_objects.ledger.digests import format_object_id
+
 if TYPE_CHECKING:
     from target_segment_objects.ledger.digests import ObjectId
 
@@ -35,7 +37,7 @@ class Mark:
 def build_mark(collection: str, object_id: ObjectId, marked_at: str) -> bytes:
     """Return the JSON of the object that marks another one as deleted."""
     mark = {
-        "id": str(object_id),
+        "id": format_object_id(object_id),
         "collection": collection,
         "properties": {DELETED_PROPERTY: marked_at},
     }

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from target_segment_objects.ledger.digests import format_object_id
+
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator, Mapping
@@ -132,7 +134,7 @@ def export_objects(
     for name, object_id, stream, digest, sent_day in rows:
         yield {
             "collection": name,
-            "id": str(object_id),
+            "id": format_object_id(object_id),
             "stream": stream,
             "digest": digest.lower() or None,
             "last_sent": (EPOCH + timedelta(days=sent_day)).isoformat(),

@@ -1,32 +1,77 @@
-"""A ledger opened for reading."""
+"""The ledger read without changing it: a check, a copy for a dry run, and for what shows it."""
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import tempfile
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from target_segment_objects.ledger import errors
 from target_segment_objects.ledger.file import connect, verify
+from target_segment_objects.plurals import format_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from target_segment_objects.ledger.file import Destination
+
 
 @contextmanager
-def read_ledger(path: Path) -> Iterator[sqlite3.Connection]:
-    """Read a ledger, of whatever destination; no run can write it meanwhile.
+def read_ledger(path: Path, destination: Destination | None = None) -> Iterator[sqlite3.Connection]:
+    """Read a ledger; no run can write it meanwhile.
+
+    Args:
+        path: The file.
+        destination: What it has to be bound to; None for whatever it is.
 
     Raises:
-        LedgerError: It does not exist, is in use, or cannot be read.
+        LedgerError: It does not exist, is in use, cannot be read, or is not this destination's.
     """
     if not path.exists():
         raise errors.describe_missing_file(path)
-    with closing(connect(path, mode="ro")) as connection:
+    # After a kill, SQLite undoes what was not committed, for which it has to write.
+    has_journal = path.with_name(f"{path.name}-journal").exists()
+    with closing(connect(path, mode="rw" if has_journal else "ro")) as connection:
         try:
             connection.execute("BEGIN")
-            verify(path, connection, None)
+            verify(path, connection, destination)
             yield connection
-        except sqlite3.Error as cause:
+        except (sqlite3.Error, UnicodeDecodeError) as cause:
             raise errors.translate_error(path, cause) from cause
+
+
+def copy_ledger(path: Path, copy: Path, destination: Destination) -> None:
+    """Copy a ledger, if there is one. The copy can be used as if it were the ledger.
+
+    Raises:
+        LedgerError: It cannot be read, or is not this destination's.
+    """
+    if not path.exists():
+        return
+    with (
+        read_ledger(path, destination) as connection,
+        closing(sqlite3.connect(copy, isolation_level=None)) as copied,
+    ):
+        connection.backup(copied)
+
+
+def check_ledger(path: Path, destination: Destination) -> str:
+    """Return what a check says of a ledger that a run could use. It is not created or changed.
+
+    Raises:
+        LedgerError: A run could not use it.
+    """
+    try:
+        if not path.exists():
+            with tempfile.TemporaryFile(dir=path.absolute().parent):
+                return f"The ledger {path} can be created. The first run sends everything."
+        if not os.access(path, os.W_OK) or not os.access(path.absolute().parent, os.W_OK):
+            raise PermissionError("the file or its folder is not writable")
+    except OSError as cause:
+        raise errors.describe_file_error(path, cause) from cause
+    with read_ledger(path, destination) as connection:
+        (count,) = connection.execute("SELECT count(*) FROM object").fetchone()
+    return f"The ledger {path} can be used. It knows {format_count(count, 'object')}."
