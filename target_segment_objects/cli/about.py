@@ -40,20 +40,25 @@ class _SettingInfo:
 def format_text(info: AboutInfo) -> str:
     """Return the description for a terminal."""
     versions = info.supported_python_versions or ()
+    capabilities = ", ".join(capability.value for capability in info.capabilities)
     lines = [
         f"{info.name} {info.version} (Meltano Singer SDK {info.sdk_version})",
         "",
         info.description or "",
         "",
         f"Python: {', '.join(versions)}",
-        f"Capabilities: {', '.join(capability.value for capability in info.capabilities)}",
+        *textwrap.wrap(f"Capabilities: {capabilities}", _WIDTH, subsequent_indent="  "),
         "",
         "Settings:",
     ]
     for setting in _list_settings("", info.settings, info.env_var_prefix):
         state = "required" if setting.is_required else f"default: {setting.default or 'not set'}"
-        lines += ["", f"  {setting.name} ({state})"]
+        heading = f"  {setting.name} ({state})"
+        is_too_long = len(heading) > _WIDTH
+        lines += ["", f"  {setting.name} (default: below)" if is_too_long else heading]
         lines += _wrap_paragraph(f"{setting.title}. {setting.description}")
+        if is_too_long:
+            lines += _wrap_paragraph(f"Default: {setting.default}")
         lines += _wrap_paragraph(f"Allowed: {setting.allowed}.")
         if setting.variable:
             lines += _wrap_paragraph(f"Environment: {setting.variable}")
