@@ -128,6 +128,7 @@ class Pages:
                 "collection",
                 name=name,
                 objects=warehouse.count(name),
+                column_count=len(warehouse.columns(name)),
                 columns=views.list_columns(warehouse, name),
                 search=search,
                 rows=views.build_rows(warehouse, name, search, _parse_page_number(request)),

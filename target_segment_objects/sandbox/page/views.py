@@ -7,12 +7,14 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final
 
 from target_segment_objects.limits import MAX_CONCURRENT_REQUESTS
+from target_segment_objects.sandbox.names import describe_name
 from target_segment_objects.sandbox.page.timeline import group_sessions, merge_sessions
 from target_segment_objects.sandbox.warehouse.wording import (
     LOSS_LABELS,
     REDSHIFT_LOSS,
     describe_result,
     format_count,
+    list_special_names,
 )
 
 if TYPE_CHECKING:
@@ -48,11 +50,12 @@ class LossView:
 
 @dataclass(frozen=True, slots=True)
 class ColumnView:
-    """A column, and the losses in it."""
+    """A column, the losses in it, and what a warehouse does with its name, if that is special."""
 
     name: str
     type: str
     losses: tuple[LossView, ...]
+    remark: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +115,7 @@ class Overview:
     hidden_sessions: int
     collections: tuple[CollectionView, ...]
     losses: tuple[LossView, ...]
+    names: tuple[tuple[str, str], ...]
     rejections: tuple[RequestRecord, ...]
 
 
@@ -185,6 +189,7 @@ def build_overview(
         hidden_sessions=len(sessions) - len(shown),
         collections=collections,
         losses=tuple(map(build_loss, losses)),
+        names=tuple(list_special_names(warehouse.list_columns())[:MAX_SHOWN_NAMES]),
         rejections=requests.rejections[:_OVERVIEW_REJECTIONS],
     )
 
@@ -228,11 +233,19 @@ def list_collections(warehouse: Warehouse, losses: Sequence[Loss]) -> tuple[Coll
 
 
 def list_columns(warehouse: Warehouse, collection: str) -> list[ColumnView]:
-    """Return the columns of a collection with their losses."""
+    """Return the columns of a collection with their losses, those that are not stored at last."""
     losses = [build_loss(loss) for loss in warehouse.losses() if loss.collection == collection]
+    types = {name: kind.lower() for name, kind in warehouse.columns(collection).items()}
+    for loss in losses:
+        types.setdefault(loss.column, "not stored")
     return [
-        ColumnView(name, kind.lower(), tuple(loss for loss in losses if loss.column == name))
-        for name, kind in warehouse.columns(collection).items()
+        ColumnView(
+            name,
+            kind,
+            tuple(loss for loss in losses if loss.column == name),
+            describe_name(name),
+        )
+        for name, kind in types.items()
     ]
 
 

@@ -161,7 +161,7 @@ def test_collection(sandbox: Sandbox) -> None:
     text = get_page(sandbox, "/collections/users").text
     assert "2 objects, 3 columns" in text
     assert f"n bigint 1 value {LOSS_LABELS['type']}, for example in 2" in text
-    assert "sample_text varchar none" in text
+    assert "sample_text varchar nothing" in text
     assert "1 a 1 2 null null" in text
     assert "users" in get_page(sandbox, "/collections").text
 
@@ -172,9 +172,19 @@ def test_names_that_a_warehouse_changes(sandbox: Sandbox) -> None:
     title = "Names that a warehouse does not take as they are"
     text = get_page(sandbox, "/collections").text
     assert f"{title} Table or column Name users._2fa {describe_name('_2fa')}" in text
+    assert f"users._2fa {describe_name('_2fa')}" in get_page(sandbox, "/").text
+    assert f"_2fa bigint {describe_name('_2fa')}" in get_page(sandbox, "/collections/users").text
     BareClient(sandbox.url).load_files(object_line(collection="user"))
     assert f"_user {describe_name('_user')}" in get_page(sandbox, "/collections").text
     assert "1 object, 2 columns" in get_page(sandbox, "/collections/user").text
+
+
+def test_discarded_property(sandbox: Sandbox) -> None:
+    """A property that Segment discards has no column, and is shown with its loss."""
+    BareClient(sandbox.url).load_files(object_line({"received_at": "2026-01-01", "a": 1}))
+    text = get_page(sandbox, "/collections/users").text
+    assert "1 object, 2 columns" in text
+    assert f"received_at not stored 1 value {LOSS_LABELS['discarded']}" in text
 
 
 def test_no_name_is_shown_that_every_warehouse_takes(sandbox: Sandbox) -> None:
