@@ -50,6 +50,12 @@ def main(bench: Bench, *, with_other_targets: bool) -> None:
         sources.append(bench.prepare_chinook())
     results = {source: list(bench.run_rounds(candidates, source)) for source in sources}
     table = build_speed_table(candidates, results)
+    if bench.has_parquet:
+        # The other targets do not read Parquet.
+        readers = [OURS, PLAIN, LOWER_BOUND]
+        source = bench.prepare_parquet()
+        rounds = list(bench.run_rounds(readers, source))
+        table += f"\n\n{build_speed_table(readers, {source: rounds})}"
     about = f"{docs_page.describe_machine()}; {bench.rounds} rounds."
     bench.publish_result("speed", f"{about}\n\n{table}")
     picture = plot.draw_bars(
@@ -78,7 +84,12 @@ def check_outputs(bench: Bench, others: Sequence[Candidate]) -> None:
         bench.prepare_sized_input(shape, min(_CHECK_RECORDS, bench.scale_count(shape.records)))
         for shape in bench.shapes
     ]
-    for source in (*small, *([bench.prepare_chinook()] if bench.has_chinook else ())):
+    others_too = [bench.prepare_chinook()] if bench.has_chinook else []
+    if bench.has_parquet:
+        others_too.append(
+            bench.prepare_parquet(min(_CHECK_RECORDS, bench.scale_count(_LARGE_RECORDS)))
+        )
+    for source in (*small, *others_too):
         ours, plain = (bench.run_candidate(candidate, source).output for candidate in (OURS, PLAIN))
         outputs.check_objects(ours, plain)
         outputs.check_warehouses(ours, plain, bench.empty_folder("check"))

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from benchmarks import docs_page, inputs, ours
+from benchmarks import docs_page, inputs, ours, parquet_input
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -28,10 +28,12 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).parent.parent
 CHINOOK: Final = "Chinook"
+PARQUET: Final = "E"
 PAGE: Final = ROOT / "docs" / "benchmarks.md"
 _CHINOOK_FILE: Final = ROOT / "tests" / "data" / "chinook.singer.gz"
 _FOLDER: Final = ROOT / "build" / "benchmarks"
 _MAX_SHOWN_CHARACTERS: Final = 2000
+_PARQUET_RECORDS: Final = 1_000_000
 _DIGEST_CHARACTERS: Final = 12
 
 
@@ -132,6 +134,7 @@ class Bench:
             shape for shape in inputs.SHAPES if not input_names or shape.letter in input_names
         ]
         self.has_all = not input_names
+        self.has_parquet = not input_names or PARQUET in input_names
         self.has_chinook = not input_names or CHINOOK in input_names
         self.writes_page = write_page
         self._scale = scale
@@ -170,6 +173,19 @@ class Bench:
         """Return the sample database: small, eleven streams."""
         path = self._inputs_folder() / "chinook.jsonl"
         return Input(CHINOOK, path, inputs.unzip_input(_CHINOOK_FILE, path))
+
+    def prepare_parquet(self, records: int | None = None) -> Input:
+        """Return the input of Parquet files. It is generated unless it exists.
+
+        Args:
+            records: Number of rows; `None` for that of the full scale, scaled.
+        """
+        count = self.scale_count(_PARQUET_RECORDS) if records is None else records
+        path = self._inputs_folder() / f"{PARQUET}-{count}.jsonl"
+        if not path.exists():
+            click.echo(f"Generating {path.name}", err=True)
+            parquet_input.write_parquet_input(path, inputs.A, count, seed=inputs.SEED)
+        return Input(PARQUET, path, count)
 
     def run_candidate(self, candidate: Candidate, source: Input) -> Run:
         """Run a candidate once.
@@ -277,7 +293,7 @@ def bench_options(command: Callable[..., None]) -> Callable[..., None]:
         "--input",
         "input_names",
         multiple=True,
-        type=click.Choice([*(shape.letter for shape in inputs.SHAPES), CHINOOK]),
+        type=click.Choice([*(shape.letter for shape in inputs.SHAPES), PARQUET, CHINOOK]),
         help="Use only this input. Can be repeated.",
     )
     @click.option("--page", "write_page", is_flag=True, help="Write the result to the docs.")

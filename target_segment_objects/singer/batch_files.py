@@ -16,7 +16,6 @@ import msgspec
 from upath import UPath
 
 from target_segment_objects.exceptions import InputError
-from target_segment_objects.mapping.values import ENCODER
 from target_segment_objects.singer.raw_input import open_input
 from target_segment_objects.singer.reader import is_string_list
 
@@ -131,17 +130,7 @@ def _read_parquet(file: IO[bytes]) -> Iterator[bytes]:
             "pip install 'target-segment-objects[parquet]'"
         )
         raise InputError(msg) from None
+    from target_segment_objects.singer.parquet_rows import encode_rows  # noqa: PLC0415 - as above
+
     for rows in pyarrow.parquet.ParquetFile(file).iter_batches(_PARQUET_BATCH_ROWS):
-        for row in _convert_rows(rows):
-            yield ENCODER.encode(row)
-
-
-def _convert_rows(rows: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - pyarrow has no types
-    """Convert rows to Python values, and to strings the nanoseconds that Python cannot hold."""
-    try:
-        return rows.to_pylist()  # type: ignore[no-any-return]
-    except ValueError:
-        for number, field in enumerate(rows.schema):
-            if getattr(field.type, "unit", None) == "ns":
-                rows = rows.set_column(number, field.name, rows.column(number).cast("string"))
-        return rows.to_pylist()  # type: ignore[no-any-return]
+        yield from encode_rows(rows)

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from benchmarks import __main__ as comparison
 from benchmarks import compression, docs_page, end_to_end, inputs, outputs, overlap, plot, profiles
 from benchmarks.outputs import OutputsDifferError
-from benchmarks.runs import CHINOOK, OURS, PLAIN, Bench, Candidate, RunFailedError
+from benchmarks.runs import CHINOOK, OURS, PARQUET, PLAIN, Bench, Candidate, RunFailedError
 from target_segment_objects.mapping.schema import read_property_types
 from target_segment_objects.sandbox.server import Sandbox
 from target_segment_objects.segment.client import Client
@@ -125,11 +125,16 @@ def test_records_of_streams_alternate() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["B", "C", "D", CHINOOK])
+@pytest.mark.parametrize("name", ["B", "C", "D", PARQUET, CHINOOK])
 def test_our_and_the_plain_target_write_the_same_objects(tmp_path: Path, name: str) -> None:
     """Both write the same objects, and all of them; for A, see `test_comparison`."""
     bench = create_bench(tmp_path, name)
-    source = bench.prepare_chinook() if name == CHINOOK else bench.prepare_input(bench.shapes[0])
+    if name == CHINOOK:
+        source = bench.prepare_chinook()
+    else:
+        source = (
+            bench.prepare_parquet() if name == PARQUET else bench.prepare_input(bench.shapes[0])
+        )
     ours, plain = (bench.run_candidate(candidate, source).output for candidate in (OURS, PLAIN))
     outputs.check_objects(ours, plain)
     assert sum(1 for _ in outputs.read_object_lines(ours)) == source.records
