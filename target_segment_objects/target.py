@@ -261,7 +261,9 @@ class TargetSegmentObjects(Target):
     def _load_record(self, message: dict[str, Any], line: bytes) -> None:
         """Load a record into each of its stream's sinks."""
         stream = message["stream"]
-        self.stats.streams[stream].read += 1
+        stats = self.stats.streams[stream]
+        stats.read += 1
+        stats.slow += 1
         stream_maps = self.mapper.stream_maps.get(stream)
         if stream_maps is None:
             raise _missing_schema_error(stream, self.message_reader.line_number)

@@ -57,11 +57,13 @@ class StreamStats:
 
     Attributes:
         read: Records read.
+        slow: Those of them that took the slow path.
         rejected: Records that could not be sent.
         warnings: Warnings about the stream.
     """
 
     read: int = 0
+    slow: int = 0
     rejected: int = 0
     warnings: list[str] = field(default_factory=list)
 
@@ -121,6 +123,11 @@ class RunStats:
     def records_read(self) -> int:
         """Records read."""
         return sum(stream.read for stream in list(self.streams.values()))
+
+    @property
+    def records_slow(self) -> int:
+        """Records that took the slow path."""
+        return sum(stream.slow for stream in list(self.streams.values()))
 
     @property
     def records_rejected(self) -> int:
@@ -229,6 +236,7 @@ def emit_metrics(
         _emit_metric(metrics_logger, "counter", Metric.BATCH_COUNT, collection.sessions, tags)
     tags = _build_tags(_add_up(collections.values())) | {
         "records": stats.records_read,
+        "records_slow_path": stats.records_slow,
         Tag.STATUS: Status.SUCCEEDED if is_complete else Status.FAILED,
     }
     _emit_metric(metrics_logger, "timer", Metric.JOB_DURATION, seconds, tags)
