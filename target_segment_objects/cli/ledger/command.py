@@ -14,10 +14,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from target_segment_objects.cli.ledger.report import build_json, print_report
+from target_segment_objects.cli.ledger.report import (
+    MAX_IDS_SHOWN,
+    build_json,
+    print_missing,
+    print_report,
+)
 from target_segment_objects.exceptions import SegmentObjectsError
 from target_segment_objects.ledger.file import Destination, LedgerFile
 from target_segment_objects.ledger.tools import changes
+from target_segment_objects.ledger.tools.missing import read_missing
 from target_segment_objects.ledger.tools.overview import export_objects, read_overview
 from target_segment_objects.ledger.tools.reading import read_ledger
 from target_segment_objects.plurals import format_count
@@ -69,15 +75,20 @@ def show_ledger(*, file: Path, collection: str | None, output_format: str) -> No
 
     A known object is due when resend_after_days are over, or when it is not sure that Segment has
     it. A run that reads it sends it, even if it has not changed. With a COLLECTION, its properties
-    are listed with the types that they were first sent with. The ledger is not changed.
+    are listed with the types that they were first sent with, and the ids of rows that are gone at
+    the source: since when, and whether they are marked as deleted. The ledger is not changed.
     """
     with read_ledger(file) as connection:
         changes.require_collection(file, connection, collection)
         overview = read_overview(connection, today=datetime.now(timezone.utc).date())
+        limit = MAX_IDS_SHOWN if output_format == "text" else None
+        missing = None if collection is None else read_missing(connection, collection, limit=limit)
     if output_format == "json":
-        click.echo(json.dumps(build_json(overview, collection), indent=2))
-    else:
-        print_report(file, overview, collection)
+        click.echo(json.dumps(build_json(overview, collection, missing), indent=2))
+        return
+    print_report(file, overview, collection)
+    if missing is not None:
+        print_missing(missing)
 
 
 @run_ledger_command.command("forget", short_help="Start over with one collection, or with all.")

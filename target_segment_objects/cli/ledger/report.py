@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from target_segment_objects.ledger.tools.missing import MissingObjects
     from target_segment_objects.ledger.tools.overview import CollectionOverview, Overview
+
+MAX_IDS_SHOWN: Final = 100
+"""Of rows that are gone, in the text; JSON has all."""
 
 _SPACES_BETWEEN_COLUMNS: Final = 2
 
@@ -45,13 +49,42 @@ def print_report(path: Path, overview: Overview, collection: str | None) -> None
             _print_table([(f"properties of stream {stream}", "first type"), *rows], texts=2)
 
 
-def build_json(overview: Overview, collection: str | None) -> dict[str, object]:
-    """Return what a ledger knows, for programs."""
+def print_missing(missing: MissingObjects) -> None:
+    """Print which objects of a collection are gone at the source."""
+    count = missing.missing + missing.marked
+    if not count:
+        return
+    click.echo()
+    click.echo(
+        f"Gone at the source: {format_count(count, 'object')}, {missing.marked:,} of them marked "
+        "as deleted."
+    )
+    rows = [
+        (found.id, _format_time(found.since), _format_time(found.marked_at or ""), f"{found.runs}")
+        for found in missing.first
+    ]
+    _print_table([("id", "since (UTC)", "marked (UTC)", "runs"), *rows], texts=3)
+    if count > len(rows):
+        click.echo(f"… and {count - len(rows):,} more: --format json lists all.")
+
+
+def build_json(
+    overview: Overview, collection: str | None, missing: MissingObjects | None
+) -> dict[str, object]:
+    """Return what a ledger knows, for programs.
+
+    Args:
+        overview: What it knows.
+        collection: The only collection to return; None for all.
+        missing: What is gone of this collection; None for no list.
+    """
     report = asdict(overview)
     report["days"] = [day.isoformat() for day in overview.days]
     report["collections"] = [
         found for found in report["collections"] if collection in {None, found["name"]}
     ]
+    if missing is not None:
+        report["gone"] = [asdict(found) for found in missing.first]
     return report
 
 

@@ -114,6 +114,7 @@ _RECORD_READING: Final = """
 _STREAMS: Final = """
     SELECT stream.name, stream.n, collection.name, collection.n
     FROM stream JOIN collection ON collection.n = stream.collection
+    WHERE stream.fingerprint <> x'' -- else it was forgotten, and has not come again
 """
 
 

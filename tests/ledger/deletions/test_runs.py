@@ -7,7 +7,9 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.testing import CliRunner
 
+from target_segment_objects.cli.ledger.command import run_ledger_command
 from target_segment_objects.ledger.deletions.marks import build_mark, clear_mark
 from tests.support import record_line, schema_line, state_line
 from tests.support.in_process import USERS, run_target_in_process
@@ -234,3 +236,38 @@ def test_clear_mark_keeps_the_line() -> None:
     assert clear_mark(line) == cleared
     mark = build_mark("users", 1, "2026-01-01T00:00:00+00:00")
     assert clear_mark(mark) == mark
+
+
+# What the user sees of it
+
+
+def test_show_lists_what_is_gone(sandbox: Sandbox, tmp_path: Path) -> None:
+    """`segment-objects-ledger show` has the ids, since when they are gone, and the marks."""
+    loads = Loads(sandbox, tmp_path, deleted_after_runs=3)
+    for numbers in ((1, 2, 3, 4), (1, 2, 3, 4), (1, 2), (1, 2), (1,), (1,)):
+        assert loads.load(*users(numbers)) == 0
+    file = str(tmp_path / "ledger.sqlite")
+    text = CliRunner().invoke(run_ledger_command, ["show", file, "users"]).output
+    assert "Gone at the source: 3 objects, 2 of them marked as deleted." in text
+    shown = CliRunner().invoke(run_ledger_command, ["show", file, "users", "--format", "json"])
+    gone = {
+        row["id"]: (row["runs"], bool(row["marked_at"])) for row in json.loads(shown.output)["gone"]
+    }
+    assert gone == {"2": (2, False), "3": (3, True), "4": (3, True)}
+
+
+def test_forget_ends_the_wait_for_an_absent_stream(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A stream that is not loaded any more holds its collection up, until it is forgotten."""
+    loads = Loads(sandbox, tmp_path, collection_map={"users": "people", "members": "people"})
+    for _ in range(2):
+        assert (
+            loads.load(*users((1, 2)), *users((3,), "members"), streams=("users", "members")) == 0
+        )
+    for _ in range(2):
+        assert loads.load(*users((1,))) == 0
+    assert loads.list_marked("people") == set()
+    file = str(tmp_path / "ledger.sqlite")
+    assert CliRunner().invoke(run_ledger_command, ["forget", file, "people"]).exit_code == 0
+    for numbers in ((1, 2), (1,), (1,)):
+        assert loads.load(*users(numbers)) == 0
+    assert loads.list_marked("people") == {"2"}
