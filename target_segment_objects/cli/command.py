@@ -299,6 +299,7 @@ def _invoke(
         from target_segment_objects.cli.dry_run import add_placeholder_key, run_dry  # noqa: PLC0415
 
         target = TargetSegmentObjects(config=add_placeholder_key(_merge_environment(config)))
+        target.accepts_deletes = accepts_deletes
         sandboxed = None if sandbox_warehouse is None else name_sandbox(sandbox_warehouse)
         return run_dry(target, file_input, output_format=output_format, destination=sandboxed)
     if sandbox_warehouse is not None:

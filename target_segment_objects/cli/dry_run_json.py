@@ -74,6 +74,8 @@ def _describe_collection(name: str, total: CollectionStats, report: DryRunReport
         "streams": [stream for stream, plan in plans if plan.collection == name],
         "objects": total.sent,
         "objects_unchanged": total.unchanged,
+        "objects_missing": total.missing,
+        "objects_marked": total.marked,
         "sessions": total.sessions,
         "raw_bytes": total.raw_bytes,
         "gzip_bytes": total.gzip_bytes,

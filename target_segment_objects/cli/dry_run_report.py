@@ -146,6 +146,7 @@ def render_text(
             f"With the ledger: {sent:,} of {format_count(sent + known, 'object')} would be sent, "
             f"in {format_count(calls.total, 'call')}."
         )
+        yield from _render_missing(collections)
     yield (
         "Dry run: nothing was sent. "
         f"{format_count(stats.records_read, 'record')} of "
@@ -157,6 +158,15 @@ def render_text(
         f"{format_count(sum(total.raw_bytes for total in totals), 'byte')} "
         f"({sum(total.gzip_bytes for total in totals):,} gzipped)."
     )
+
+
+def _render_missing(collections: Mapping[str, CollectionStats]) -> Iterator[str]:
+    """Yield what is gone at the source, of each collection that could be checked."""
+    for name, total in collections.items():
+        if total.missing is not None:
+            missing = format_count(total.missing, "object")
+            marked = "" if total.marked is None else f"; {total.marked:,} would be marked"
+            yield f"Collection {name}: {missing} missing at the source{marked}."
 
 
 def _render_stream(

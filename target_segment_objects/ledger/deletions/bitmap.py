@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+_T = TypeVar("_T")
 
 
 class Bitmap:
@@ -26,6 +28,11 @@ class Bitmap:
         for n in numbers:
             if n < size:
                 bits[n >> 3] |= 1 << (n & 7)
+
+    def select_unset(self, rows: Iterable[tuple[_T, int]]) -> list[_T]:
+        """Return the first items of pairs whose numbers are not in the set, nor too large."""
+        bits, size = self._bits, self.size
+        return [item for item, n in rows if n < size and not bits[n >> 3] >> (n & 7) & 1]
 
     def __contains__(self, n: int) -> bool:
         """Return whether a number is in the set; one that is too large is not."""

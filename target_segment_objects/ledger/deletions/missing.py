@@ -42,12 +42,22 @@ _CHUNK: Final = 8192
 _MAX_PARAMETERS: Final = 500  # of a statement; SQLite before 3.32 takes 999
 _BEFORE_ALL_IDS: Final = -1  # integers come before strings, and none is negative
 
-_SCAN: Final = """
-    SELECT object.id, object.n, object.stream, missing.runs, missing.since,
-        missing.marked_at IS NOT NULL AND NOT missing.returned
+_SCAN: Final = "SELECT id, n FROM object WHERE collection = ? AND id > ? ORDER BY id LIMIT ?"
+
+_FIND_UNMARKED: Final = """
+    SELECT object.stream, object.n, missing.runs, missing.since
     FROM object LEFT JOIN missing USING (collection, id)
-    WHERE object.collection = ? AND object.id > ?
-    ORDER BY object.id LIMIT ?
+    WHERE object.collection = ? AND object.id = ?
+        AND (missing.marked_at IS NULL OR missing.returned)
+"""
+
+_COUNT_KNOWN: Final = """
+    SELECT
+        (SELECT count(*) FROM object WHERE collection = :collection)
+        - (
+            SELECT count(*) FROM missing
+            WHERE collection = :collection AND marked_at IS NOT NULL AND NOT returned
+        )
 """
 
 _FIND: Final = """
@@ -310,19 +320,19 @@ class MissingObjects:
         self, connection: sqlite3.Connection, collection: _CompleteStreams, now: str
     ) -> MissingCounts:
         counts = MissingCounts()
+        (counts.known,) = connection.execute(_COUNT_KNOWN, {"collection": collection.n}).fetchone()
         last: ObjectId = _BEFORE_ALL_IDS
         while rows := connection.execute(_SCAN, (collection.n, last, _CHUNK)).fetchall():
             last = rows[-1][0]
             counted = []
-            for object_id, n, stream, runs, since, is_marked in rows:
-                if is_marked:
+            for object_id in self._seen.select_unset(rows):
+                key = (collection.n, object_id)
+                found = connection.execute(_FIND_UNMARKED, key).fetchone()
+                if found is None or found[0] not in collection.streams:
                     continue
-                counts.known += 1
-                if n >= self._seen.size or n in self._seen or stream not in collection.streams:
-                    continue
+                stream, n, runs, since = found
                 total = count_missing_runs(runs or 0, was_judged=collection.streams[stream])
-                first = since if total > 1 else now
-                counted.append((collection.n, object_id, n, stream, first, total))
+                counted.append((*key, n, stream, since if total > 1 else now, total))
                 counts.missing += 1
                 counts.due += total >= self._after_runs
             connection.executemany(_COUNT, counted)
