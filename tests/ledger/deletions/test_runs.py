@@ -271,3 +271,28 @@ def test_forget_ends_the_wait_for_an_absent_stream(sandbox: Sandbox, tmp_path: P
     for numbers in ((1, 2), (1,), (1,)):
         assert loads.load(*users(numbers)) == 0
     assert loads.list_marked("people") == {"2"}
+
+
+def test_dry_run_says_what_would_be_marked(
+    sandbox: Sandbox, tmp_path: Path, run_target: RunTarget
+) -> None:
+    """A dry run counts what is gone and what would be marked, and changes nothing."""
+    loads = Loads(sandbox, tmp_path)
+    for numbers in ((1, 2, 3), (1, 2, 3), (1,)):
+        assert loads.load(*users(numbers)) == 0
+    config = {
+        "write_key": "k",
+        "api_url": sandbox.url,
+        "ledger_path": str(tmp_path / "ledger.sqlite"),
+        "deleted_records": "mark",
+    }
+    lines = [*users((1,)), activation_line("users", 11), state_line(11)]
+    for _ in range(2):
+        result = run_target("--dry-run", lines=lines, config=config)
+        assert "Collection users: 2 objects missing at the source; 2 would be marked." in (
+            result.stdout.splitlines()
+        )
+    assert loads.list_marked() == set()
+    report = run_target("--dry-run", "--format", "json", lines=lines, config=config).stdout
+    collection = json.loads(report)["collections"][0]
+    assert (collection["objects_missing"], collection["objects_marked"]) == (2, 2)
