@@ -80,6 +80,8 @@ class LossKind(Enum):
 
 _EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - all times here are UTC
 _MICROSECOND: Final = timedelta(microseconds=1)
+_FIRST_MICROSECOND: Final = (datetime.min - _EPOCH) // _MICROSECOND  # noqa: DTZ901 - as above
+_LAST_MICROSECOND: Final = (datetime.max - _EPOCH) // _MICROSECOND  # noqa: DTZ901 - as above
 _INT64: Final = range(-(2**63), 2**63)
 _MAX_EXACT_CHARACTERS: Final = 15  # every double keeps 15 digits
 _ISO_8601: Final = re.compile(
@@ -329,9 +331,15 @@ def _convert_plain_timestamps(values: Sequence[Value]) -> pa.Array | None:
         return None
     for timestamp_type in (pa.timestamp("us"), pa.timestamp("us", "UTC")):
         try:
-            return array.cast(timestamp_type).cast(pa.timestamp("us"))
+            converted = array.cast(timestamp_type)
         except pa.ArrowInvalid:
             continue
+        microseconds = converted.cast(pa.int64())
+        extremes = pc.min_max(microseconds).as_py()
+        if extremes["min"] is None or (
+            extremes["min"] >= _FIRST_MICROSECOND and extremes["max"] <= _LAST_MICROSECOND
+        ):
+            return microseconds.cast(pa.timestamp("us"))
     return None
 
 

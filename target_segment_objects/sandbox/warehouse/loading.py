@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from target_segment_objects.sandbox.objects import Object, Shape, Value
     from target_segment_objects.sandbox.warehouse.schema import Columns
 
-MAX_STAGED_OBJECTS: Final = 10_000
-MAX_STAGED_BYTES: Final = 16_000_000
-MAX_STAGED_CELLS: Final = 200_000
+MAX_STAGED_OBJECTS: Final = 20_000
+MAX_STAGED_BYTES: Final = 8_000_000
+MAX_STAGED_CELLS: Final = 240_000
 """Objects, bytes of their lines, and objects times the columns of a chunk that are staged at most.
 
 A cell takes up to 500 bytes while it is written.
@@ -47,8 +47,6 @@ _MAX_ALTERED_COLUMNS: Final = 200_000
 For every added column DuckDB keeps about 500 bytes of each column of the table until the commit:
 2,000 columns that are added one by one take 1 GB.
 """
-
-_STAGED: Final = "staged_objects"  # the name of a chunk in SQL
 
 
 @dataclass(slots=True)
@@ -179,9 +177,10 @@ class ObjectLoader:
         self._merge_chunk(f'main."{table_name(collection)}"', pa.table(staged), merged)
 
     def _merge_chunk(self, table: str, staged: pa.Table, merged: dict[str, str]) -> None:
-        self._connection.register(_STAGED, staged)
+        # DuckDB finds the chunk by the name of this variable. If it were registered instead, it
+        # would stay in memory until the commit.
+        staged_objects = staged  # noqa: F841
         self._connection.execute(_format_merge(table, merged))
-        self._connection.unregister(_STAGED)
 
     # Losses
 
@@ -300,6 +299,6 @@ def _format_merge(table: str, merged: dict[str, str]) -> str:
     changes = ", ".join(f'"{name}" = excluded."{name}"' for name in merged)
     return (
         f"INSERT INTO {table} ({names})"  # noqa: S608 - names are letters, digits and _
-        f" SELECT {', '.join(('key', *merged.values()))} FROM {_STAGED}{join}"
+        f" SELECT {', '.join(('key', *merged.values()))} FROM staged_objects{join}"
         f' ON CONFLICT ("{ID_COLUMN}") DO {f"UPDATE SET {changes}" if changes else "NOTHING"}'
     )
