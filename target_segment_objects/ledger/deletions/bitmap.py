@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+import re
+from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 _T = TypeVar("_T")
+
+_NOT_FULL: Final = re.compile(rb"[^\xff]")
 
 
 class Bitmap:
@@ -33,6 +36,18 @@ class Bitmap:
         """Return the first items of pairs whose numbers are not in the set, nor too large."""
         bits, size = self._bits, self.size
         return [item for item, n in rows if n < size and not bits[n >> 3] >> (n & 7) & 1]
+
+    def count_unset(self) -> int:
+        """Return how many numbers are not in the set."""
+        return self.size - int.from_bytes(self._bits, "little").bit_count()
+
+    def list_unset(self) -> Iterator[int]:
+        """Yield the numbers that are not in the set."""
+        for match in _NOT_FULL.finditer(self._bits):
+            first, byte = 8 * match.start(), match[0][0]
+            yield from (
+                n for n in range(first, min(first + 8, self.size)) if not byte >> (n - first) & 1
+            )
 
     def __contains__(self, n: int) -> bool:
         """Return whether a number is in the set; one that is too large is not."""

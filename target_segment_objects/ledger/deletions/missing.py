@@ -28,6 +28,7 @@ from target_segment_objects.ledger.deletions.decision import (
     judge_run,
 )
 from target_segment_objects.ledger.deletions.marks import Mark, build_mark, digest_mark
+from target_segment_objects.ledger.deletions.unseen import list_unseen
 from target_segment_objects.ledger.digests import to_object_id
 
 if TYPE_CHECKING:
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
 _CHUNK: Final = 8192
 _MAX_PARAMETERS: Final = 500  # of a statement; SQLite before 3.32 takes 999
 _BEFORE_ALL_IDS: Final = -1  # integers come before strings, and none is negative
-
-_SCAN: Final = "SELECT id, n FROM object WHERE collection = ? AND id > ? ORDER BY id LIMIT ?"
 
 _FIND_UNMARKED: Final = """
     SELECT object.stream, object.n, missing.runs, missing.since
@@ -321,11 +320,9 @@ class MissingObjects:
     ) -> MissingCounts:
         counts = MissingCounts()
         (counts.known,) = connection.execute(_COUNT_KNOWN, {"collection": collection.n}).fetchone()
-        last: ObjectId = _BEFORE_ALL_IDS
-        while rows := connection.execute(_SCAN, (collection.n, last, _CHUNK)).fetchall():
-            last = rows[-1][0]
+        for ids in list_unseen(connection, collection.n, self._seen, known=counts.known):
             counted = []
-            for object_id in self._seen.select_unset(rows):
+            for object_id in ids:
                 key = (collection.n, object_id)
                 found = connection.execute(_FIND_UNMARKED, key).fetchone()
                 if found is None or found[0] not in collection.streams:
