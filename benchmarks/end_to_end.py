@@ -6,7 +6,7 @@ For each input and network, three times are measured: preparing all batches (a c
 immediately), sending the prepared batches one session after the other, and the target itself, which
 sends while it prepares and runs sessions of different collections in parallel. Each input has at
 least four batches, because nothing is left to prepare while the last one is sent. A sandbox loads
-the objects before it answers Finish, which takes longer than the target's own work, so one network
+objects while further ones are sent, and competes with the target for the same cores, so one network
 leads to a server that only accepts.
 """
 

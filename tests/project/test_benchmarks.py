@@ -14,7 +14,17 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import __main__ as comparison
-from benchmarks import compression, docs_page, end_to_end, inputs, outputs, overlap, plot, profiles
+from benchmarks import (
+    compression,
+    docs_page,
+    end_to_end,
+    inputs,
+    outputs,
+    overlap,
+    plot,
+    profiles,
+    sandbox_loading,
+)
 from benchmarks.outputs import OutputsDifferError
 from benchmarks.runs import CHINOOK, OURS, PARQUET, PLAIN, Bench, Candidate, RunFailedError
 from target_segment_objects.mapping.schema import read_property_types
@@ -232,6 +242,13 @@ def test_end_to_end(tmp_path: Path) -> None:
     assert "| A; sandbox |" in printed
     assert "| A; 5 ms, 20 MB/s, sandbox |" in printed
     assert "| A; 5 ms, 20 MB/s |" in printed
+
+
+@pytest.mark.slow
+def test_sandbox_loading(tmp_path: Path) -> None:
+    """Each input has a row, and everything was loaded."""
+    printed = run_command(sandbox_loading.main, tmp_path)
+    assert [line for line in printed.splitlines() if line.startswith("| A (")]
 
 
 @pytest.mark.slow
