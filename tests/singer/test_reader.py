@@ -484,6 +484,19 @@ def test_stop_requested() -> None:
         reader.process_lines(io.BytesIO(STATE_LINE * 5), {"STATE": handle})
     assert seen == [1, 2]
     assert not reader.is_waiting, "a signal handler must not raise any more"
+    assert not reader.has_reached_end
+
+
+@pytest.mark.parametrize("stops", [False, True], ids=["not stopped", "stopped"])
+def test_end_is_reached_unless_a_stop_was_requested(*, stops: bool) -> None:
+    """A signal that ends the tap, too, may come with the last line: that is not the end."""
+    reader = MessageReader()
+
+    def handle(_: dict[str, Any]) -> None:
+        reader.stop_requested = stops
+
+    reader.process_lines(io.BytesIO(STATE_LINE), {"STATE": handle})
+    assert reader.has_reached_end is not stops
 
 
 @pytest.mark.parametrize(
