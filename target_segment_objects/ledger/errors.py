@@ -112,6 +112,14 @@ def describe_foreign_key(path: Path) -> LedgerError:
     )
 
 
+def describe_unencodable_name(path: Path) -> LedgerError:
+    """Return the error for the name of a stream that is not Unicode."""
+    return LedgerError(
+        f"The ledger {path} cannot store the name of a stream that has an unpaired surrogate. "
+        "Rename the stream with stream_maps (`__alias__`)."
+    )
+
+
 def describe_changed_key(path: Path, stream: StreamInfo, known: Sequence[str]) -> LedgerError:
     """Return the error for a stream whose objects would all get another id."""
     return LedgerError(

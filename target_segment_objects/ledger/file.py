@@ -118,6 +118,9 @@ class LedgerFile:
                 if write and not self._connection.in_transaction:
                     self._connection.execute("BEGIN")
                 yield self._connection
+            except UnicodeEncodeError as cause:
+                self._failure = errors.describe_unencodable_name(self.path)
+                raise self._failure from cause
             except (sqlite3.Error, UnicodeDecodeError) as cause:
                 # SQLite may have undone the transaction, and with it what must not be forgotten.
                 self._failure = errors.translate_error(self.path, cause)

@@ -87,6 +87,7 @@ def open_ledger_stage(
     if options.copy is not None:
         copy_ledger(options.path, options.copy, destination)
     file = LedgerFile.open(options.copy or options.path, destination)
+    file.path = options.path  # what messages name, also while a copy is used
     today = options.today or datetime.now(timezone.utc).date()
     objects = ObjectTable(file, resend_after_days=options.resend_after_days, today=today)
     try:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import shutil
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
 
+from target_segment_objects.cli.load import load_input
+from target_segment_objects.ledger.file import LedgerFile
+from target_segment_objects.ledger.stream_memory import StoredProperty, StreamMemory
+from target_segment_objects.target import TargetSegmentObjects
 from tests.support import record_line, schema_line, state_line
 from tests.support.in_process import run_target_in_process
 
@@ -14,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from target_segment_objects.sandbox.server import Sandbox
+    from tests.support import RunTarget
 
 ID = {"id": {"type": "integer"}}
 
@@ -141,3 +149,89 @@ def test_without_a_ledger_a_type_may_change(load: Load, tmp_path: Path) -> None:
     assert load(INTEGER, {"id": 1, "amount": 1}, ledger_path=None) == 0
     assert load(NUMBER, {"id": 2, "amount": 2.5}, ledger_path=None) == 0
     assert not list(tmp_path.glob("*ledger*"))
+
+
+def test_dry_run_says_what_a_run_would(
+    load: Load, tmp_path: Path, run_target: RunTarget, sandbox: Sandbox
+) -> None:
+    """It names the ledger, not its copy, and the types that would be sent."""
+    assert load(INTEGER, {"id": 1, "amount": 1}) == 0
+    ledger = tmp_path / "ledger.sqlite"
+    config = {"write_key": "k", "api_url": sandbox.url, "ledger_path": str(ledger)}
+    order = record_line("orders", {"id": 1, "amount": 2})
+    for schema, message in (
+        (schema_line("orders", {**ID, **INTEGER}, ("id", "amount")), f"forget {ledger} orders"),
+        (schema_line("orders", {**ID, **NUMBER}), f"forget {ledger} orders --only types"),
+    ):
+        done = run_target("--dry-run", lines=[schema, order], config=config)
+        assert done.returncode == 1
+        assert message in done.stderr
+    changed = {**config, "type_changes": "new_property"}
+    lines = [schema_line("orders", {**ID, **NUMBER}), order]
+    for _ in range(2):  # nothing is remembered
+        done = run_target("--dry-run", lines=lines, config=changed)
+        assert done.returncode == 0
+        assert "amount_float" in done.stdout
+        assert "From now on it is sent as amount_float" in done.stderr + done.stdout
+
+
+def test_stream_whose_name_is_not_unicode_is_refused(
+    sandbox: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """SQLite cannot store it; the message says what to do."""
+    lines = [schema_line("s\ud800", ID), record_line("s\ud800", {"id": 1})]
+    ledger = str(tmp_path / "ledger.sqlite")
+    assert run_target_in_process(sandbox, *lines, ledger_path=ledger) == (1, [])
+    assert "has an unpaired surrogate. Rename the stream" in caplog.messages[-1]
+
+
+class WatchingApi:
+    """Accepts everything, and reads the ledger as a kill at each Start would leave it."""
+
+    def __init__(self, ledger: Path) -> None:
+        """Take the ledger."""
+        self._ledger = ledger
+        self.seen: list[list[StoredProperty]] = []
+
+    def start(self) -> str:
+        """Copy the ledger, and read the copy."""
+        copy = self._ledger.with_name(f"{len(self.seen)}.sqlite")
+        for path in self._ledger.parent.glob(f"{self._ledger.name}*"):
+            shutil.copy(path, f"{copy}{path.name.removeprefix(self._ledger.name)}")
+        with closing(LedgerFile.open_existing(copy)) as file:
+            self.seen.append(StreamMemory(file).read_properties("orders", "orders"))
+        return "s"
+
+    def upload(self, sync_id: str, file: Path, **_: object) -> str:  # noqa: ARG002 - the client's
+        """Accept."""
+        return "p"
+
+    def keep_alive(self, sync_id: str) -> None:
+        """Accept."""
+
+    def finish(self, sync_id: str, error: str = "", **_: object) -> None:
+        """Accept."""
+
+    def abort_session(self, sync_id: str, error: str) -> None:
+        """Accept."""
+
+
+def test_names_and_types_are_durable_before_a_session_starts(tmp_path: Path) -> None:
+    """Those of the objects in it; a run that is killed there is no exception."""
+    ledger = tmp_path / "ledger.sqlite"
+    api = WatchingApi(ledger)
+    lines = [
+        schema_line("orders", {**ID, **INTEGER}),
+        record_line("orders", {"id": 1, "amount": None}),
+        record_line("orders", {"id": 2, "amount": 2}),
+        record_line("orders", {"id": 3, "amount": 3, "undeclared": 1}),
+    ]
+    config = {"write_key": "k", "ledger_path": str(ledger), "batch_size_rows": 1}
+    target = TargetSegmentObjects(config=config)
+    text = "".join(f"{line}\n" for line in lines)
+    assert load_input(target, io.BytesIO(text.encode()), api=api) == 0
+    names = [{prop.name: prop.type for prop in known} for known in api.seen]
+    # The sessions of a collection follow each other; more may be known by then.
+    assert names[0].keys() >= {"id", "amount"}
+    assert names[1]["amount"] == "integer"
+    assert names[2]["undeclared"] == "string"

@@ -88,6 +88,12 @@ def test_sandbox_names_the_missing_extra(
     assert "Traceback" not in err
 
 
+def test_ledger_command_needs_no_extra(commands: Path) -> None:
+    """It is installed with the target."""
+    code, out, _ = run_command(commands, "segment-objects-ledger", "--version")
+    assert (code, out.split()[0]) == (0, "segment-objects-ledger")
+
+
 def test_wheel_has_the_package_and_its_types_only(commands: Path) -> None:
     """It has `py.typed` and the files of the sandbox's page, and neither tests nor samples."""
     command = "import target_segment_objects as t; print(t.__file__)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import subprocess
@@ -104,6 +105,11 @@ class Terminal:
         assert self.process.stdin is not None
         self.process.stdin.write("".join(f"{line}\n" for line in lines).encode())
         self.process.stdin.flush()
+
+    def type_keys(self, keys: str) -> None:
+        """Type on the terminal, where standard input is the terminal."""
+        with contextlib.suppress(OSError):  # the process has ended
+            os.write(self._master, keys.encode())
 
     def close_input(self) -> int:
         """Close standard input, and wait for the process and its output. Return the exit code."""

@@ -5,6 +5,7 @@ It locks the file while it changes it, as a run does. What only shows changes no
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from contextlib import closing
@@ -174,14 +175,9 @@ def export_ledger(*, file: Path, collection: str | None) -> None:
     """
     with read_ledger(file) as connection:
         changes.require_collection(file, connection, collection)
-        lines: list[str] = []
-        for known in export_objects(connection, collection):
-            lines.append(json.dumps(known))
-            if len(lines) == _EXPORT_LINES:
-                click.echo("\n".join(lines))
-                lines.clear()
-        if lines:
-            click.echo("\n".join(lines))
+        known = export_objects(connection, collection)
+        while lines := [*itertools.islice(known, _EXPORT_LINES)]:
+            click.echo(b"\n".join(lines))
 
 
 def _read_settings(paths: tuple[str, ...]) -> Settings:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections import defaultdict
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 from target_segment_objects.ledger.digests import format_object_id
 
@@ -18,19 +20,19 @@ EPOCH: Final = date(1970, 1, 1)
 DAYS: Final = 7
 """How many days `Overview` looks ahead; the first is today."""
 
-_DUE: Final = """
-    SELECT collection, due - :today, count(*) FROM (
+_COUNT: Final = f"""
+    SELECT collection, count(*), {", ".join(f"sum(due = {day})" for day in range(DAYS))} FROM (
         SELECT collection,
             CASE
-                WHEN digest IS NULL OR sent_day > :today THEN :today
+                WHEN digest IS NULL OR sent_day > :today THEN 0
                 WHEN :days = 0 THEN NULL
                 -- The first day after `sent_day` that is congruent to `n`.
-                ELSE max(:today, sent_day + 1 + ((n - sent_day - 1) % :days + :days) % :days)
+                ELSE max(0, sent_day + 1 + ((n - sent_day - 1) % :days + :days) % :days - :today)
             END AS due
-        FROM object
+        FROM object LIMIT -1 -- so that SQLite computes it once a row
     )
-    WHERE due < :today + :shown GROUP BY collection, due
-"""
+    GROUP BY collection
+"""  # noqa: S608 - constants
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,34 +113,34 @@ def read_overview(connection: sqlite3.Connection, *, today: date) -> Overview:
     )
 
 
-def export_objects(
-    connection: sqlite3.Connection, collection: str | None
-) -> Iterator[dict[str, object]]:
-    """Yield what is known of each object, in the order of the collections and ids.
+def export_objects(connection: sqlite3.Connection, collection: str | None) -> Iterator[bytes]:
+    """Yield the JSON of what is known of each object, in the order of the collections and ids.
 
     Args:
         connection: Of an open ledger.
         collection: The name of one collection; None for all.
     """
+    streams = dict(connection.execute("SELECT n, name FROM stream"))
+    format_day = functools.lru_cache(lambda day: (EPOCH + timedelta(days=day)).isoformat())
+    encode = msgspec.json.Encoder().encode
     rows = connection.execute(
         """
-        SELECT collection.name, object.id, stream.name, hex(object.digest), object.sent_day
-        FROM collection
-        JOIN object ON object.collection = collection.n
-        LEFT JOIN stream ON stream.n = object.stream
+        SELECT collection.name, object.id, object.stream, hex(object.digest), object.sent_day
+        FROM collection CROSS JOIN object ON object.collection = collection.n
         WHERE collection.name = ifnull(:collection, collection.name)
-        ORDER BY object.collection, object.id
         """,
         {"collection": collection},
     )
     for name, object_id, stream, digest, sent_day in rows:
-        yield {
-            "collection": name,
-            "id": format_object_id(object_id),
-            "stream": stream,
-            "digest": digest.lower() or None,
-            "last_sent": (EPOCH + timedelta(days=sent_day)).isoformat(),
-        }
+        yield encode(
+            {
+                "collection": name,
+                "id": format_object_id(object_id),
+                "stream": streams.get(stream),
+                "digest": digest.lower() or None,
+                "last_sent": format_day(sent_day),
+            }
+        )
 
 
 def list_collections(connection: sqlite3.Connection) -> list[str]:
@@ -161,24 +163,19 @@ def _read_collections(
     connection: sqlite3.Connection, today: date, resend_after_days: int
 ) -> Iterator[CollectionOverview]:
     properties = _read_properties(connection)
-    day = (today - EPOCH).days
-    due: dict[int, dict[int, int]] = defaultdict(dict)
-    given = {"today": day, "days": resend_after_days, "shown": DAYS}
-    for collection, offset, count in connection.execute(_DUE, given):
-        due[collection][offset] = count
+    given = {"today": (today - EPOCH).days, "days": resend_after_days}
+    counts = {n: (objects, due) for n, objects, *due in connection.execute(_COUNT, given)}
     rows = connection.execute(
         """
-        SELECT n, name,
-            (SELECT count(*) FROM object WHERE object.collection = collection.n),
-            (
-                SELECT max(run.started) FROM stream JOIN run ON run.n = stream.last_run
-                WHERE stream.collection = collection.n
-            )
-        FROM collection ORDER BY name
+        SELECT collection.n, collection.name, max(run.started) FROM collection
+        LEFT JOIN stream ON stream.collection = collection.n
+        LEFT JOIN run ON run.n = stream.last_run
+        GROUP BY collection.n ORDER BY collection.name
         """
     ).fetchall()
-    for n, name, objects, last_run in rows:
-        sent_again = tuple(due[n].get(offset, 0) for offset in range(DAYS))
+    for n, name, last_run in rows:
+        objects, due = counts.get(n, (0, []))
+        sent_again = tuple(count or 0 for count in due) or (0,) * DAYS
         yield CollectionOverview(name, objects, last_run, sent_again, properties.get(name, {}))
 
 

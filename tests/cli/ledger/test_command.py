@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, TypeAlias
@@ -21,7 +22,7 @@ from target_segment_objects.cli.ledger.command import run_ledger_command
 from target_segment_objects.delivery.interface import StreamInfo
 from target_segment_objects.ledger.file import LedgerFile
 from target_segment_objects.ledger.objects import ObjectTable
-from tests.support import record_line, schema_line, state_line
+from tests.support import record_line, schema_line, state_line, wait_for
 from tests.support.in_process import USERS, run_target_in_process
 
 if TYPE_CHECKING:
@@ -249,8 +250,8 @@ def test_export_writes_json_lines(ledger: Path) -> None:
     """Ids, digests and days; no record content."""
     lines = [json.loads(line) for line in run("export", ledger).splitlines()]
     assert [(line["collection"], line["id"]) for line in lines] == [
-        *(("users", str(number)) for number in range(3)),
         *(("orders", str(number)) for number in range(5)),
+        *(("users", str(number)) for number in range(3)),
     ]
     assert lines[0].keys() == {"collection", "id", "stream", "digest", "last_sent"}
     assert len(bytes.fromhex(lines[0]["digest"])) == 8
@@ -307,26 +308,29 @@ def test_ledger_in_use_is_refused(ledger: Path, command: str) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no pseudo-terminals")
 @pytest.mark.parametrize(
     ("answer", "code", "objects"),
-    [(b"y\n", 0, USERS_SENT + ORDERS_SENT), (b"n\n", 1, 0), (b"\x03", 130, 0)],
-    ids=["yes", "no", "Ctrl-C"],
+    [("y\n", 0, USERS_SENT + ORDERS_SENT), ("n\n", 1, 0), (None, 130, 0)],
+    ids=["yes", "no", "SIGINT"],
 )
 def test_question_on_a_terminal(
-    sandbox: Sandbox, ledger: Path, answer: bytes, code: int, objects: int
+    sandbox: Sandbox, ledger: Path, answer: str | None, code: int, objects: int
 ) -> None:
     """Without a yes nothing is forgotten."""
-    import pty  # noqa: PLC0415 - POSIX only
+    from tests.support.terminal import Terminal  # noqa: PLC0415 - POSIX only
 
-    process, terminal = pty.fork()
-    if process == 0:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        os.execv(sys.executable, [*COMMAND, "forget", str(ledger), "--only", "objects"])  # noqa: S606
-    output = b""
-    while b"[y/N]" not in output:
-        output += os.read(terminal, 1000)
-    os.write(terminal, answer)
-    _, status = os.waitpid(process, 0)
-    os.close(terminal)
-    assert os.waitstatus_to_exitcode(status) == code
+    arguments = [*COMMAND, "forget", str(ledger), "--only", "objects"]
+    with Terminal(arguments, folder=ledger.parent, output=True, has_input=True) as terminal:
+        wait_for(lambda: b"[y/N]" in terminal.raw)
+
+        def has_ended() -> bool:
+            if answer is None:
+                terminal.process.send_signal(signal.SIGINT)
+            else:
+                terminal.type_keys(answer)  # again: what is typed before it reads may be lost
+            time.sleep(0.1)
+            return terminal.process.poll() is not None
+
+        wait_for(has_ended)
+        assert terminal.process.returncode == code
     assert count_next(sandbox, ledger) == objects
 
 
