@@ -487,16 +487,19 @@ def test_stop_requested() -> None:
     assert not reader.has_reached_end
 
 
-@pytest.mark.parametrize("stops", [False, True], ids=["not stopped", "stopped"])
-def test_end_is_reached_unless_a_stop_was_requested(*, stops: bool) -> None:
-    """A signal that ends the tap, too, may come with the last line: that is not the end."""
+def test_end_is_reached_without_a_stop() -> None:
+    """The end of the input is one only if it was not stopped: a signal may end the tap, too."""
     reader = MessageReader()
+    reader.process_lines(io.BytesIO(STATE_LINE), {"STATE": lambda _: None})
+    assert reader.has_reached_end
+    stopped = MessageReader()
 
-    def handle(_: dict[str, Any]) -> None:
-        reader.stop_requested = stops
+    def stop(_: dict[str, Any]) -> None:
+        stopped.stop_requested = True
 
-    reader.process_lines(io.BytesIO(STATE_LINE), {"STATE": handle})
-    assert reader.has_reached_end is not stops
+    with pytest.raises(ReadingStopped):
+        stopped.process_lines(io.BytesIO(STATE_LINE), {"STATE": stop})
+    assert not stopped.has_reached_end
 
 
 @pytest.mark.parametrize(
