@@ -19,7 +19,7 @@ from target_segment_objects.mapping.fast_path import (
     compile_fast_path,
 )
 from target_segment_objects.mapping.mapper import RecordMapper
-from target_segment_objects.mapping.schema import PropertyType
+from target_segment_objects.mapping.schema import PropertyType, sort_properties
 from target_segment_objects.mapping.validation import RecordValidator
 
 if TYPE_CHECKING:
@@ -81,6 +81,8 @@ class SegmentObjectsSink(RecordSink):
         context = target.context
         self._log_warning = functools.partial(context.log_warning, stream_name)
         self._state = context.get_stream_state(stream_name)
+        if context.settings.ledger_path is not None:
+            schema = sort_properties(schema)  # else an object would be new after each other order
         super().__init__(cast("Target", target), stream_name, schema, key_properties)
         self._mapper = RecordMapper(
             stream_name,

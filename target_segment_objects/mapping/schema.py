@@ -326,3 +326,21 @@ def _find_refs(schema: object) -> set[str]:
         return set()
     ref = schema.get("$ref")
     return set().union({ref} if isinstance(ref, str) else (), *map(_find_refs, schema.values()))
+
+
+def sort_properties(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a schema whose properties, and those of the objects in it, are sorted by name.
+
+    Objects are written in the order of the schema, and some taps write it in another order in each
+    run. The order of the keywords, which changes too, has no meaning.
+
+    Raises:
+        RecursionError: It is nested too deeply.
+    """
+    return {keyword: _sort_members(schema[keyword]) for keyword in sorted(schema)}
+
+
+def _sort_members(value: Any) -> Any:  # noqa: ANN401 - JSON of any shape
+    if isinstance(value, dict):
+        return sort_properties(value)
+    return [_sort_members(item) for item in value] if isinstance(value, list) else value

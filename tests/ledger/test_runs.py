@@ -108,3 +108,29 @@ def test_second_run_sends_what_changed(
         )
         assert result == (0, [1])
         assert sum(session.objects for session in sandbox.warehouse.sessions()) == sent
+
+
+@pytest.mark.parametrize("keywords", [{}, {"minProperties": 1}], ids=["fast path", "slow path"])
+def test_order_of_the_properties_does_not_matter(
+    sandbox: Sandbox, tmp_path: Path, keywords: dict[str, Any]
+) -> None:
+    """Some taps write the properties of a SCHEMA in another order in each run."""
+    address = {"street": {"type": "string"}, "city": {"type": "string"}}
+    schemas = []
+    for names in (["id", "name", "address"], ["address", "name", "id"]):
+        city_first = names[0] == "address"
+        nested = dict(reversed(address.items())) if city_first else address
+        types = {
+            "id": {"type": "integer"},
+            "name": {"type": "string"},
+            "address": {"type": ["object", "null"], "properties": nested},
+        }
+        message = json.loads(schema_line("users", {name: types[name] for name in names}))
+        message["schema"] |= keywords
+        schemas.append(json.dumps(message))
+    record = {"id": 1, "name": "x", "address": {"street": "s", "city": "c"}}
+    for schema in (*schemas, *schemas):
+        lines = [schema, record_line("users", record), record_line("users", record | {"id": 2})]
+        ledger = str(tmp_path / "ledger.sqlite")
+        assert run_target_in_process(sandbox, *lines, ledger_path=ledger) == (0, [])
+        assert sum(session.objects for session in sandbox.warehouse.sessions()) == 2
