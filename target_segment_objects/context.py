@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from target_segment_objects.delivery.uploader import SessionReport
     from target_segment_objects.ledger.stream_memory import StreamMemory
     from target_segment_objects.outlets import Outlets, RejectedRecord
-    from target_segment_objects.reporting.summary import RunStats
+    from target_segment_objects.reporting.stats import RunStats
     from target_segment_objects.settings import Settings
 
 

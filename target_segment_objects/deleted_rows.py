@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from target_segment_objects.ledger.deletions.run import DeletionOptions, RunDeletions
     from target_segment_objects.mapping.naming import CollectionResolver
     from target_segment_objects.outlets import MappedStream
-    from target_segment_objects.reporting.summary import RunStats
+    from target_segment_objects.reporting.stats import RunStats
     from target_segment_objects.settings import Settings
 
 

@@ -31,7 +31,7 @@ from target_segment_objects.exceptions import (
 from target_segment_objects.mapping.naming import format_path
 from target_segment_objects.mapping.schema import find_deepest_property
 from target_segment_objects.outlets import MappedStream, Outlets, RejectedRecord, open_outlets
-from target_segment_objects.reporting.summary import RunStats
+from target_segment_objects.reporting.stats import RunStats
 from target_segment_objects.settings import SETTINGS, Settings
 from target_segment_objects.singer import batch_files
 from target_segment_objects.singer.reader import (

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from target_segment_objects.cli.dry_run_report import DryRunReport
-    from target_segment_objects.reporting.summary import CollectionStats, RunStats
+    from target_segment_objects.reporting.stats import CollectionStats, RunStats
 
 FORMAT_VERSION: Final = 1
 

@@ -11,7 +11,7 @@ from target_segment_objects.mapping.schema import PropertyType
 from target_segment_objects.mapping.warehouse.names import to_column_name
 from target_segment_objects.plurals import format_count
 from target_segment_objects.reporting.log_handlers import escape_unprintable
-from target_segment_objects.reporting.summary import CollectionStats
+from target_segment_objects.reporting.stats import CollectionStats
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from target_segment_objects.mapping.properties.mapping import PropertyMapping
-    from target_segment_objects.reporting.summary import RunStats
+    from target_segment_objects.reporting.stats import RunStats
 
 _TYPE_NAMES: Final[dict[type, str]] = {bool: "boolean", int: "integer", float: "number"}
 

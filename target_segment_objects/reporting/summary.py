@@ -1,25 +1,20 @@
-"""Counts what a run does, and reports it: sessions, METRIC lines and the summary at the end.
+"""Reports what a run does: sessions, METRIC lines and the summary at the end.
 
 A finished session is logged at once, with a METRIC for programs. Both have the ids that Segment's
 support asks for. At the end, there is a METRIC for each collection and one for the run, and a
 summary: a table on a terminal, a line for each collection in a log.
-
-Whoever reads a record increments `read` of its stream, on the fast path as on the slow one. Objects
-are counted as sent when Segment has accepted their session.
 """
 
 from __future__ import annotations
 
 import os
-import threading
-from collections import defaultdict
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from singer_sdk.metrics import Metric, Point, Status, Tag
 from singer_sdk.metrics import log as log_metric
 
 from target_segment_objects.plurals import format_count
+from target_segment_objects.reporting.stats import CollectionStats
 
 if TYPE_CHECKING:
     import logging
@@ -28,6 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from target_segment_objects.delivery.uploader import SessionReport
+    from target_segment_objects.reporting.stats import RunStats
 
 _HEADINGS: Final = (
     "collection",
@@ -49,142 +45,6 @@ _DROPPED_FIRST: Final = ("gzipped", "seconds", "sessions", "objects/s", "bytes",
 
 _TOTAL: Final = "Total"
 _COLUMN_GAP: Final = "  "
-
-
-@dataclass(slots=True)
-class StreamStats:
-    """The counts of a stream.
-
-    Attributes:
-        read: Records read.
-        slow: Those of them that took the slow path.
-        rejected: Records that could not be sent.
-        warnings: Warnings about the stream.
-    """
-
-    read: int = 0
-    slow: int = 0
-    rejected: int = 0
-    warnings: list[str] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class CollectionStats:
-    """The counts of a collection, or of all collections.
-
-    Attributes:
-        read: Records read for it: sent, unchanged, rejected, or not delivered.
-        sent: Objects accepted by Segment.
-        unchanged: Objects that were not sent, because Segment has them; None without a ledger.
-        rejected: Records that could not be sent.
-        undelivered: Objects that were read and are not delivered.
-        missing: Objects that are gone at the source and not marked before; None if unknown.
-        marked: Those of them that this run marks as deleted; None if it marks none.
-        raw_bytes: Uncompressed size of the objects sent.
-        gzip_bytes: Compressed size of the objects sent.
-        sessions: Finished sessions.
-        seconds: Total duration of the sessions, from Start to the response to Finish.
-    """
-
-    read: int = 0
-    sent: int = 0
-    unchanged: int | None = None
-    rejected: int = 0
-    undelivered: int = 0
-    missing: int | None = None
-    marked: int | None = None
-    raw_bytes: int = 0
-    gzip_bytes: int = 0
-    sessions: int = 0
-    seconds: float = 0.0
-
-    @property
-    def objects_per_second(self) -> float:
-        """Objects sent per second of its sessions."""
-        return self.sent / self.seconds if self.seconds else 0.0
-
-
-class RunStats:
-    """The counts of a run. Any thread may read them and add a session.
-
-    Attributes:
-        streams: The counts of each stream. A stream is added when it is first asked for.
-        uses_ledger: Whether a ledger may leave objects out.
-    """
-
-    def __init__(self) -> None:
-        """Start with zero."""
-        self.streams: defaultdict[str, StreamStats] = defaultdict(StreamStats)
-        self.uses_ledger = False
-        self._collections: defaultdict[str, CollectionStats] = defaultdict(CollectionStats)
-        self._lock = threading.Lock()
-
-    @property
-    def records_read(self) -> int:
-        """Records read."""
-        return sum(stream.read for stream in list(self.streams.values()))
-
-    @property
-    def records_slow(self) -> int:
-        """Records that took the slow path."""
-        return sum(stream.slow for stream in list(self.streams.values()))
-
-    @property
-    def records_rejected(self) -> int:
-        """Records that could not be sent."""
-        return sum(stream.rejected for stream in list(self.streams.values()))
-
-    @property
-    def objects_sent(self) -> int:
-        """Objects accepted by Segment."""
-        with self._lock:
-            return sum(collection.sent for collection in self._collections.values())
-
-    def count_rejected(self, stream: str, collection: str) -> None:
-        """Count a record that cannot be sent."""
-        self.streams[stream].rejected += 1
-        with self._lock:
-            self._collections[collection].rejected += 1
-
-    def count_unchanged(self, collection: str, count: int) -> None:
-        """Count objects that were not sent, because Segment has them."""
-        with self._lock:
-            stats = self._collections[collection]
-            stats.unchanged = (stats.unchanged or 0) + count
-
-    def count_missing(self, collection: str, missing: int, marked: int | None) -> None:
-        """Count objects that are gone at the source, and those that this run marks as deleted."""
-        with self._lock:
-            stats = self._collections[collection]
-            stats.missing, stats.marked = missing, marked
-
-    def add_session(self, report: SessionReport) -> None:
-        """Count what a session has delivered."""
-        with self._lock:
-            stats = self._collections[report.collection]
-            stats.sent += report.objects
-            stats.raw_bytes += report.raw_bytes
-            stats.gzip_bytes += report.gzip_bytes
-            stats.sessions += 1
-            stats.seconds += report.seconds
-
-    def get_collections(self, outstanding: Mapping[str, int]) -> dict[str, CollectionStats]:
-        """Return the counts of each collection, sorted by name.
-
-        Args:
-            outstanding: For each collection, the objects that were read and are not delivered.
-        """
-        with self._lock:
-            for collection in outstanding:
-                _ = self._collections[collection]
-            for collection, stats in self._collections.items():
-                stats.undelivered = outstanding.get(collection, 0)
-                unchanged = stats.unchanged or 0
-                added = stats.sent + unchanged + stats.rejected + stats.undelivered
-                stats.read = added - (stats.marked or 0)  # a mark is sent, but was not read
-                if self.uses_ledger:
-                    stats.unchanged = unchanged
-            return dict(sorted(self._collections.items()))
 
 
 def log_session(
@@ -234,7 +94,7 @@ def emit_metrics(
     for name, collection in collections.items():
         tags = {"collection": name, **_build_tags(collection)}
         _emit_metric(metrics_logger, "counter", Metric.BATCH_COUNT, collection.sessions, tags)
-    tags = _build_tags(_add_up(collections.values())) | {
+    tags = _build_tags(CollectionStats.add_up(collections.values())) | {
         "records": stats.records_read,
         "records_slow_path": stats.records_slow,
         Tag.STATUS: Status.SUCCEEDED if is_complete else Status.FAILED,
@@ -253,7 +113,7 @@ def log_totals(
         seconds: Duration of the run.
         logger: Logs the line.
     """
-    total = _add_up(stats.get_collections(outstanding).values())
+    total = CollectionStats.add_up(stats.get_collections(outstanding).values())
     logger.info(
         "%s read, %s sent in %s%s, %s rejected, %s not delivered%s: %s (%s gzipped) in %.1f s.",
         format_count(stats.records_read, "record"),
@@ -306,7 +166,7 @@ def print_summary(
     """
     if not collections:
         return
-    total = _add_up(collections.values())
+    total = CollectionStats.add_up(collections.values())
     total.seconds = seconds
     rows = [_HEADINGS, *(_build_row(name, stats) for name, stats in collections.items())]
     if len(collections) > 1:
@@ -380,16 +240,6 @@ def _format_missing(stats: CollectionStats) -> str:
 
 def _format_optional(count: int | None) -> str:
     return "" if count is None else f"{count:,}"
-
-
-def _add_up(collections: Iterable[CollectionStats]) -> CollectionStats:
-    total = CollectionStats()
-    for stats in collections:
-        for name in CollectionStats.__dataclass_fields__:
-            count = getattr(stats, name)
-            if count is not None:
-                setattr(total, name, (getattr(total, name) or 0) + count)
-    return total
 
 
 def _build_tags(stats: CollectionStats) -> dict[str, Any]:

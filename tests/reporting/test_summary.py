@@ -11,7 +11,8 @@ import pytest
 from rich.console import Console
 
 from target_segment_objects.delivery.uploader import SessionReport
-from target_segment_objects.reporting.summary import RunStats, print_summary
+from target_segment_objects.reporting.stats import RunStats
+from target_segment_objects.reporting.summary import print_summary
 from target_segment_objects.sandbox.server import Sandbox
 from tests.support import record_line, schema_line, state_line
 
