@@ -217,7 +217,7 @@ class SessionLoader:
     def _run(self) -> None:
         while (job := self._take_job()) is not None:
             try:
-                self._carry_out(job)
+                self._carry_out_with_retry(job)
             except (duckdb.Error, OSError, WarehouseError) as error:
                 self._fail(job, error)
                 return
@@ -230,6 +230,13 @@ class SessionLoader:
             while not self._queue and not self._is_closing:
                 self._changed.wait()
             return self._queue[0] if self._queue else None
+
+    def _carry_out_with_retry(self, job: _Job) -> None:
+        """Carry out a job; again if it fails once, as its transaction left nothing behind."""
+        try:
+            self._carry_out(job)
+        except (duckdb.Error, OSError):
+            self._carry_out(job)
 
     def _carry_out(self, job: _Job) -> None:
         if isinstance(job, _EndedSessions):

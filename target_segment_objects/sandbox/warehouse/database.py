@@ -151,6 +151,9 @@ class Warehouse:
         try:
             # DuckDB shows one on standard output where it takes the process for an interactive one.
             connection.execute("SET enable_progress_bar = false")
+            # The sender needs the other cores. With two threads, DuckDB 2.0.1 once reported a
+            # corrupted string segment in the middle of a load.
+            connection.execute("SET threads = 1")
             _ensure_metadata(connection, path, read_only=read_only)
         except BaseException:
             connection.close()

@@ -135,6 +135,23 @@ def test_failure_to_load_stops_loading(tmp_path: Path) -> None:
         assert restarted.warehouse.losses()[0].count == 1
 
 
+def test_load_that_fails_once_is_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failure that passes is not seen: the transaction left nothing behind."""
+    load_session = Warehouse.load_session
+    failures = [duckdb.IOException("try again")]
+
+    def fail_once(*arguments: object) -> None:
+        load_session(*arguments)  # type: ignore[arg-type]
+        if failures:
+            raise failures.pop()
+
+    monkeypatch.setattr(Warehouse, "load_session", fail_once)
+    with Sandbox(tmp_path / "w.duckdb") as sandbox:
+        BareClient(sandbox.url).load_files(LOSING)
+        assert [loss.count for loss in sandbox.warehouse.losses()] == [1]
+        assert len(sandbox.warehouse.sessions()) == 1
+
+
 def test_finish_is_rejected_where_the_table_would_have_too_many_properties(
     tmp_path: Path, loading_gate: threading.Event
 ) -> None:
