@@ -96,21 +96,29 @@ def run_target(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("with_ledger", [False, True], ids=["without ledger", "with ledger"])
 @pytest.mark.parametrize(
     "number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL], ids=lambda number: number.name
 )
 def test_run_from_the_last_state_completes_a_killed_one(
-    sandbox: Sandbox, tmp_path: Path, number: signal.Signals
+    sandbox: Sandbox, tmp_path: Path, number: signal.Signals, *, with_ledger: bool
 ) -> None:
-    """Killed at random moments, three times: the warehouse equals the input at the end."""
+    """Killed at random moments: the warehouse equals the input at the end, with a ledger, too."""
     moments = random.Random(number)  # noqa: S311 - not a secret
     config = tmp_path / "config.json"
     config.write_text(
-        json.dumps({"write_key": "k", "api_url": sandbox.url, "batch_size_rows": 97}),
+        json.dumps(
+            {
+                "write_key": "k",
+                "api_url": sandbox.url,
+                "batch_size_rows": 97,
+                **({"ledger_path": str(tmp_path / "ledger.sqlite")} if with_ledger else {}),
+            }
+        ),
         encoding="utf-8",
     )
     at = 0
-    for _ in range(3):
+    for _ in range(2 if with_ledger else 3):
         code, reached = run_target(config, at, (number, moments.uniform(0.8, 1.8)))
         assert code in {0, 128 + number, -number}
         assert reached >= at

@@ -10,12 +10,14 @@ import pytest
 
 from tests.support import record_line, schema_line, state_line
 from tests.support.in_process import USERS, run_target_in_process
+from tests.support.scripted_server import Reply, ScriptedServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from target_segment_objects.sandbox.server import Sandbox
+    from tests.support import RunTarget
 
 SLOW_USERS = schema_line("users", {"id": {"type": "integer"}, "name": {"not": {"type": "array"}}})
 """A SCHEMA that the fast path does not support."""
@@ -78,6 +80,81 @@ def rejected_input(folder: Path, name: str) -> tuple[list[str], dict[str, Any]]:
     lines, _ = plain_input(folder, name)
     config = {"invalid_records": "dead_letter", "dead_letter_path": str(folder / "rejects.jsonl")}
     return [*lines[:-1], user(None), lines[-1]], config  # type: ignore[arg-type]
+
+
+def test_log_and_metrics_count_what_is_unchanged(
+    sandbox: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Records read are the sum of what was sent, unchanged, rejected and not delivered."""
+    caplog.set_level("INFO", logger="target-segment-objects")
+    ledger = str(tmp_path / "ledger.sqlite")
+    for name in ("y", "z"):
+        caplog.clear()
+        lines, config = rejected_input(tmp_path, name)
+        run_target_in_process(sandbox, *lines, ledger_path=ledger, **config)
+    assert "4 records read, 1 object sent in 1 session, 2 unchanged, 1 rejected, 0" in caplog.text
+    assert "Collection users: 4 read, 1 sent, 2 unchanged, 1 rejected, 0 not" in caplog.text
+    metrics = [
+        json.loads(line.partition("METRIC: ")[2])
+        for line in caplog.messages
+        if line.startswith("METRIC: ")
+    ]
+    for metric in metrics:
+        if metric["metric"] in {"batch_count", "job_duration"}:
+            tags = metric["tags"]
+            assert (tags["objects_read"], tags["objects_sent"]) == (4, 1)
+            assert (tags["objects_unchanged"], tags["objects_rejected"]) == (2, 1)
+
+
+def test_a_failed_run_counts_what_waited(
+    sandbox: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was read and neither sent nor known is not delivered, also what was in the buffer."""
+    caplog.set_level("INFO", logger="target-segment-objects")
+    lines, _ = plain_input(tmp_path, "y")
+    with ScriptedServer() as server:
+        config = {"ledger_path": str(tmp_path / "ledger.sqlite"), "api_url": server.url}
+        run_target_in_process(sandbox, *lines[:2], **config)
+        server.always("start", Reply(400))
+        code, states = run_target_in_process(sandbox, *lines, **config)
+    assert (code, states) == (1, [])
+    assert "3 read, 0 sent, 1 unchanged, 0 rejected, 2 not delivered" in caplog.text
+
+
+@pytest.mark.parametrize("output_format", ["text", "json"])
+def test_dry_run_reads_the_ledger(
+    sandbox: Sandbox, run_target: RunTarget, tmp_path: Path, output_format: str
+) -> None:
+    """It says how many objects would be sent, in how many calls, and leaves the ledger as it is."""
+    path = tmp_path / "ledger.sqlite"
+    lines, _ = plain_input(tmp_path, "y")
+    run_target_in_process(sandbox, *lines, ledger_path=str(path))
+    before = path.read_bytes()
+    lines, _ = plain_input(tmp_path, "z")
+    config = {"api_url": sandbox.url, "ledger_path": str(path)}
+    result = run_target("--dry-run", "--format", output_format, lines=lines, config=config)
+    assert result.returncode == 0
+    if output_format == "text":
+        assert "With the ledger: 1 of 3 objects would be sent, in 3 calls." in result.stdout
+        assert "never has a value" not in result.stdout
+    else:
+        totals = json.loads(result.stdout)["totals"]
+        assert (totals["objects"], totals["objects_unchanged"]) == (1, 2)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.glob("ledger*")] == ["ledger.sqlite"]
+
+
+def test_check_opens_the_ledger(sandbox: Sandbox, run_target: RunTarget, tmp_path: Path) -> None:
+    """It says what the ledger knows; one that a run could not use fails the check."""
+    path = tmp_path / "ledger.sqlite"
+    config = {"write_key": "k", "api_url": sandbox.url, "ledger_path": str(path)}
+    result = run_target("--check", config=config)
+    assert (result.returncode, path.exists()) == (0, False)
+    assert f"OK: The ledger {path} can be created" in result.stdout
+    path.write_text("something else" * 100, encoding="utf-8")
+    result = run_target("--check", config=config)
+    assert result.returncode == 1
+    assert f"FAILED: The ledger {path} is damaged" in result.stdout
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from benchmarks import (
     profiles,
     sandbox_loading,
 )
+from benchmarks import ledger as ledger_benchmark
 from benchmarks.outputs import OutputsDifferError
 from benchmarks.runs import CHINOOK, OURS, PARQUET, PLAIN, Bench, Candidate, RunFailedError
 from target_segment_objects.mapping.schema import read_property_types
@@ -339,6 +340,21 @@ def test_page_keeps_the_text_around_a_section(tmp_path: Path) -> None:
         docs_page.replace_section(path, "b", "new")
 
 
+@pytest.mark.slow
+def test_ledger_sends_what_changed(tmp_path: Path) -> None:
+    """The second night sends the changed share, in few calls; a month costs its changes."""
+    output = run_command(ledger_benchmark.main, tmp_path)
+    rows = [line.split(" | ") for line in output.splitlines() if line.startswith("| ")]
+    cells = {row[0].removeprefix("| "): row[1:] for row in rows}
+    assert cells["first, batches of 10"][0] == "1,000"
+    assert cells["first, batches of 10"][1] == "300 |"
+    sent, calls = (int(cell.split()[0]) for cell in cells["second, batches of 10"])
+    assert 0 < sent <= 20
+    assert calls <= 6
+    with_ledger, without = (float(cell) for cell in cells["1.0%"][:2])
+    assert (1 < with_ledger < 3, without) == (True, 30)
+
+
 def test_page_needs_all_inputs() -> None:
     """The page cannot be written with some of the inputs only."""
     result = CliRunner().invoke(comparison.main, ["--page", "--input", "A"])
@@ -346,7 +362,20 @@ def test_page_needs_all_inputs() -> None:
     assert "--page cannot be combined with --input" in result.stderr
 
 
-@pytest.mark.parametrize("section", ["speed", "memory", "end-to-end", "overlap", "compression"])
+@pytest.mark.parametrize(
+    "section",
+    [
+        "speed",
+        "memory",
+        "end-to-end",
+        "sandbox-loading",
+        "overlap",
+        "compression",
+        "ledger",
+        "ledger-night",
+        "ledger-month",
+    ],
+)
 def test_page_has_each_section(tmp_path: Path, section: str) -> None:
     """The page in the docs has a section for each command."""
     copy = tmp_path / "page.md"
@@ -363,3 +392,17 @@ def test_plot_has_a_bar_for_each_candidate() -> None:
     widths = [float(rect.attrib["width"]) for rect in rects[1:]]
     assert len(widths) == 6
     assert widths[0] == widths[3] == pytest.approx(widths[2] / 2)
+
+
+def test_plot_may_show_other_values() -> None:
+    """Its title, its unit and the format of its values are given."""
+    svg = plot.draw_bars(
+        ["ours", "theirs"],
+        {"A": [1, 2.5]},
+        title="T",
+        unit="u",
+        form="{:.1f}",
+        has_lower_bound=False,
+    )
+    texts = [element.text for element in ET.fromstring(svg).iter()]  # noqa: S314 - our own SVG
+    assert {"T", "A — u", "1.0", "2.5"} <= set(texts)
