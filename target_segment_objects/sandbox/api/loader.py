@@ -233,10 +233,19 @@ class SessionLoader:
 
     def _carry_out_with_retry(self, job: _Job) -> None:
         """Carry out a job; again if it fails once, as its transaction left nothing behind."""
-        try:
-            self._carry_out(job)
-        except (duckdb.Error, OSError):
-            self._carry_out(job)
+        has_failed = False
+        while True:
+            try:
+                self._carry_out(job)
+            except duckdb.OutOfMemoryException:
+                if not self._warehouse.allow_more_memory():
+                    raise
+            except (duckdb.Error, OSError):
+                if has_failed:
+                    raise
+                has_failed = True
+            else:
+                return
 
     def _carry_out(self, job: _Job) -> None:
         if isinstance(job, _EndedSessions):

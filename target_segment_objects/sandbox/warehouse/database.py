@@ -60,6 +60,13 @@ CREATE TABLE sandbox_metadata.losses (
 """
 
 
+MEMORY_LIMIT_MB: Final = 256
+"""Memory for DuckDB, which writes the rest of a large load to a temporary file."""
+
+_KILOBYTES_PER_COLUMN: Final = 150  # measured; DuckDB allocates blocks for each
+
+_MAX_INDEX_MB: Final = 16_384
+
 _SESSION_SCHEMA: Final = pa.schema(
     {
         "sync_id": pa.string(),
@@ -127,6 +134,7 @@ class Warehouse:
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Wrap a connection that `open` has prepared."""
         self._connection = connection
+        self._index_mb = 0  # on top of the limit
         self._lock = threading.Lock()
 
     @classmethod
@@ -154,6 +162,7 @@ class Warehouse:
             # The sender needs the other cores. With two threads, DuckDB 2.0.1 once reported a
             # corrupted string segment in the middle of a load.
             connection.execute("SET threads = 1")
+            connection.execute(f"SET memory_limit = '{MEMORY_LIMIT_MB}MB'")
             _ensure_metadata(connection, path, read_only=read_only)
         except BaseException:
             connection.close()
@@ -200,11 +209,26 @@ class Warehouse:
             columns: The columns of its objects.
             kept_files: Its compressed files, if they are kept as the history of its objects.
         """
+        column_count = sum(map(len, columns.values()))
+        limit = MEMORY_LIMIT_MB + self._index_mb + column_count * _KILOBYTES_PER_COLUMN // 1000
+        with self._lock:
+            self._connection.execute(f"SET memory_limit = '{limit}MB'")
         with self._transaction() as connection:
             ObjectLoader(connection, columns).load_objects(objects)
             _insert_sessions(connection, [session])
             if kept_files:
                 history.keep_parts(connection, session.sync_id, kept_files)
+
+    def allow_more_memory(self) -> bool:
+        """Double the memory for what grows with the objects that were ever loaded: the indexes.
+
+        Returns:
+            Whether it was doubled; it is not if that would be too much.
+        """
+        if self._index_mb >= _MAX_INDEX_MB:
+            return False
+        self._index_mb = max(MEMORY_LIMIT_MB, 2 * self._index_mb)
+        return True
 
     def record_sessions(self, sessions: Iterable[SessionRow]) -> None:
         """Record sessions whose objects are not loaded, in one transaction."""

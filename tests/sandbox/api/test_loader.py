@@ -16,6 +16,7 @@ import pytest
 from target_segment_objects.sandbox import WarehouseError
 from target_segment_objects.sandbox.objects import MAX_PROPERTIES
 from target_segment_objects.sandbox.server import Sandbox
+from target_segment_objects.sandbox.warehouse import database
 from target_segment_objects.sandbox.warehouse.database import Warehouse
 from tests.support.bare_http import BareClient, object_line
 
@@ -52,6 +53,7 @@ SERVE_WITHOUT_LOADING = """
 import sys, threading
 from pathlib import Path
 from target_segment_objects.sandbox.server import Sandbox
+from target_segment_objects.sandbox.warehouse import database
 from target_segment_objects.sandbox.warehouse.database import Warehouse
 
 Warehouse.load_session = lambda *_: threading.Event().wait()
@@ -150,6 +152,28 @@ def test_load_that_fails_once_is_repeated(tmp_path: Path, monkeypatch: pytest.Mo
         BareClient(sandbox.url).load_files(LOSING)
         assert [loss.count for loss in sandbox.warehouse.losses()] == [1]
         assert len(sandbox.warehouse.sessions()) == 1
+
+
+def test_load_that_needs_more_memory_is_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A session that DuckDB's memory does not suffice for is loaded with more of it."""
+    monkeypatch.setattr(database, "MEMORY_LIMIT_MB", 1)
+    lines = b"".join(object_line({"a": "x" * 400}, object_id=f"{n:050}") for n in range(5_000))
+    allow_more_memory = Warehouse.allow_more_memory
+    allowed = []
+
+    def note_memory(warehouse: Warehouse) -> bool:
+        allowed.append(allow_more_memory(warehouse))
+        return allowed[-1]
+
+    monkeypatch.setattr(Warehouse, "allow_more_memory", note_memory)
+    with Sandbox(tmp_path / "w.duckdb") as sandbox:
+        BareClient(sandbox.url).load_files(lines)
+        assert sandbox.warehouse.count("users") == 5_000
+        assert len(sandbox.warehouse.sessions()) == 1
+    assert allowed
+    assert all(allowed)
 
 
 def test_finish_is_rejected_where_the_table_would_have_too_many_properties(
