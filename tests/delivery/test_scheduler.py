@@ -83,10 +83,11 @@ class Run:
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Run]]:
     """Create deliveries that are closed at the end of the test."""
+    (folder := tmp_path / "spool").mkdir()
     runs: list[Run] = []
 
     def start_run(url: str, options: DeliveryOptions | None = None, **client: Any) -> Run:  # noqa: ANN401 - the client's own options
-        runs.append(Run(url, tmp_path, options or DeliveryOptions(), **client))
+        runs.append(Run(url, folder, options or DeliveryOptions(), **client))
         return runs[-1]
 
     yield start_run
@@ -191,7 +192,7 @@ def test_adding_waits_while_too_many_batches_wait(
         run = start(proxy.url, DeliveryOptions(batch_size_rows=1, max_parallel_sessions=2))
         for number in range(20):
             run.add("abcde"[number % 5], number)
-            most_files = max(most_files, len(list(tmp_path.rglob("*.gz"))))
+            most_files = max(most_files, len(list((tmp_path / "spool").rglob("*.gz"))))
         run.delivery.drain()
     assert 2 <= most_files <= 5
     assert sum(map(sandbox.warehouse.count, sandbox.warehouse.collections())) == 20
@@ -419,7 +420,7 @@ def test_removed_batch_file_fails_the_delivery(
     run = start(sandbox.url)
     run.add("a", 1)
     run.delivery.add_state("never")
-    (file,) = tmp_path.rglob("*.gz")
+    (file,) = (tmp_path / "spool").rglob("*.gz")
     file.unlink()
     with pytest.raises(SpoolError, match=file.name):
         run.delivery.drain()
@@ -478,7 +479,7 @@ def test_many_sessions_need_no_more_resources(
     assert later[1] <= files + 8
     assert later[2] <= memory + 30_000_000
     run.delivery.drain()
-    assert list(tmp_path.rglob("*.gz")) == []
+    assert list((tmp_path / "spool").rglob("*.gz")) == []
     assert not [thread for thread in threading.enumerate() if "delivery" in thread.name]
 
 
