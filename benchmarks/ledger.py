@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _SIZES: Final = (100_000, 1_000_000, 5_000_000)
 _NIGHT_ROWS: Final = 1_000_000
 _CHANGED_SHARE: Final = 0.01
+_DEFAULT_BATCH: Final = 100_000
 _SMALL_BATCH: Final = 10_000
 _MEGABYTE: Final = 1_000_000
 _CHURNS: Final = (0.001, 0.01, 0.1)
@@ -59,12 +60,12 @@ class Cost:
 @bench_options
 def main(bench: Bench) -> None:
     """Measure, and publish the tables and the plot."""
-    costs = [_measure_cost(bench, rows, has_text_ids=False) for rows in _SIZES]
-    costs_text = [_measure_cost(bench, rows, has_text_ids=True) for rows in _SIZES[:2]]
+    costs = [measure_cost(bench, rows, has_text_ids=False) for rows in _SIZES]
+    costs_text = [measure_cost(bench, rows, has_text_ids=True) for rows in _SIZES[:2]]
     about = f"{docs_page.describe_machine()}; {bench.rounds} rounds."
     table = _build_cost_table(costs, costs_text)
     bench.publish_result("ledger", f"{about}\n\n{table}")
-    bench.publish_result("ledger-night", _build_night_table(bench))
+    bench.publish_result("ledger-night", build_night_table(bench))
     months = {churn: month.simulate_month(bench, churn) for churn in _CHURNS}
     bench.publish_result("ledger-month", _build_month_table(months))
     if bench.writes_page:
@@ -79,7 +80,8 @@ def main(bench: Bench) -> None:
         PAGE.with_name("ledger.svg").write_text(picture, encoding="utf-8")
 
 
-def _measure_cost(bench: Bench, rows: int, *, has_text_ids: bool) -> Cost:
+def measure_cost(bench: Bench, rows: int, *, has_text_ids: bool) -> Cost:
+    """Return what the ledger costs for a table of this size at full scale."""
     count = bench.scale_count(rows)
     first = _prepare_night(bench, count, 0.0, has_text_ids=has_text_ids)
     second = _prepare_night(bench, count, _CHANGED_SHARE, has_text_ids=has_text_ids)
@@ -147,13 +149,14 @@ def _build_cost_table(costs: Sequence[Cost], costs_text: Sequence[Cost]) -> str:
     return docs_page.format_table(header, rows)
 
 
-def _build_night_table(bench: Bench) -> str:
+def build_night_table(bench: Bench) -> str:
+    """Return a table of what two nights send."""
     rows = bench.scale_count(_NIGHT_ROWS)
     first, second = (_prepare_night(bench, rows, share) for share in (0.0, _CHANGED_SHARE))
     ledger = bench.folder / "ledger.sqlite"
     table = []
-    for batch_size in (_configure(OURS).config.get("batch_size_rows", 100_000), _SMALL_BATCH):
-        size = bench.scale_count(int(batch_size))
+    for batch_size in (_DEFAULT_BATCH, _SMALL_BATCH):
+        size = bench.scale_count(batch_size)
         candidate = _configure(OURS, ledger_path=str(ledger), batch_size_rows=size)
         ledger.unlink(missing_ok=True)
         for night, source in (("first", first), ("second", second)):

@@ -20,7 +20,6 @@ no lock, so that it works whatever a signal has interrupted.
 
 from __future__ import annotations
 
-import functools
 import logging
 import threading
 import time
@@ -127,7 +126,12 @@ class DeliveryScheduler:
 
     def open_stream(self, stream: StreamInfo) -> Callable[[bytes], None]:
         """Return what adds the JSON of one of the stream's objects: see `add_object`."""
-        return functools.partial(self.add_object, stream.collection)
+        add_to_collection, collection = self.add_object, stream.collection
+
+        def add_object(line: bytes) -> None:  # on the hot path; faster than functools.partial
+            add_to_collection(collection, line)
+
+        return add_object
 
     def add_object(self, collection: str, line: bytes) -> None:
         """Add an object's JSON to its collection's batch, and queue the batch when it is full.
