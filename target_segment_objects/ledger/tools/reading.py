@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import tempfile
@@ -69,7 +70,7 @@ def check_ledger(path: Path, destination: Destination) -> str:
             with tempfile.TemporaryFile(dir=path.absolute().parent):
                 return f"The ledger {path} can be created. The first run sends everything."
         if not os.access(path, os.W_OK) or not os.access(path.absolute().parent, os.W_OK):
-            raise PermissionError("the file or its folder is not writable")
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as cause:
         raise errors.describe_file_error(path, cause) from cause
     with read_ledger(path, destination) as connection:
