@@ -105,9 +105,8 @@ class SessionLoader:
         # The condition guards everything below.
         self._queue: deque[_Job] = deque()
         self._next_number = 1
-        self._columns: dict[
-            str, Mapping[str, ColumnType]
-        ] = {}  # of tables, those of accepted sessions included
+        # The columns of tables, as they are once the queue is loaded.
+        self._columns: dict[str, Mapping[str, ColumnType]] = {}
         self._failure: WarehouseError | None = None
         self._is_closing = False
         self._thread = threading.Thread(target=self._run, name="session-loader", daemon=True)
@@ -207,9 +206,10 @@ class SessionLoader:
 
     def _plan_columns(self, columns: Columns) -> Columns:
         """Return the columns of a session's tables once the session is loaded."""
-        for collection in columns:
-            if collection not in self._columns:
-                self._columns[collection] = self._warehouse.column_types(collection)
+        unknown = [collection for collection in columns if collection not in self._columns]
+        if unknown:  # not accepted since the start, so a running load does not change their tables
+            with self._warehouse.snapshot() as warehouse:
+                self._columns.update((name, warehouse.column_types(name)) for name in unknown)
         return merge_columns([{name: self._columns[name] for name in columns}, columns])
 
     # Loading: the thread

@@ -18,6 +18,7 @@ from target_segment_objects.sandbox.objects import MAX_PROPERTIES
 from target_segment_objects.sandbox.server import Sandbox
 from target_segment_objects.sandbox.warehouse import database
 from target_segment_objects.sandbox.warehouse.database import Warehouse
+from target_segment_objects.sandbox.warehouse.loading import ObjectLoader
 from tests.support.bare_http import BareClient, object_line
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ from pathlib import Path
 from target_segment_objects.sandbox.server import Sandbox
 from target_segment_objects.sandbox.warehouse import database
 from target_segment_objects.sandbox.warehouse.database import Warehouse
+from target_segment_objects.sandbox.warehouse.loading import ObjectLoader
 
 Warehouse.load_session = lambda *_: threading.Event().wait()
 with Sandbox(Path(sys.argv[1])) as sandbox:
@@ -191,6 +193,29 @@ def test_finish_is_rejected_where_the_table_would_have_too_many_properties(
         client.load_files(object_line({"p0": 1, "more": None}, object_id="2"))
         loading_gate.set()
         assert sandbox.warehouse.count("users") == 2
+
+
+def test_finish_of_a_new_collection_does_not_wait_for_a_load(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The columns of its table are read beside the transaction that loads another session."""
+    gate, load_objects = threading.Event(), ObjectLoader.load_objects
+
+    def load_later(*arguments: object) -> None:
+        assert gate.wait(60)
+        load_objects(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ObjectLoader, "load_objects", load_later)
+    timer = threading.Timer(20, gate.set)
+    timer.start()
+    with Sandbox(tmp_path / "w.duckdb") as sandbox:
+        client = BareClient(sandbox.url)
+        client.load_files(object_line())
+        client.load_files(object_line(collection="teams"))
+        assert not gate.is_set()
+        timer.cancel()
+        gate.set()
+        assert sandbox.warehouse.collections() == ["teams", "users"]
 
 
 def test_finish_with_an_error_is_answered_while_another_session_is_loaded(
