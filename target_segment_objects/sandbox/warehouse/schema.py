@@ -63,14 +63,6 @@ class ColumnCollector:
             self._complete.add(key)
 
 
-def find_columns(objects: Iterable[Object]) -> Columns:
-    """Return the columns that objects create in an empty warehouse."""
-    collector = ColumnCollector()
-    for item in objects:
-        collector.add_object(item)
-    return collector.columns
-
-
 def merge_columns(parts: Iterable[Columns]) -> Columns:
     """Return the columns of several parts; the first type of a column counts."""
     merged: defaultdict[str, dict[str, ColumnType]] = defaultdict(dict)

@@ -23,10 +23,10 @@ from target_segment_objects.sandbox.objects import MAX_PROPERTIES, Object, parse
 from target_segment_objects.sandbox.warehouse.columns import ColumnType
 from target_segment_objects.sandbox.warehouse.database import Loss, SessionRow, Warehouse
 from target_segment_objects.sandbox.warehouse.loading import MAX_STAGED_OBJECTS
-from target_segment_objects.sandbox.warehouse.schema import find_columns
+from target_segment_objects.sandbox.warehouse.schema import ColumnCollector, Columns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 
 @pytest.fixture
@@ -48,10 +48,18 @@ def make_session_row(sync_id: str = "s") -> SessionRow:
     return SessionRow(sync_id, "loaded", ("users",), 1, 1, 1, 1, now, now, "")
 
 
+def collect_columns(objects: Iterable[Object]) -> Columns:
+    """Return the columns that objects create in an empty warehouse."""
+    collector = ColumnCollector()
+    for item in objects:
+        collector.add_object(item)
+    return collector.columns
+
+
 def load_objects(warehouse: Warehouse, *objects: Object) -> None:
     """Load objects as one session."""
     row = make_session_row(f"s{len(warehouse.sessions())}")
-    warehouse.load_session(row, objects, find_columns(objects))
+    warehouse.load_session(row, objects, collect_columns(objects))
 
 
 # Names
@@ -490,7 +498,7 @@ import datetime, json, sys
 from pathlib import Path
 from target_segment_objects.sandbox.objects import MAX_PROPERTIES, parse_object
 from target_segment_objects.sandbox.warehouse.database import SessionRow, Warehouse
-from target_segment_objects.sandbox.warehouse.schema import find_columns
+from target_segment_objects.sandbox.warehouse.schema import ColumnCollector
 
 def read_objects():
     if sys.argv[2] == "many":
@@ -510,8 +518,11 @@ def read_objects():
 
 now = datetime.datetime(2024, 1, 1)
 row = SessionRow("s", "loaded", ("users",), 1, 1, 1, 1, now, now, "")
+collector = ColumnCollector()
+for item in read_objects():
+    collector.add_object(item)
 with Warehouse.open(Path(sys.argv[1])) as warehouse:
-    warehouse.load_session(row, read_objects(), find_columns(read_objects()))
+    warehouse.load_session(row, read_objects(), collector.columns)
 # Not ru_maxrss, which includes the memory of the process that started this one.
 (peak,) = [line for line in open("/proc/self/status") if line.startswith("VmHWM")]
 print(int(peak.split()[1]) // 1024)
