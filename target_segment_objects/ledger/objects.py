@@ -18,28 +18,26 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 from xxhash import xxh3_64_digest
 
 from target_segment_objects.ledger import statements
 from target_segment_objects.ledger.changes import find_changed
 from target_segment_objects.ledger.errors import report_damage
+from target_segment_objects.ledger.lookup import ObjectLookup
 from target_segment_objects.ledger.stream_memory import StreamMemory
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from target_segment_objects.delivery.interface import StreamInfo
     from target_segment_objects.ledger.digests import ObjectId
     from target_segment_objects.ledger.file import LedgerFile
-
-_Row: TypeAlias = "tuple[ObjectId, int, bytes | None]"
-"""The id, the number and the digest of an object; None if an equal one has to be sent."""
+    from target_segment_objects.ledger.lookup import ObjectRow
 
 _EPOCH: Final = date(1970, 1, 1)
-_MAX_PROBE_WAIT: Final = 64  # chunks
 
 
 @dataclass(slots=True)
@@ -48,23 +46,21 @@ class _Collection:
 
     Attributes:
         n: Its number in the file.
+        lookup: Finds its objects.
         is_known: Whether `object` has rows of it.
         appended: Its number of pending rows.
         accepted: How many of them are accepted.
         sent: Objects that were accepted in this run.
         unchanged: Objects that were skipped in this run.
-        probe_wait: Chunks to wait before the next look-up by range; doubled when one fails.
-        next_probe: Chunks left until then.
     """
 
     n: int
+    lookup: ObjectLookup
     is_known: bool
     appended: int = 0
     accepted: int = 0
     sent: int = 0
     unchanged: int = 0
-    probe_wait: int = 1
-    next_probe: int = 0
 
 
 class ObjectTable:
@@ -175,7 +171,7 @@ class ObjectTable:
         found = self._collections[collection]
         distinct = dict.fromkeys(ids)
         with self._file.access() as connection:
-            rows = self._look_up(connection, found, distinct) if found.is_known else []
+            rows = found.lookup.find_rows(connection, distinct) if found.is_known else []
             if self._on_found is not None:
                 self._on_found([n for object_id, n, _ in rows if object_id in distinct])
             known = {object_id: digest for object_id, _, digest in rows}
@@ -263,10 +259,12 @@ class ObjectTable:
             (n,) = connection.execute(query, (name,)).fetchone()
             query = "SELECT EXISTS (SELECT 1 FROM object WHERE collection = ?)"
             (is_known,) = connection.execute(query, (n,)).fetchone()
-            self._collections[name] = _Collection(n, bool(is_known))
+            self._collections[name] = _Collection(
+                n, ObjectLookup(n, self._due), is_known=bool(is_known)
+            )
         return self._collections[name]
 
-    def _number_objects(self, ids: Sequence[ObjectId], rows: Sequence[_Row]) -> list[int]:
+    def _number_objects(self, ids: Sequence[ObjectId], rows: Sequence[ObjectRow]) -> list[int]:
         """Return the number of each object; those that are not in the file get the next ones."""
         wanted = dict.fromkeys(ids, 0)
         for object_id, n, _ in rows:
@@ -277,47 +275,3 @@ class ObjectTable:
                 wanted[object_id] = self._next_n
                 self._next_n += 1
         return [wanted[object_id] for object_id in ids]
-
-    # Looking up
-
-    def _look_up(
-        self, connection: sqlite3.Connection, found: _Collection, ids: Collection[ObjectId]
-    ) -> list[_Row]:
-        """Return the rows of objects, which are asked for in order: each page is read once."""
-        try:
-            wanted = sorted(ids)  # of one type nearly always
-        except TypeError:
-            wanted = sorted(ids, key=lambda value: (isinstance(value, str), value))
-        if found.next_probe == 0:
-            rows = self._look_up_range(connection, found, wanted)
-            if rows is not None:
-                return rows
-        else:
-            found.next_probe -= 1
-        return self._look_up_each(connection, found, wanted)
-
-    def _look_up_range(
-        self, connection: sqlite3.Connection, found: _Collection, wanted: list[ObjectId]
-    ) -> list[_Row] | None:
-        """Return all rows from the first id to the last; None if they are many more.
-
-        For a tap that reads in the order of its key, this takes half the time.
-        """
-        limit = 2 * len(wanted)
-        bounds = {"first": wanted[0], "last": wanted[-1], "limit": limit}
-        rows = connection.execute(
-            statements.LOOK_UP_RANGE, {**self._due, **bounds, "collection": found.n}
-        ).fetchall()
-        if len(rows) < limit:
-            found.probe_wait = 1
-            return rows
-        found.next_probe = found.probe_wait
-        found.probe_wait = min(2 * found.probe_wait, _MAX_PROBE_WAIT)
-        return None
-
-    def _look_up_each(
-        self, connection: sqlite3.Connection, found: _Collection, wanted: list[ObjectId]
-    ) -> list[_Row]:
-        """Return the rows of the ids."""
-        given = {**self._due, "collection": found.n, "ids": statements.encode_ids(wanted)}
-        return connection.execute(statements.LOOK_UP_EACH, given).fetchall()
