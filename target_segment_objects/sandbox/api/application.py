@@ -254,13 +254,21 @@ def _parse_finish(body: bytes) -> str:
     """Return the error from the body of a Finish; an empty string for success."""
     reason = 'the body must be {"error": ""}; the string says what failed, and is empty for success'
     try:
-        match json.loads(body.decode()):
+        match json.loads(body.decode(), object_pairs_hook=_build_object):
             case {"error": str(error), **others} if not others:
                 error.encode()
                 return error.strip()
     except (ValueError, RecursionError) as error:
         raise RejectedRequestError(reason) from error
     raise RejectedRequestError(reason)
+
+
+def _build_object(members: list[tuple[str, object]]) -> dict[str, object]:
+    """Build an object from its members in JSON, which would drop all but the last of a name."""
+    built = dict(members)
+    if len(built) < len(members):
+        raise ValueError
+    return built
 
 
 async def _respond_rejected(request: Request, error: Exception) -> Response:

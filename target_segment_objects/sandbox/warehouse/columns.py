@@ -86,10 +86,12 @@ _INT64: Final = range(-(2**63), 2**63)
 _MAX_EXACT_CHARACTERS: Final = 15  # every double keeps 15 digits
 _ISO_8601: Final = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)"
-    r"(?:[Tt ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d+))?)?"
-    r" ?([Zz]|[+-]\d\d(?::?\d\d)?)?)?",
+    r"(?:[T ](\d\d):?(\d\d)(?::?(\d\d)(?:[.,](\d+))?)?"
+    r"(Z|[+-]\d\d(?::?\d\d)?)?)?",
     re.ASCII,
 )
+"""What Segment's library `isodate` takes for a date, in its strict form."""
+
 
 
 def infer_type(value: Value) -> ColumnType:
@@ -255,7 +257,7 @@ def _parse_timestamp(value: Value) -> tuple[int, bool] | None:
 
 def _parse_offset(text: str) -> timedelta:
     """Parse `Z`, `+02`, `+0200`, `+02:00` or an empty string."""
-    if text in {"", "Z", "z"}:
+    if text in {"", "Z"}:
         return timedelta(0)
     hours, minutes = int(text[1:3]), int(text[3:].removeprefix(":") or 0)
     if hours > 23 or minutes > 59:  # noqa: PLR2004 - hours and minutes of a clock

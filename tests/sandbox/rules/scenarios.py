@@ -241,6 +241,9 @@ REQUESTS: Final[dict[str, Scenario]] = {
     'Finish with the body {"error": "", "more": 1}': lambda lab: lab.finish(
         b'{"error": "", "more": 1}'
     ),
+    'Finish with the body {"error": "x", "error": ""}': lambda lab: lab.finish(
+        b'{"error": "x", "error": ""}'
+    ),
     "Finish with a body of more than 1,000,000 bytes": lambda lab: lab.finish(
         b'{"error": "%b"}' % (b"x" * 1_000_000)
     ),
