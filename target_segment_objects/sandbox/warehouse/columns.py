@@ -93,7 +93,6 @@ _ISO_8601: Final = re.compile(
 """What Segment's library `isodate` takes for a date, in its strict form."""
 
 
-
 def infer_type(value: Value) -> ColumnType:
     """Return the type of the column that a first value creates. The value is not null."""
     if isinstance(value, bool):
