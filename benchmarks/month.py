@@ -79,9 +79,9 @@ def _load_table(folder: Path, versions: list[int], today: date) -> int:
         on_unchanged=lambda *_: None,
         on_missing=lambda *_: None,
     ).stage
-    add_object = stage.open_stream(StreamInfo("rows", "rows", ("id",), ()))
+    add_objects = stage.open_stream(StreamInfo("rows", "rows", ("id",), ()))
     for row, version in enumerate(versions):
-        add_object(b'{"id":"%d","collection":"rows","properties":{"n":%d}}' % (row, version))
+        add_objects([b'{"id":"%d","collection":"rows","properties":{"n":%d}}' % (row, version)])
     stage.drain()
     stage.close()
     spool.close()

@@ -95,7 +95,7 @@ class SegmentObjectsSink(RecordSink):
         self._stream_stats = context.stats.streams[stream_name]
         self._sends_nulls = context.settings.mapping.null_properties == "send"
         self._map_line = self._compile_fast_path()
-        self._add_object = context.delivery.open_stream(self._describe_stream())
+        self._add_objects = context.delivery.open_stream(self._describe_stream())
 
     @property
     def mapper(self) -> RecordMapper:
@@ -114,7 +114,7 @@ class SegmentObjectsSink(RecordSink):
         encoded = None if self._map_line is None else self._map_line(line)
         if encoded is None:
             return False
-        self._add_object(encoded)
+        self._add_objects([encoded])
         self._stream_stats.read += 1
         counter = self._record_counter
         counter.value += 1
@@ -160,7 +160,7 @@ class SegmentObjectsSink(RecordSink):
                 if error.field not in self.key_properties:  # else the id is the value at fault
                     error.object_id = self._mapper.find_object_id(record)
                 raise
-        self._add_object(self._mapper.map_record(record))
+        self._add_objects([self._mapper.map_record(record)])
         self._renew_fast_path()
 
     def _describe_stream(self) -> StreamInfo:

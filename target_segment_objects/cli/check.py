@@ -92,7 +92,7 @@ def _check_spool_folder(settings: Settings, measure_free_bytes: Callable[[str], 
     spool = Spool(settings.spool_dir)
     try:
         batch = Batch("check", spool, max_file_bytes=settings.delivery.max_file_bytes)
-        batch.add(b"{}")
+        batch.add_lines([b"{}"])
         batch.close()
     finally:
         spool.close()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,8 @@ class DeliveryStatus:
 class Delivery(Protocol):
     """Takes objects and STATEs in the tap's order, from one thread."""
 
-    def open_stream(self, stream: StreamInfo) -> Callable[[bytes], None]:
-        """Return what adds the JSON of one of the stream's objects; at each SCHEMA."""
+    def open_stream(self, stream: StreamInfo) -> Callable[[Sequence[bytes]], None]:
+        """Return what adds the JSON of some of the stream's objects, in order; at each SCHEMA."""
 
     def add_state(self, state: Any) -> None:  # noqa: ANN401 - STATE is any JSON
         """Add a STATE's value, which covers every object added so far."""

@@ -14,16 +14,17 @@ are four invariants:
    STATEs are written where invariant 2 allows. Every session is finished: with a blank error, or
    with one that says what failed.
 
-The rule for others: `add_object`, `add_state` and `drain` are called by one thread. `abort` takes
+The rule for others: `add_objects`, `add_state` and `drain` are called by one thread. `abort` takes
 no lock, so that it works whatever a signal has interrupted.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -36,7 +37,7 @@ from target_segment_objects.exceptions import DeliveryAbortedError, SegmentObjec
 from target_segment_objects.segment.session import DEFAULT_KEEP_ALIVE_INTERVAL_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from target_segment_objects.delivery.interface import StreamInfo
     from target_segment_objects.delivery.spool import Spool
@@ -115,6 +116,7 @@ class DeliveryScheduler:
         self._opened_at: dict[Batch, float] = {}  # of each batch not delivered, oldest first
         self._queues: dict[str, deque[Batch]] = {}  # closed batches; the first may be under way
         self._runnable: deque[str] = deque()  # collections whose first batch no worker has taken
+        self._outstanding: Counter[str] = Counter()  # objects that were added and not delivered
         self._queued_count = 0
         self._active_count = 0
         self._failure: SegmentObjectsError | None = None
@@ -124,32 +126,38 @@ class DeliveryScheduler:
 
     # Adding: the caller's thread
 
-    def open_stream(self, stream: StreamInfo) -> Callable[[bytes], None]:
-        """Return what adds the JSON of one of the stream's objects: see `add_object`."""
-        add_to_collection, collection = self.add_object, stream.collection
-
-        def add_object(line: bytes) -> None:  # on the hot path; faster than functools.partial
-            add_to_collection(collection, line)
-
-        return add_object
+    def open_stream(self, stream: StreamInfo) -> Callable[[Sequence[bytes]], None]:
+        """Return what adds the JSON of some of the stream's objects: see `add_objects`."""
+        return functools.partial(self.add_objects, stream.collection)
 
     def add_object(self, collection: str, line: bytes) -> None:
-        """Add an object's JSON to its collection's batch, and queue the batch when it is full.
+        """Add an object's JSON: see `add_objects`."""
+        self.add_objects(collection, (line,))
+
+    def add_objects(self, collection: str, lines: Sequence[bytes]) -> None:
+        """Add the JSON of objects to their collection's batch, and queue each batch that is full.
+
+        It waits while too many batches are queued.
 
         Raises:
             SegmentObjectsError: Delivery has failed; nothing can be added any more.
         """
-        with self._lock:  # once for each object: this is on the hot path
-            if self._failure is not None:
-                raise self._failure
-            batch = self._open_batches.get(collection) or self._open_batch(collection)
-            try:
-                batch.add(line)
-                if batch.objects >= self._batch_size:
-                    self._enqueue_batch(collection)
-            except SegmentObjectsError as failure:
-                self.fail(failure)
-                raise
+        with self._lock:
+            self._outstanding[collection] += len(lines)
+            start = 0
+            while start < len(lines):
+                if self._failure is not None:
+                    raise self._failure
+                batch = self._open_batches.get(collection) or self._open_batch(collection)
+                end = start + self._batch_size - batch.objects
+                try:
+                    batch.add_lines(lines[start:end])
+                    if batch.objects >= self._batch_size:
+                        self._enqueue_batch(collection)
+                except SegmentObjectsError as failure:
+                    self.fail(failure)
+                    raise
+                start = end
 
     def add_state(self, state: Any) -> None:  # noqa: ANN401 - STATE is any JSON
         """Add a STATE's value, which covers every object added so far."""
@@ -159,13 +167,10 @@ class DeliveryScheduler:
     def get_status(self) -> DeliveryStatus:
         """Return a snapshot; may be called from any thread, at any time."""
         with self._changed:
-            outstanding: dict[str, int] = {}
-            for batch in self._opened_at:
-                outstanding[batch.collection] = outstanding.get(batch.collection, 0) + batch.objects
             oldest = next(iter(self._opened_at.values()), None)
             age = None if oldest is None else time.monotonic() - oldest
             return DeliveryStatus(
-                self._active_count, outstanding, age, self._uploader.uploaded_bytes
+                self._active_count, +self._outstanding, age, self._uploader.uploaded_bytes
             )
 
     def drain(self) -> None:
@@ -292,6 +297,7 @@ class DeliveryScheduler:
             else:
                 del self._queues[batch.collection]
             del self._opened_at[batch]
+            self._outstanding[batch.collection] -= batch.objects
             self._queued_count -= 1
             self._write_checkpoint(self._checkpoints.mark_delivered(batch))
 

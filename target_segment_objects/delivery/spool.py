@@ -13,7 +13,9 @@ from __future__ import annotations
 import logging
 import weakref
 import zlib
+from bisect import bisect_right
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Final, Protocol
 
 from target_segment_objects.delivery.spool_folder import SpoolFolder, remove_abandoned_folders
@@ -21,7 +23,7 @@ from target_segment_objects.exceptions import SpoolError
 from target_segment_objects.plurals import format_count
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 _ISAL_LEVEL: Final = 2  # its best compression of text, at about ten times the speed of zlib
@@ -163,19 +165,26 @@ class Batch:
         """The compressed size of its closed files."""
         return sum(file.gzip_bytes for file in self.files)
 
-    def add(self, line: bytes) -> None:
-        """Add an object's JSON, without a line break.
+    def add_lines(self, lines: Sequence[bytes]) -> None:
+        """Add the JSON of objects, each without a line break.
+
+        The files depend on the lines alone, not on how many of them are added at once.
 
         Raises:
             SpoolError: The file cannot be written, now or before; the batch is unusable.
-            ValueError: The line is longer than a file may be.
+            ValueError: A line is longer than a file may be; those before it are added.
         """
-        size = len(line) + 1
-        if size > self._buffer_space:
-            self._flush(size)
-        self._buffer_space -= size
-        self._buffer.append(line)
-        self.objects += 1
+        offsets = list(accumulate([len(line) + 1 for line in lines], initial=0))
+        start = 0
+        while True:
+            end = bisect_right(offsets, offsets[start] + self._buffer_space, start) - 1
+            self._buffer += lines[start:end]
+            self._buffer_space -= offsets[end] - offsets[start]
+            self.objects += end - start
+            if end == len(lines):
+                return
+            self._flush(offsets[end + 1] - offsets[end])
+            start = end
 
     def close(self) -> None:
         """Complete the current file, so that it can be uploaded.

@@ -54,13 +54,13 @@ class _Stream:
         n: Its number in the ledger.
         collection: The collection of its objects.
         digest_line: Returns the digest of an object's line.
-        pass_on: Adds a line to delivery.
+        pass_on: Adds lines to delivery.
     """
 
     n: int
     collection: str
     digest_line: Callable[[bytes], bytes]
-    pass_on: Callable[[bytes], None]
+    pass_on: Callable[[Sequence[bytes]], None]
 
 
 @dataclass(slots=True)
@@ -110,8 +110,8 @@ class LedgerStage:
         self._age_thread: threading.Thread | None = None
         self._closed = threading.Event()
 
-    def open_stream(self, stream: StreamInfo) -> Callable[[bytes], None]:
-        """Return what adds the JSON of one of the stream's objects; at each SCHEMA.
+    def open_stream(self, stream: StreamInfo) -> Callable[[Sequence[bytes]], None]:
+        """Return what adds the JSON of some of the stream's objects, in order; at each SCHEMA.
 
         Raises:
             LedgerError: The ledger cannot be written.
@@ -125,17 +125,18 @@ class LedgerStage:
         )
         lock = self._buffer_lock
 
-        def add_object(line: bytes) -> None:
-            with lock:  # once for each object: this is on the hot path
+        def add_objects(lines: Sequence[bytes]) -> None:
+            size = sum(map(len, lines)) + len(lines) * _LINE_OVERHEAD_BYTES
+            with lock:
                 if self._open is not opened:
                     self._open_section(opened)
-                self._lines.append(line)
-                self._space -= len(line) + _LINE_OVERHEAD_BYTES
+                self._lines += lines
+                self._space -= size
                 is_full = self._space <= 0
             if is_full:
                 self.flush()
 
-        return add_object
+        return add_objects
 
     def add_state(self, state: Any) -> None:  # noqa: ANN401 - STATE is any JSON
         """Add a STATE's value, which covers every object added so far."""
@@ -196,8 +197,8 @@ class LedgerStage:
                     [mark.digest for mark in marks],
                     [mark.stream for mark in marks],
                 )
-                for at in changed:  # what was recorded, and nothing else
-                    self._delivery.add_object(collection, marks[at].line)
+                # What was recorded, and nothing else.
+                self._delivery.add_objects(collection, [marks[at].line for at in changed])
             except SegmentObjectsError as failure:
                 self._fail(failure)
                 raise
@@ -269,10 +270,8 @@ class LedgerStage:
         for collection, group in groups.items():
             self._skip_unchanged(collection, group)
         for section in sections:
-            collection, pass_on = section.stream.collection, section.stream.pass_on
-            for line in section.lines:
-                pass_on(line)
-                self._passing_on[collection] -= 1
+            self._passing_on[section.stream.collection] -= len(section.lines)
+            section.stream.pass_on(section.lines)
             for state in section.states:
                 self._delivery.add_state(state)
 

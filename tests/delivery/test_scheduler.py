@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from target_segment_objects.delivery.interface import DeliveryStatus
+from target_segment_objects.delivery.interface import DeliveryStatus, StreamInfo
 from target_segment_objects.delivery.scheduler import DeliveryOptions, DeliveryScheduler
 from target_segment_objects.delivery.spool import Spool
 from target_segment_objects.exceptions import (
@@ -481,6 +481,32 @@ def test_many_sessions_need_no_more_resources(
     run.delivery.drain()
     assert list((tmp_path / "spool").rglob("*.gz")) == []
     assert not [thread for thread in threading.enumerate() if "delivery" in thread.name]
+
+
+def test_group_of_objects_fills_batches_exactly(
+    sandbox: Sandbox, start: Callable[..., Run]
+) -> None:
+    """Whatever the group's length, each batch but the last has `batch_size_rows` objects."""
+    run = start(sandbox.url, DeliveryOptions(batch_size_rows=3))
+    add_objects = run.delivery.open_stream(StreamInfo("A", "a", ("id",), ()))
+    add_objects([object_line("a", number) for number in range(8)])
+    add_objects([])
+    add_objects([object_line("a", number) for number in range(8, 10)])
+    run.delivery.drain()
+    assert [report.objects for report in run.reports] == [3, 3, 3, 1]
+    assert [row["n"] for row in sandbox.warehouse.rows("a")] == [*range(10)]
+
+
+def test_group_interrupted_by_a_failure_counts_as_not_delivered(
+    sandbox: Sandbox, start: Callable[..., Run]
+) -> None:
+    """All of its objects do, those that no batch could be opened for, too."""
+    with FaultyProxy(sandbox.url, [None, None, None, "500"]) as proxy:
+        run = start(proxy.url, DeliveryOptions(batch_size_rows=2), max_retries=0)
+        with pytest.raises(TransientApiError):
+            run.delivery.add_objects("a", [object_line("a", number) for number in range(100)])
+    assert [report.objects for report in run.reports] == [2]
+    assert run.delivery.get_status().outstanding == {"a": 98}
 
 
 def test_status_reports_what_is_not_delivered(sandbox: Sandbox, start: Callable[..., Run]) -> None:

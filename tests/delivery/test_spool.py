@@ -54,7 +54,7 @@ def test_file_never_exceeds_its_limit(spool: Spool, limit: int, files: list[int]
     """With lines of ten bytes, a file is filled up to its limit exactly, and never beyond."""
     batch = Batch("users", spool, max_file_bytes=limit)
     for _ in range(4):
-        batch.add(b"123456789")
+        batch.add_lines([b"123456789"])
     batch.close()
     assert [file.objects for file in batch.files] == files
     assert all(file.raw_bytes <= limit for file in batch.files)
@@ -69,7 +69,7 @@ def test_files_hold_the_lines_in_order(lines: list[bytes], limit: int) -> None:
     spool = Spool()
     batch = Batch("users", spool, max_file_bytes=limit)
     for line in lines:
-        batch.add(line)
+        batch.add_lines([line])
     batch.close()
     contents = [gzip.decompress(file.path.read_bytes()) for file in batch.files]
     spool.close()
@@ -81,14 +81,45 @@ def test_files_hold_the_lines_in_order(lines: list[bytes], limit: int) -> None:
     assert batch.objects == len(lines) == sum(file.objects for file in batch.files)
 
 
-def test_line_longer_than_a_file_is_refused(spool: Spool) -> None:
-    """It is refused before anything is written, and the batch remains usable."""
-    batch = Batch("users", spool, max_file_bytes=10)
-    batch.add(b"123456789")
-    with pytest.raises(ValueError, match=r"line of 11 bytes does not fit into a file of 10"):
-        batch.add(b"1234567890")
+@given(
+    st.lists(st.lists(st.sampled_from([1, 5, 9, 30_000, 40_000]), max_size=8), max_size=8),
+    st.sampled_from([41_000, 65_536, 65_537, 100_000, 1_000_000]),
+)
+def test_groups_of_lines_give_the_files_of_single_lines(
+    groups: list[list[int]], limit: int
+) -> None:
+    """For any lengths, groups and limit: the same files, sizes and number of objects."""
+    numbers = random.Random(7)  # noqa: S311 - not a secret
+    lines = [
+        [numbers.randbytes(length).hex()[:length].encode() for length in group] for group in groups
+    ]
+    spool = Spool()
+    batch, single = (Batch("users", spool, max_file_bytes=limit) for _ in range(2))
+    for group in lines:
+        batch.add_lines(group)
+        for line in group:
+            single.add_lines([line])
+        assert batch.objects == single.objects
     batch.close()
-    assert read_lines(batch) == [[b"123456789"]]
+    single.close()
+    assert [file.path.read_bytes() for file in batch.files] == [
+        file.path.read_bytes() for file in single.files
+    ]
+    assert [(file.objects, file.raw_bytes, file.gzip_bytes) for file in batch.files] == [
+        (file.objects, file.raw_bytes, file.gzip_bytes) for file in single.files
+    ]
+    spool.close()
+
+
+def test_line_longer_than_a_file_is_refused(spool: Spool) -> None:
+    """The lines before it are written, it and those after it are not; the batch remains usable."""
+    batch = Batch("users", spool, max_file_bytes=10)
+    with pytest.raises(ValueError, match=r"line of 11 bytes does not fit into a file of 10"):
+        batch.add_lines([b"123456789", b"1234567890", b"1"])
+    batch.add_lines([b"2"])
+    batch.close()
+    assert read_lines(batch) == [[b"123456789"], [b"2"]]
+    assert batch.objects == 2
 
 
 # Bytes
@@ -98,7 +129,7 @@ def _write_batch(folder: Path, count: int = 30_000) -> Batch:
     batch = Batch("users", Spool(str(folder)), max_file_bytes=1_000_000)
     numbers = random.Random(7)  # noqa: S311 - not a secret
     for number in range(count):
-        batch.add(b'{"id":"%d","v":"%x"}' % (number, numbers.getrandbits(200)))
+        batch.add_lines([b'{"id":"%d","v":"%x"}' % (number, numbers.getrandbits(200))])
     batch.close()
     return batch
 
@@ -136,7 +167,7 @@ def test_memory_does_not_grow_with_the_batch(spool: Spool) -> None:
     peaks = []
     for _ in range(10):
         for _ in range(3000):
-            batch.add(line)
+            batch.add_lines([line])
         peaks.append(tracemalloc.get_traced_memory()[1])
     tracemalloc.stop()
     batch.close()
@@ -151,7 +182,7 @@ def test_open_batches_hold_no_file_descriptor(spool: Spool) -> None:
     before = psutil.Process().num_fds()  # with that of the folder's lock
     batches = [Batch(f"c{number}", spool, max_file_bytes=1000) for number in range(100)]
     for batch in batches:
-        batch.add(LINE)
+        batch.add_lines([LINE])
     assert psutil.Process().num_fds() == before
     for batch in batches:
         batch.close()
@@ -170,10 +201,10 @@ def test_empty_batch_writes_nothing(spool: Spool, tmp_path: Path) -> None:
 def test_closed_batch_continues_in_a_new_file(spool: Spool) -> None:
     """It may be closed again; lines that are added later go to another file."""
     batch = Batch("users", spool, max_file_bytes=100)
-    batch.add(b"1")
+    batch.add_lines([b"1"])
     batch.close()
     batch.close()
-    batch.add(b"2")
+    batch.add_lines([b"2"])
     batch.close()
     assert read_lines(batch) == [[b"1"], [b"2"]]
 
@@ -182,7 +213,7 @@ def test_delete_removes_open_and_closed_files(spool: Spool) -> None:
     """A file that is already gone is ignored, and so is a second call."""
     batch = Batch("users", spool, max_file_bytes=20)
     for _ in range(5):
-        batch.add(b"123456789")
+        batch.add_lines([b"123456789"])
     folder = batch.files[0].path.parent
     batch.files[0].path.unlink()
     batch.delete()
@@ -195,7 +226,7 @@ def test_file_that_cannot_be_removed_is_logged(
 ) -> None:
     """The run continues: the file was delivered."""
     batch = Batch("users", spool, max_file_bytes=100)
-    batch.add(LINE)
+    batch.add_lines([LINE])
     batch.close()
     path = batch.files[0].path
     path.unlink()
@@ -218,7 +249,7 @@ def test_folder_is_private_to_the_user(spool: Spool, tmp_path: Path) -> None:
 def test_close_removes_the_folder(spool: Spool, tmp_path: Path) -> None:
     """With its files; the spool may be used again afterwards."""
     batch = Batch("users", spool, max_file_bytes=10)
-    batch.add(b"1")
+    batch.add_lines([b"1"])
     batch.close()
     spool.close()
     spool.close()
@@ -260,7 +291,7 @@ def test_folder_is_removed_at_exit(tmp_path: Path, end: str) -> None:
         "import os, signal, sys\n"
         "from target_segment_objects.delivery.spool import Batch, Spool\n"
         "batch = Batch('users', Spool(sys.argv[1]), max_file_bytes=100)\n"
-        "batch.add(b'1')\n"
+        "batch.add_lines([b'1'])\n"
         "assert len(os.listdir(sys.argv[1])) == 1\n"
         f"{end}\n",
         tmp_path,
@@ -280,7 +311,7 @@ def test_missing_parent_folder_is_named(tmp_path: Path) -> None:
         SpoolError,
         match=r"Cannot create .* in .*/gone: No such .*\. Check that the folder exists",
     ):
-        batch.add(LINE)
+        batch.add_lines([LINE])
 
 
 def test_parent_folder_without_permission_is_named() -> None:
@@ -308,7 +339,7 @@ def test_folder_removed_during_a_run_is_named(spool: Spool, when: str) -> None:
     folder = spool.new_path().parent
     batch = Batch("users", spool, max_file_bytes=1_000_000)
     if when == "in a file":
-        batch.add(LINE)
+        batch.add_lines([LINE])
     spool.close()
     folder.mkdir() if when == "in a file" else shutil.rmtree(spool.new_path().parent)
     with pytest.raises(SpoolError, match=r"Cannot write /.*\.gz: No such file or directory"):
@@ -318,7 +349,7 @@ def test_folder_removed_during_a_run_is_named(spool: Spool, when: str) -> None:
 
 def _add_and_close(batch: Batch) -> None:
     for _ in range(2000):
-        batch.add(LINE)
+        batch.add_lines([LINE])
     batch.close()
 
 
@@ -337,7 +368,7 @@ numbers = random.Random(1)
 for _ in range(3):
     try:
         for _ in range(5_000):
-            batch.add(numbers.randbytes(100).hex().encode())
+            batch.add_lines([numbers.randbytes(100).hex().encode()])
     except SpoolError as error:
         errors.append(str(error))
 for _ in range(2):
@@ -375,9 +406,9 @@ def test_lack_of_file_descriptors_is_recoverable(spool: Spool) -> None:
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
         with pytest.raises(SpoolError, match=r"Too many open files\. Raise the limit"):
-            batch.add(LINE)
+            batch.add_lines([LINE])
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    batch.add(LINE)
+    batch.add_lines([LINE])
     batch.close()
     assert read_lines(batch) == [[LINE]]

@@ -34,7 +34,7 @@ from target_segment_objects.delivery.spool import Batch, Spool
 
 batch = Batch("users", Spool(sys.argv[1]), max_file_bytes=10)
 for _ in range(3):
-    batch.add(b"123456789")
+    batch.add_lines([b"123456789"])
 print(batch.files[0].path.parent, flush=True)
 sys.stdin.read()
 """
@@ -71,7 +71,7 @@ def use_spool(parent: Path) -> None:
     """Write a batch file and remove it, as a run does."""
     spool = Spool(str(parent))
     batch = Batch("users", spool, max_file_bytes=100)
-    batch.add(b"{}")
+    batch.add_lines([b"{}"])
     batch.close()
     spool.close()
 
