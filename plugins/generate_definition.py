@@ -16,13 +16,14 @@ generated files are
 - `plugins/hub/maintainers.yml`, the entry for the Hub's file of this name, if the owner is known;
 - `plugins/loaders/target-segment-objects--<variant>.lock`, the same listing in the form in which
   Meltano locks it;
-- in `meltano.yml`, the loader's variant, repository, capabilities and settings;
+- in `meltano.yml`, the loader's variant, repository, capabilities, settings and commands;
 - in the documentation, the path of the listing;
 - in `docs/configuration.md`, the table of the target's own settings, and in `README.md`, that of
   the most common ones.
 
 Titles, descriptions, defaults and types come from the code. The repository is `Repository` in
-`[project.urls]` of `pyproject.toml`, and the variant its owner. Everything else is written here.
+`[project.urls]` of `pyproject.toml`, and the variant its owner. Longer texts are in
+`listing_texts.py`, and everything else is written here.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import yaml
+from listing_texts import COMMANDS, NEXT_STEPS, SETTINGS_PREAMBLE, USAGE
 
 from target_segment_objects.settings import SETTINGS
 from target_segment_objects.target import TargetSegmentObjects
@@ -109,6 +111,7 @@ LOCK_ORDER: Final = (
     "capabilities",
     "settings_group_validation",
     "settings",
+    "commands",
     "supported_python_versions",
     "log_parser",
 )
@@ -118,7 +121,7 @@ SETTING_ORDER: Final = ("name", "kind", "value", "label", "description", "option
 """The order in which Meltano writes a setting, into a lock file as into `meltano.yml`."""
 
 GENERATED_PROJECT_LINES: Final = re.compile(
-    r"(?<=\n)(?:    repo: .*\n)?    capabilities:\n(?:(?!    commands:).*\n)+?(?=    commands:\n)"
+    r"(?<=\n)(?:    repo: .*\n)?    capabilities:\n(?:(?!    config:)    .*\n)+"
 )
 """The generated lines of a loader, in the place where Meltano itself writes them."""
 
@@ -136,51 +139,6 @@ COMMON_SETTINGS: Final = (
 )
 """The settings in the README."""
 
-SETTINGS_PREAMBLE: Final = """\
-Only `write_key` is required: the write key of the Segment source that receives the objects.
-
-Streams become collections, and properties get names by Segment's naming rules. The key properties
-become the object's id. Stream maps are applied first: use them to change names, keys and values.
-
-Meltano reads a dot in a name as a nested setting. In `collection_map` and `stream_maps`, write the
-stream `public.orders` as `public\\.orders`.
-"""
-
-NEXT_STEPS: Final = """\
-You can try the loader without a Segment account. The sandbox is a local copy of the API, with a
-DuckDB file as the warehouse. Install the loader with its extra `sandbox`:
-
-```yaml
-pip_url: "PIP_URL"
-```
-
-Then set the file:
-
-```bash
-export TARGET_SEGMENT_OBJECTS_SANDBOX=warehouse.duckdb
-meltano run tap-x target-segment-objects
-```
-
-The log shows what was loaded, and what a warehouse would have lost.
-"""
-
-USAGE: Final = """\
-### Before the first run
-
-- `meltano config test target-segment-objects` sends one object, to the collection
-  `meltano_test_stream`. Segment's API has no delete.
-- STATE is saved once Segment has accepted the records it covers. If a run fails, the next one
-  completes it. Rows that are sent twice are merged by id.
-- Segment allows 20 concurrent requests per write key, over all machines. If several jobs run at the
-  same time, their `max_parallel_sessions` should add up to less.
-- A record that cannot be sent ends the run, unless `invalid_records` is `dead_letter`.
-
-### Troubleshooting
-
-For more detail, use `meltano --log-level=debug run …`. If you ask Segment's support, send the
-`sync_id` of the session: it is in the log.
-"""
-
 
 def build_listing() -> Definition:
     """Return the listing for the Hub."""
@@ -190,6 +148,7 @@ def build_listing() -> Definition:
         with_sandbox = f"{with_sandbox} @ {pip_url}"
     listing = {
         "capabilities": list_capabilities(),
+        "commands": COMMANDS,
         "description": "Loads any tap's records into Segment's Objects Bulk API",
         "domain_url": (
             "https://segment.com/docs/connections/sources/catalog/libraries/server/object-bulk-api/"
@@ -315,12 +274,13 @@ def render_project_file() -> str:
         "capabilities": list_capabilities(),
         "settings_group_validation": list_required_settings(),
         "settings": [_order_keys(setting) for setting in list_settings()],
+        "commands": COMMANDS,
     }
     lines = [f"    {line}" for line in _render_yaml(generated).splitlines(keepends=True)]
     before, heading, loaders = PROJECT.read_text(encoding="utf-8").partition("\n  loaders:\n")
     text, count = GENERATED_PROJECT_LINES.subn(lambda _: "".join(lines), loaders)
     if count != 1:
-        sys.exit(f"{PROJECT.name}: the loader has no `capabilities:`, or no `commands:` after them")
+        sys.exit(f"{PROJECT.name}: the loader has no `capabilities:`")
     text = re.sub(r"(?<=\n    variant: ).*", VARIANT, text, count=1)
     return before + heading + text
 

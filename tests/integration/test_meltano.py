@@ -169,7 +169,7 @@ def test_run_loads_the_sample_into_the_sandbox(project: Project) -> None:
     ]
     assert sorted(rows, key=str) == sorted(expected, key=str)
     assert sessions == [(179,), (179,)]
-    assert "flights: 179 objects" in project.run_checked("invoke", f"{NAME}:show")
+    assert "flights: 179 objects" in project.run_checked("invoke", f"{NAME}:sandbox-show")
     for path in (Path("meltano.yml"), LOCK):  # using the project changes neither
         assert (project.folder / path).read_bytes() == (ROOT / path).read_bytes()
 
@@ -184,7 +184,7 @@ def test_meltano_config_test_passes(project: Project) -> None:
     assert "Test data was written to your target system." in done.stdout
     assert "Plugin configuration is invalid" not in done.stdout
     assert done.returncode == 0 or "ProcessLookupError" in done.stdout
-    assert "meltano_test_stream: 1 object" in project.run_checked("invoke", f"{NAME}:show")
+    assert "meltano_test_stream: 1 object" in project.run_checked("invoke", f"{NAME}:sandbox-show")
 
 
 @installs_meltano
@@ -206,6 +206,39 @@ def test_settings_of_production_come_from_the_environment(
     without_key = project.run(*command, "--full-refresh")
     assert without_key.returncode == 1
     assert "write_key" in without_key.stdout
+
+
+@installs_meltano
+def test_ledger_commands_use_the_configured_ledger(project: Project, sandbox: Sandbox) -> None:
+    """They get the path and the write key from Meltano, and other arguments from the user."""
+    settings = {
+        f"{SETTING}_API_URL": sandbox.url,
+        f"{SETTING}_WRITE_KEY": "key",
+        f"{SETTING}_LEDGER_PATH": "ledger.sqlite",
+    }
+
+    def run_in_production(*arguments: str, **changed: str) -> str:
+        command = ("--environment=production", *arguments)
+        return project.run_checked(*command, environment=settings | changed)
+
+    run_in_production("run", "load-flights", "--full-refresh")
+    run_in_production("run", "load-flights", "--full-refresh")
+    shown = run_in_production("invoke", f"{NAME}:ledger-show", "flights")
+    assert re.search(r"^flights .* 179 ", shown, re.MULTILINE), shown
+    assert run_in_production("invoke", f"{NAME}:ledger-export").count('"digest"') == 179
+    resent = run_in_production("invoke", f"{NAME}:ledger-resend", "flights", "--yes")
+    assert "The next run sends again what it reads of 179 objects." in resent
+    run_in_production("run", "load-flights", "--full-refresh")
+    assert [session.objects for session in sandbox.warehouse.sessions()] == [179, 179]
+    new_key = {f"{SETTING}_WRITE_KEY": "new"}
+    adopted = run_in_production("invoke", f"{NAME}:ledger-adopt-key", "--yes", **new_key)
+    assert "The ledger accepts the new write key." in adopted
+    forgotten = run_in_production("invoke", f"{NAME}:ledger-forget", "--yes")
+    assert "Forgot 179 objects of all collections." in forgotten
+    without = {f"{SETTING}_LEDGER_PATH": ""}
+    done = project.run("invoke", f"{NAME}:ledger-show", environment=settings | without)
+    assert done.returncode == 1
+    assert f"unset environment variable '${SETTING}_LEDGER_PATH'" in done.stdout
 
 
 @installs_meltano
@@ -253,7 +286,7 @@ def test_meltano_writes_the_lock_file_of_the_repository(project: Project, tmp_pa
 @pytest.mark.skipif(os.name != "posix", reason="the commands are for a POSIX shell")
 def test_documented_commands_work_in_a_new_project(project: Project, tmp_path: Path) -> None:
     """docs/meltano.md from `meltano init` to a test of the loader; then the documented schedule."""
-    add, install, run, config_test, _ = read_blocks("meltano.md")
+    add, install, run, _, config_test, _ = read_blocks("meltano.md")
     add_schedule, run_schedule = read_blocks("scheduling.md")
     new = make_new_project(project, tmp_path)
     new.run_shell(add)

@@ -14,8 +14,14 @@ import pytest
 import yaml
 from referencing import Registry, Resource
 
+from target_segment_objects.cli.ledger.command import run_ledger_command
 from target_segment_objects.target import TargetSegmentObjects
 from tests.support.project import copy_project
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 ROOT = Path(__file__).parents[2]
 SCHEMAS = next(ROOT.parent.glob("*/hub-schemas"), ROOT / "hub-schemas")  # put them beside the clone
@@ -121,6 +127,27 @@ def test_only_the_write_key_is_needed_and_secret(definition: dict[str, Any]) -> 
     assert definition["settings_group_validation"] == [["write_key"]]
     secret = [setting["name"] for setting in definition["settings"] if setting.get("sensitive")]
     assert secret == ["write_key"]
+
+
+@DEFINITIONS
+def test_every_command_of_the_ledger_is_there(definition: dict[str, Any]) -> None:
+    """Each command of segment-objects-ledger has one in Meltano, which gets the ledger's path."""
+    path = "$TARGET_SEGMENT_OBJECTS_LEDGER_PATH"
+    arguments = {
+        name: command["args"]
+        for name, command in definition["commands"].items()
+        if command["executable"] == "segment-objects-ledger"
+    }
+    assert arguments == {f"ledger-{name}": f"{name} {path}" for name in run_ledger_command.commands}
+
+
+@DEFINITIONS
+def test_commands_exist(definition: dict[str, Any]) -> None:
+    """What a command runs is installed with the package, and each has a description."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for command in definition["commands"].values():
+        assert set(command) == {"args", "description", "executable"}
+        assert command["executable"] in project["scripts"]
 
 
 @DEFINITIONS

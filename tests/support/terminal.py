@@ -27,7 +27,7 @@ END_TIMEOUT_SECONDS = 30
 
 
 class Terminal:
-    """A process whose standard error is a terminal, and optionally its standard output.
+    """A process on a terminal: its standard error, and optionally its output and its input.
 
     Attributes:
         seen: Every line that was ever visible.
@@ -42,6 +42,7 @@ class Terminal:
         environment: Mapping[str, str] | None = None,
         output: IO[bytes] | bool = False,
         has_input: bool = False,
+        has_errors: bool = True,
     ) -> None:
         """Start the process.
 
@@ -51,6 +52,7 @@ class Terminal:
             environment: Additional variables.
             output: Where standard output goes: a file, the terminal (True), or nowhere (False).
             has_input: Whether standard input is the terminal, too, instead of a pipe.
+            has_errors: Whether standard error is the terminal, instead of nowhere.
         """
         self.seen: set[str] = set()
         self.raw = b""
@@ -65,7 +67,7 @@ class Terminal:
             arguments,
             stdin=slave if has_input else subprocess.PIPE,
             stdout=stdout,
-            stderr=slave,
+            stderr=slave if has_errors else subprocess.DEVNULL,
             cwd=folder,
             start_new_session=True,  # or closing the terminal would end the process
             env={**environ, "TERM": "xterm", "COLUMNS": str(COLUMNS), **(environment or {})},

@@ -202,9 +202,15 @@ def _read_settings(paths: tuple[str, ...]) -> Settings:
 
 
 def _confirm(question: str, *, yes: bool) -> None:
-    """Ask on a terminal; a script is not asked."""
-    if not yes and sys.stdin.isatty():
-        click.confirm(question, abort=True)
+    """Ask on a terminal; a script is not asked.
+
+    The question goes to standard output. Python would write it to standard error, which Meltano
+    does not show before the line is complete.
+    """
+    if yes or not sys.stdin.isatty():
+        return
+    click.echo(f"{question} [y/N]: ", nl=False)
+    click.confirm("", prompt_suffix="", show_default=False, abort=True)
 
 
 def _name(collection: str | None) -> str:

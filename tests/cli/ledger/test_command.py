@@ -311,14 +311,17 @@ def test_ledger_in_use_is_refused(ledger: Path, command: str) -> None:
     [("y\n", 0, USERS_SENT + ORDERS_SENT), ("n\n", 1, 0), (None, 130, 0)],
     ids=["yes", "no", "SIGINT"],
 )
+@pytest.mark.parametrize("has_errors", [True, False], ids=["alone", "below Meltano"])
 def test_question_on_a_terminal(
-    sandbox: Sandbox, ledger: Path, answer: str | None, code: int, objects: int
+    sandbox: Sandbox, ledger: Path, answer: str | None, code: int, objects: int, *, has_errors: bool
 ) -> None:
-    """Without a yes nothing is forgotten."""
+    """Without a yes nothing is forgotten. Meltano keeps standard error to itself."""
     from tests.support.terminal import Terminal  # noqa: PLC0415 - POSIX only
 
     arguments = [*COMMAND, "forget", str(ledger), "--only", "objects"]
-    with Terminal(arguments, folder=ledger.parent, output=True, has_input=True) as terminal:
+    with Terminal(
+        arguments, folder=ledger.parent, output=True, has_input=True, has_errors=has_errors
+    ) as terminal:
         wait_for(lambda: b"[y/N]" in terminal.raw)
 
         def has_ended() -> bool:
