@@ -85,6 +85,9 @@ def serve_api(
 ) -> None:
     """Serve the API until SIGINT (Ctrl-C) or SIGTERM, and log each request to standard error.
 
+    What was accepted is loaded before the end. A second signal ends at once: the next start loads
+    the rest.
+
     The address is also that of a page that shows collections, sessions and requests.
     """
     sandbox_class = _load_sandbox()
@@ -113,6 +116,7 @@ def serve_api(
             if opens_browser:
                 open_browser(running.url)
             wait_until_stopped()
+            _say_what_is_loaded(running)
     except (ValueError, sandbox.WarehouseError) as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
@@ -151,6 +155,20 @@ def show_warehouse(warehouse: Path, rows: int) -> None:
         console.file.write(report)
     except sandbox.WarehouseError as error:
         raise click.ClickException(str(error)) from error
+
+
+def _say_what_is_loaded(running: Sandbox) -> None:
+    """Say why the end of a server has to wait."""
+    from target_segment_objects.sandbox.warehouse.wording import format_count  # noqa: PLC0415
+
+    waiting = running.waiting_sessions
+    if waiting:
+        sessions = format_count(len(waiting), "accepted session")
+        objects = format_count(sum(session.objects for session in waiting), "object")
+        click.echo(
+            f"Loading {sessions} with {objects} before the end. Press Ctrl-C again to stop now: "
+            "nothing is lost, the next start loads them."
+        )
 
 
 def _load_sandbox() -> type[Sandbox]:

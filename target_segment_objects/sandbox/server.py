@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from target_segment_objects.sandbox.activity.requests import RequestRecord
+    from target_segment_objects.sandbox.warehouse.database import SessionRow
 
 _Component = TypeVar("_Component")
 
@@ -145,6 +146,15 @@ class Sandbox:
             RuntimeError: The sandbox was never started.
         """
         return _require_running(self._api).peak_concurrency
+
+    @property
+    def waiting_sessions(self) -> list[SessionRow]:
+        """The accepted sessions that are not loaded yet, without waiting for them.
+
+        Raises:
+            RuntimeError: The sandbox was never started.
+        """
+        return _require_running(self._loader).list_waiting()
 
     def record_open_sessions(self) -> None:
         """Record the sessions that are open now as never finished, as the end of the sandbox does.

@@ -1,7 +1,8 @@
-"""Lets a server run until the user stops it."""
+"""Lets a server run until the user stops it. Whoever asks twice does not wait for its end."""
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from contextlib import contextmanager
@@ -12,20 +13,24 @@ if TYPE_CHECKING:
     from types import FrameType
 
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_SIGNAL_EXIT_BASE: Final = 128  # a shell's exit code for a process that a signal ended
 
 
 @contextmanager
 def catch_stop_signals() -> Iterator[Callable[[], None]]:
     """Catch SIGINT (Ctrl-C) and SIGTERM, and restore their handlers afterwards.
 
-    Only for the main thread.
+    The second one ends the process at once, as a kill would. Only for the main thread, and for what
+    survives a kill.
 
     Yields:
         A function that waits until one of them has come.
     """
     stopped = threading.Event()
 
-    def request_stop(_: int, __: FrameType | None) -> None:
+    def request_stop(signum: int, _: FrameType | None) -> None:
+        if stopped.is_set():
+            os._exit(_SIGNAL_EXIT_BASE + signum)
         stopped.set()
 
     def wait_until_stopped() -> None:

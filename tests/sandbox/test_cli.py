@@ -26,7 +26,7 @@ from tests.support.bare_http import BareClient, object_line
 from tests.support.frozen_clock import FrozenClock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 pytestmark = pytest.mark.slow  # most of them start a process or wait
@@ -59,8 +59,18 @@ def running_server(
     *arguments: str | Path, **variables: str
 ) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Run `serve` until it prints its address; kill it at the end."""
+    command = [*COMMAND, "serve", *map(str, arguments)]
+    with running_command(command, **variables) as running:
+        yield running
+
+
+@contextmanager
+def running_command(
+    command: Sequence[str], **variables: str
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run a command that serves until it prints its address; kill it at the end."""
     with subprocess.Popen(
-        [*COMMAND, "serve", *map(str, arguments)],
+        command,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         encoding="utf-8",
@@ -100,6 +110,42 @@ def test_serve_until_signal(tmp_path: Path, number: signal.Signals) -> None:
     with Warehouse.open(path, read_only=True) as warehouse:
         assert warehouse.rows("users") == [{"id": "1", "a": 1}]
         assert [session.outcome for session in warehouse.sessions()] == ["loaded", "open"]
+
+
+SERVE_WITHOUT_LOADING = """
+import sys, threading
+from target_segment_objects.sandbox.cli import main
+from target_segment_objects.sandbox.warehouse.database import Warehouse
+
+Warehouse.load_session = lambda *_: threading.Event().wait()
+main(["serve", "--port", "0", "--warehouse", sys.argv[1]])
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_second_signal_does_not_wait_for_the_load(tmp_path: Path, number: signal.Signals) -> None:
+    """The first one says what `serve` waits for. The next start loads what was accepted."""
+    path = tmp_path / "w.duckdb"
+    command = [sys.executable, "-c", SERVE_WITHOUT_LOADING, str(path)]
+    with running_command(command) as (process, url):
+        client = BareClient(url)
+        client.load_files(object_line({"a": 1}) + object_line({"a": 1}, object_id="2"))
+        client.load_files(object_line({"a": 3}))
+        assert process.stdout is not None
+        assert "Press Ctrl-C to stop." in process.stdout.readline()
+        process.send_signal(number)
+        assert process.stdout.readline().startswith(
+            "Loading 2 accepted sessions with 3 objects before the end. Press Ctrl-C again "
+        )
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.5)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 128 + number
+    assert not any(word in (out + err).lower() for word in ERROR_WORDS)
+    with Sandbox(path) as sandbox:
+        assert sandbox.warehouse.rows("users") == [{"id": "1", "a": 3}, {"id": "2", "a": 1}]
 
 
 @pytest.mark.parametrize("quiet", [False, True], ids=["log", "quiet"])

@@ -191,6 +191,11 @@ class SessionLoader:
             self._queue.append(_EndedSessions(tuple(rows)))
             self._changed.notify_all()
 
+    def list_waiting(self) -> list[SessionRow]:
+        """Return the accepted sessions that are not loaded yet."""
+        with self._changed:
+            return [job.row for job in self._queue if isinstance(job, _AcceptedSession)]
+
     def wait_until_loaded(self) -> None:
         """Wait until every session that was accepted before is loaded.
 
