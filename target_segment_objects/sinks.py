@@ -15,6 +15,7 @@ from target_segment_objects.delivery.interface import StreamInfo
 from target_segment_objects.exceptions import InvalidRecordError
 from target_segment_objects.mapping.fast_path import (
     FastPath,
+    MappedLines,
     UnsupportedSchemaError,
     compile_fast_path,
 )
@@ -23,7 +24,7 @@ from target_segment_objects.mapping.schema import PropertyType, sort_properties
 from target_segment_objects.mapping.validation import RecordValidator
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from singer_sdk import Target
 
@@ -42,7 +43,6 @@ _MAX_FAST_UNDECLARED: Final = 200
 """A stream with more undeclared properties has other ones in each record."""
 
 _RECORDS_PER_CLOCK_READ: Final = 1024  # reading the clock takes longer than counting
-
 
 _PROPERTIES_PER_SLOW_RECORD: Final = 16
 """Compiling takes about 10 µs a property; a record that takes the slow path, some 100 µs."""
@@ -94,7 +94,7 @@ class SegmentObjectsSink(RecordSink):
         )
         self._stream_stats = context.stats.streams[stream_name]
         self._sends_nulls = context.settings.mapping.null_properties == "send"
-        self._map_line = self._compile_fast_path()
+        self._fast_path = self._compile_fast_path()
         self._add_objects = context.delivery.open_stream(self._describe_stream())
 
     @property
@@ -102,25 +102,63 @@ class SegmentObjectsSink(RecordSink):
         """How its records become objects."""
         return self._mapper
 
-    def load_line(self, line: bytes) -> bool:
-        """Load a RECORD line on the fast path.
+    @property
+    def collection(self) -> str:
+        """The collection of its objects."""
+        return self._mapper.collection
 
-        Returns:
-            Whether it did; else the record has to take the slow path.
+    def load_lines(self, lines: list[bytes], load_slowly: Callable[[int], None]) -> None:
+        """Load RECORD lines in their order, on the fast path where it supports them.
+
+        Args:
+            lines: RECORD messages of the stream.
+            load_slowly: Loads the line at a position on the slow path.
 
         Raises:
-            SegmentObjectsError: Delivery has failed.
+            SegmentObjectsError: A record is invalid, or delivery has failed.
         """
-        encoded = None if self._map_line is None else self._map_line(line)
-        if encoded is None:
-            return False
-        self._add_objects([encoded])
-        self._stream_stats.read += 1
+        self._load_lines(FastPath.map_messages, lines, load_slowly)
+
+    def load_batch_lines(self, lines: list[bytes], load_slowly: Callable[[int], None]) -> None:
+        """Load the records of BATCH files; for the rest, see `load_lines`."""
+        self._load_lines(FastPath.map_records, lines, load_slowly)
+
+    def _load_lines(
+        self,
+        map_lines: Callable[[FastPath, Sequence[bytes]], MappedLines],
+        lines: list[bytes],
+        load_slowly: Callable[[int], None],
+    ) -> None:
+        start = 0
+        while start < len(lines):
+            fast_path = self._fast_path
+            if fast_path is None:
+                load_slowly(start)
+                start += 1
+                continue
+            objects, unsupported = map_lines(fast_path, lines[start:] if start else lines)
+            added = 0
+            for count, position in enumerate(unsupported):
+                self._add_mapped(objects[added : position - count])
+                added = position - count
+                load_slowly(start + position)
+                if self._fast_path is not fast_path:  # it may support the lines after this one
+                    start += position + 1
+                    break
+            else:
+                self._add_mapped(objects[added:] if added else objects)
+                return
+
+    def _add_mapped(self, objects: Sequence[bytes]) -> None:
+        """Deliver objects that the fast path has mapped."""
+        if not objects:
+            return
+        self._add_objects(objects)
+        self._stream_stats.read += len(objects)
         counter = self._record_counter
-        counter.value += 1
-        if not counter.value % _RECORDS_PER_CLOCK_READ:
+        before, counter.value = counter.value, counter.value + len(objects)
+        if before // _RECORDS_PER_CLOCK_READ != counter.value // _RECORDS_PER_CLOCK_READ:
             counter.increment(0)  # reads the clock, and may log
-        return True
 
     def load_record(self, record: dict[str, Any], message: dict[str, Any]) -> None:
         """Load a record on the slow path.
@@ -213,7 +251,7 @@ class SegmentObjectsSink(RecordSink):
         self._slow_records += 1
         property_count = len(self._mapper.properties) + undeclared_count
         if self._slow_records * _PROPERTIES_PER_SLOW_RECORD >= property_count:
-            self._map_line = self._compile_fast_path()
+            self._fast_path = self._compile_fast_path()
 
     def _compile_fast_path(self) -> FastPath | None:
         self._slow_records = 0

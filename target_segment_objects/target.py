@@ -8,6 +8,7 @@ slow path: decoded, mapped by the stream maps, validated, mapped to an object. B
 from __future__ import annotations
 
 import copy
+import functools
 import os
 from functools import cached_property
 from importlib import metadata
@@ -46,7 +47,7 @@ from target_segment_objects.singer.stream_maps import StreamMapper, transform_re
 from target_segment_objects.sinks import SegmentObjectsSink
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from singer_sdk.helpers.capabilities import CapabilitiesEnum
     from singer_sdk.mapper import StreamMap
@@ -204,7 +205,7 @@ class TargetSegmentObjects(Target):
         stream = self.message_reader.require_stream(message_dict, "schema")
         _check_schema_message(self.message_reader, message_dict)
         self._schema_lines[stream] = self.message_reader.line
-        self.message_reader.fast_handlers.pop(self._record_prefixes.pop(stream, b""), None)
+        self.message_reader.fast_loaders.pop(self._record_prefixes.pop(stream, b""), None)
         try:
             super()._process_schema_message(message_dict)
         except RecursionError:  # where the SDK copies the schema
@@ -230,22 +231,20 @@ class TargetSegmentObjects(Target):
     def _process_batch_message(self, message_dict: dict[str, Any]) -> None:
         stream = self.message_reader.require_stream(message_dict, "encoding", "manifest")
         storage = (self.config.get("batch_config") or {}).get("storage")
-        stream_json = serialize_json(stream).encode()
-        load_line = None
-        reader = self.message_reader
-        lines = batch_files.read_record_lines(message_dict, storage, reader.waiting)
-        for number, line in enumerate(lines, start=1):
-            if reader.stop_requested:
+        first_number = 1
+        for lines in batch_files.read_record_blocks(
+            message_dict, storage, self.message_reader.waiting
+        ):
+            if self.message_reader.stop_requested:
                 raise ReadingStopped
-            message_line = b'{"type":"RECORD","stream":%b,"record":%b}' % (
-                stream_json,
-                line.strip(),
-            )
-            if load_line is not None and batch_files.is_json(line) and load_line(message_line):
-                continue
-            record = _decode_batch_record(reader, stream, number, line)
-            self._load_record({"type": "RECORD", "stream": stream, "record": record}, message_line)
-            load_line = self._find_fast_path(stream)
+            load_slowly = functools.partial(self._load_batch_record, stream, lines, first_number)
+            sink = self._find_fast_sink(stream)
+            if sink is not None:
+                sink.load_batch_lines(lines, load_slowly)
+            else:
+                for position in range(len(lines)):
+                    load_slowly(position)
+            first_number += len(lines)
 
     def _process_activate_version_message(self, message_dict: dict[str, Any]) -> None:
         stream = self.message_reader.require_stream(message_dict, "version")
@@ -283,23 +282,42 @@ class TargetSegmentObjects(Target):
             sink = self.get_sink(stream_map.stream_alias, record=record)
             cast("SegmentObjectsSink", sink).load_record(record, message)
 
+    def _load_batch_record(
+        self, stream: str, lines: list[bytes], first_number: int, position: int
+    ) -> None:
+        """Load a record of BATCH files on the slow path.
+
+        Args:
+            stream: Its stream.
+            lines: Records as JSON.
+            first_number: The number of the first of them among the records of the message.
+            position: The position of the record in them.
+        """
+        if self.message_reader.stop_requested:
+            raise ReadingStopped
+        line = lines[position]
+        record = _decode_batch_record(self.message_reader, stream, first_number + position, line)
+        stream_json = serialize_json(stream).encode()
+        message_line = b'{"type":"RECORD","stream":%b,"record":%b}' % (stream_json, line.strip())
+        self._load_record({"type": "RECORD", "stream": stream, "record": record}, message_line)
+
     # The fast path
 
     def _register_fast_path(self, stream: str) -> None:
         """Have the reader hand further RECORD lines that begin as this one to the fast path."""
         line = self.message_reader.line
         prefix = self._record_prefixes[stream] = line[: line.find(RECORD_KEY)]
-        load_line = self._find_fast_path(stream)
-        if load_line is not None:
-            self.message_reader.fast_handlers[prefix] = load_line
+        sink = self._find_fast_sink(stream)
+        if sink is not None:
+            self.message_reader.fast_loaders[prefix] = sink
 
-    def _find_fast_path(self, stream: str) -> Callable[[bytes], bool] | None:
-        """Return what loads a RECORD line; None where the record has to be decoded first."""
+    def _find_fast_sink(self, stream: str) -> SegmentObjectsSink | None:
+        """Return the sink that may load a stream's lines before they are decoded, if there is."""
         sink = self._sinks_active.get(stream)
         if isinstance(sink, SegmentObjectsSink) and _leaves_records_unchanged(
             self.mapper.stream_maps[stream], stream, sink
         ):
-            return sink.load_line
+            return sink
         return None
 
 

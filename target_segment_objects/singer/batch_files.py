@@ -12,28 +12,26 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
-import msgspec
 from upath import UPath
 
 from target_segment_objects.exceptions import InputError
-from target_segment_objects.singer.raw_input import open_input
+from target_segment_objects.singer.raw_input import open_input, read_blocks
 from target_segment_objects.singer.reader import is_string_list
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
-_DECODER: Final = msgspec.json.Decoder(msgspec.Raw)
 _LOCAL: Final = frozenset({"", "file", "local"})  # protocols of a `UPath`
-_PARQUET_BATCH_ROWS: Final = 1000  # rows in memory at a time
+_PARQUET_BATCH_ROWS: Final = 500  # rows in memory at a time
 
 
-def read_record_lines(
+def read_record_blocks(
     message: Mapping[str, Any],
     storage: Mapping[str, Any] | None,
     wait: Callable[[], AbstractContextManager[None]],
-) -> Iterator[bytes]:
-    """Yield the records of a BATCH message's files, in order, as JSON lines.
+) -> Iterator[list[bytes]]:
+    """Yield the records of a BATCH message's files, in order, as JSON lines, many at a time.
 
     Args:
         message: The message. Its `encoding` is the format of the files in its `manifest`.
@@ -62,24 +60,12 @@ def read_record_lines(
                 yield from _read_jsonl(file, wait, require_gzip=compression == "gzip")
 
 
-def is_json(line: bytes) -> bool:
-    """Return whether a line is exactly one JSON value, and so may be embedded in another.
-
-    `{"id":1},"record":{"id":2}` is not, although a message built around it would be valid JSON.
-    """
-    try:
-        _DECODER.decode(line)
-    except (msgspec.DecodeError, RecursionError):
-        return False
-    return True
-
-
 def _read_jsonl(
     file: IO[bytes], wait: Callable[[], AbstractContextManager[None]], *, require_gzip: bool
-) -> Iterator[bytes]:
+) -> Iterator[list[bytes]]:
     """Yield the lines. Gzip is decompressed without being declared: the SDK's writer does that."""
-    lines = open_input(file, wait, require_gzip=require_gzip)
-    return (line for line in lines if not line.isspace())
+    for lines in read_blocks(open_input(file, wait, require_gzip=require_gzip)):
+        yield [line for line in lines if not line.isspace()]
 
 
 def _resolve_path(url: str, storage: Mapping[str, Any] | None) -> UPath:
@@ -121,7 +107,7 @@ def _remove_credentials(url: str) -> str:
     return re.sub(r"(?<=://)[^/@]*@", "", url)
 
 
-def _read_parquet(file: IO[bytes]) -> Iterator[bytes]:
+def _read_parquet(file: IO[bytes]) -> Iterator[list[bytes]]:
     try:
         import pyarrow.parquet  # noqa: PLC0415 - an extra, and slow to import
     except ImportError:
@@ -133,4 +119,4 @@ def _read_parquet(file: IO[bytes]) -> Iterator[bytes]:
     from target_segment_objects.singer.parquet_rows import encode_rows  # noqa: PLC0415 - as above
 
     for rows in pyarrow.parquet.ParquetFile(file).iter_batches(_PARQUET_BATCH_ROWS):
-        yield from encode_rows(rows)
+        yield encode_rows(rows)

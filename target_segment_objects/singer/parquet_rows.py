@@ -6,26 +6,23 @@ for timestamps, so Arrow formats them. Their text is what a JSON encoder would w
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from target_segment_objects.mapping.values import ENCODER
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from target_segment_objects.mapping.values import encode_lines
 
 _MICROSECONDS: Final = pa.timestamp("us")
 _UTC: Final = frozenset({"UTC", "Etc/UTC", "+00:00"})
 _TIME_START: Final = 10  # 2024-01-31 10:00:00
 
 
-def encode_rows(rows: pa.RecordBatch) -> Iterator[bytes]:
-    """Yield each row as a JSON object."""
+def encode_rows(rows: pa.RecordBatch) -> list[bytes]:
+    """Return each row as a JSON object."""
     names = rows.schema.names
-    for values in zip(*map(_convert_column, rows.columns), strict=True):
-        yield ENCODER.encode(dict(zip(names, values, strict=True)))
+    columns = zip(*map(_convert_column, rows.columns), strict=True)
+    return encode_lines([dict(zip(names, values, strict=True)) for values in columns])
 
 
 def _convert_column(column: pa.Array) -> list[Any]:

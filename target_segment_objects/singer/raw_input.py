@@ -12,7 +12,7 @@ import io
 from typing import IO, TYPE_CHECKING, Final, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
 GZIP_MAGIC: Final = b"\x1f\x8b"
@@ -34,6 +34,23 @@ def open_input(
         require_gzip: Refuse a file that is not gzip, such as an empty one.
     """
     return io.BufferedReader(_RawInput(file, wait, require_gzip=require_gzip), _BUFFER_BYTES)
+
+
+def read_blocks(file: io.BufferedReader) -> Iterator[list[bytes]]:
+    """Yield the lines that are available, as soon as they are, with their ends.
+
+    A slow writer's lines come one by one, those of a fast one many at a time.
+    """
+    parts: list[bytes] = []  # of a line whose end has not come yet
+    while chunk := file.read1(_BUFFER_BYTES):
+        if b"\n" not in chunk:  # a line may be longer than many chunks
+            parts.append(chunk)
+            continue
+        lines = io.BytesIO(b"".join([*parts, chunk])).readlines()
+        parts = [] if chunk.endswith(b"\n") else [lines.pop()]
+        yield lines
+    if parts:
+        yield [b"".join(parts)]
 
 
 class _RawInput(io.RawIOBase):

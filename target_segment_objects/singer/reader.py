@@ -24,14 +24,19 @@ from singer_sdk.singerlib.encoding.base import GenericSingerReader
 
 from target_segment_objects.exceptions import InputError, InvalidMessageError
 from target_segment_objects.mapping.values import NonFinite
-from target_segment_objects.singer.raw_input import BYTE_ORDER_MARK, open_input
+from target_segment_objects.singer.line_groups import LineGroups
+from target_segment_objects.singer.raw_input import BYTE_ORDER_MARK, open_input, read_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from target_segment_objects.singer.line_groups import LineLoader
+
+    Callbacks = dict[str, Callable[[dict[str, Any]], None]]
+
 _DECODER: Final = msgspec.json.Decoder(float_hook=Decimal)
 _TRUNCATED: Final = "the input ends in the middle of it, so the tap has probably crashed"
-_NO_PREFIX: Final = b"\n"  # no JSON line starts with it
+_NO_PREFIX: Final = b"\n\n"  # no line starts with it
 _MAX_EXPONENT: Final = 999_999  # far beyond any 64-bit float, and valid in a Decimal
 
 
@@ -58,8 +63,9 @@ class MessageReader(GenericSingerReader[bytes]):
             because no message is partly handled.
         stop_requested: Set to True to stop before the next line.
         has_reached_end: Whether the input was read to its end, without a stop or an error.
-        fast_handlers: Record prefix (a line up to `RECORD_KEY`) to the function that may handle
-            the line before it is decoded. The function returns whether it handled the line.
+        fast_loaders: Record prefix (a line up to `RECORD_KEY`) to what loads the lines that begin
+            with it, many at a time, before they are decoded. They wait for no other line than
+            those that were read at the same time.
     """
 
     def __init__(self) -> None:
@@ -70,7 +76,7 @@ class MessageReader(GenericSingerReader[bytes]):
         self.is_waiting = False
         self.stop_requested = False
         self.has_reached_end = False
-        self.fast_handlers: dict[bytes, Callable[[bytes], bool]] = {}
+        self.fast_loaders: dict[bytes, LineLoader] = {}
 
     @property
     def default_input(self) -> IO[bytes]:
@@ -98,30 +104,62 @@ class MessageReader(GenericSingerReader[bytes]):
             ReadingStopped: `stop_requested` was set.
         """
         counts: Counter[str] = Counter()
-        fast_handlers = self.fast_handlers
-        prefix, fast_handler, handled_fast = _NO_PREFIX, None, 0
-        for line in self._iterate_lines(self.default_input if file_input is None else file_input):
+        for lines in self._read_blocks(self.default_input if file_input is None else file_input):
             if self.stop_requested:
                 raise ReadingStopped
-            self.line_number += 1
-            if not line.startswith(prefix):  # the stream has changed
-                prefix = line[: line.find(RECORD_KEY)]
-                fast_handler = fast_handlers.get(prefix)
-            if fast_handler is not None and fast_handler(line):
-                handled_fast += 1
-                continue
-            prefix, fast_handler = _NO_PREFIX, None  # the callback may change the handlers
-            self.line = line
-            counts[self._dispatch_message(line, callbacks)] += 1
+            self._process_block(lines, callbacks, counts)
         self.has_reached_end = not self.stop_requested  # a signal may have ended the tap, too
-        if handled_fast:
-            counts["RECORD"] += handled_fast
         return counts
 
-    def _dispatch_message(
-        self, line: bytes, callbacks: dict[str, Callable[[dict[str, Any]], None]]
-    ) -> str:
+    def _process_block(
+        self, lines: list[bytes], callbacks: Callbacks, counts: Counter[str]
+    ) -> None:
+        """Process lines that were read at the same time.
+
+        Those of one stream are loaded together, also if lines of other streams are between them.
+        Any other message comes after what was before it and before what is after it.
+        """
+        groups = LineGroups()
+        prefix, append = _NO_PREFIX, lines.append
+        last_number = self.line_number + len(lines)
+        for number, line in enumerate(lines, self.line_number + 1):
+            if line.startswith(prefix):
+                append(line)
+                continue
+            prefix = line[: line.find(RECORD_KEY)]
+            group = groups.get(prefix)
+            loader = self.fast_loaders.get(prefix) if group is None else None
+            if loader is not None:
+                if groups.has_collection(loader.collection):  # its objects keep their order
+                    self._load_groups(groups, callbacks, counts)
+                group = groups.add(prefix, loader)
+            if group is not None:
+                group.start_run(number)
+                append = group.lines.append
+                append(line)
+                continue
+            self._load_groups(groups, callbacks, counts)
+            if self.stop_requested:
+                raise ReadingStopped
+            self.line_number = number
+            counts[self._dispatch_message(line, callbacks)] += 1
+            prefix = _NO_PREFIX  # the callback may have changed the loaders
+        self._load_groups(groups, callbacks, counts)
+        self.line_number = last_number
+
+    def _load_groups(self, groups: LineGroups, callbacks: Callbacks, counts: Counter[str]) -> None:
+        """Load the lines of all groups."""
+
+        def load_slowly(line: bytes, number: int) -> None:
+            self.line_number = number
+            self._dispatch_message(line, callbacks)
+
+        if groups.has_lines:
+            counts["RECORD"] += groups.load(load_slowly)
+
+    def _dispatch_message(self, line: bytes, callbacks: Callbacks) -> str:
         """Decode a line, call the callback of its type, and return the type."""
+        self.line = line
         message = self.deserialize_json(line)
         self.assert_line_requires(message, {"type"})
         message_type = message["type"]
@@ -169,16 +207,17 @@ class MessageReader(GenericSingerReader[bytes]):
             self.raise_invalid("its stream is not a string")
         return stream
 
-    def _iterate_lines(self, file: IO[bytes] | IO[str]) -> Iterable[bytes]:
+    def _read_blocks(self, file: IO[bytes] | IO[str]) -> Iterable[list[bytes]]:
+        """Return the lines of the input, those together that are available at the same time."""
         if isinstance(file, io.TextIOBase):
             return self._encode_lines(file)
-        return open_input(cast("IO[bytes]", file), self._wait_for_input)
+        return read_blocks(open_input(cast("IO[bytes]", file), self._wait_for_input))
 
-    def _encode_lines(self, file: IO[str]) -> Iterator[bytes]:
+    def _encode_lines(self, file: IO[str]) -> Iterator[list[bytes]]:
         with self._wait_for_input():
             line = file.readline().removeprefix(BYTE_ORDER_MARK.decode())
         while line:
-            yield line.encode(errors="surrogatepass")
+            yield [line.encode(errors="surrogatepass")]
             with self._wait_for_input():
                 line = file.readline()
 

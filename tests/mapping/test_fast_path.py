@@ -62,7 +62,18 @@ class BothPaths:
         self.validator = RecordValidator("s", self.schema, warnings=state.warnings)
         self.warnings.clear()  # those of the schema are the same for both paths
 
-    def compile_fast(self) -> FastPath:
+    def compile_fast(self) -> Callable[[bytes], bytes | None]:
+        """Compile the fast path with the warnings given so far, for one line at a time."""
+        fast_path = self.compile_fast_path()
+
+        def map_line(line: bytes) -> bytes | None:
+            objects, unsupported = fast_path.map_messages([line])
+            assert len(objects) + len(unsupported) == 1
+            return objects[0] if objects else None
+
+        return map_line
+
+    def compile_fast_path(self) -> FastPath:
         """Compile the fast path with the warnings given so far."""
         return compile_fast_path(
             stream="s",
@@ -195,6 +206,39 @@ def test_supported_record_gives_the_slow_paths_line(
 def test_unsupported_record_is_left_to_the_slow_path(record: str) -> None:
     """The fast path returns None."""
     assert BothPaths(FLAT).compile_fast()(build_line(record)) is None
+
+
+@pytest.mark.parametrize("keys", [("id",), ("id", "text"), ()], ids=str)
+@pytest.mark.parametrize(
+    "records",
+    [
+        SUPPORTED,
+        SUPPORTED * 40,
+        SUPPORTED[:5] + UNSUPPORTED + SUPPORTED,
+        UNSUPPORTED,
+        [record for pair in zip(SUPPORTED, UNSUPPORTED, strict=False) for record in pair],
+        [f'{{"id": {number}, "sure": {number}}}' for number in range(-3, 9)],
+        ['{"id": 7, "atTime": "2024-01-31 10:00:00Z"}', '{"id": 8, "atTime": null}'],
+        [],
+    ],
+    ids=[
+        "supported",
+        "many",
+        "unsupported between",
+        "unsupported",
+        "mixed",
+        "whole",
+        "time",
+        "none",
+    ],
+)
+def test_many_lines_give_what_each_gives_alone(records: list[str], keys: tuple[str, ...]) -> None:
+    """The objects in order, and the positions of the lines that are left to the slow path."""
+    both = BothPaths(FLAT, keys=keys)
+    assert_lines_are_independent(both.compile_fast_path(), records)
+    for record in SUPPORTED:
+        both.map_slowly(build_line(record))  # what was undeclared is known now
+    assert_lines_are_independent(both.compile_fast_path(), records)
 
 
 @pytest.mark.parametrize(
@@ -708,6 +752,19 @@ def test_fast_path_agrees_with_the_slow_path_on_every_record(
             assert fast == slow
             assert len(both.warnings) == warning_count
             assert both.mapper.unsent_paths is unsent
+    assert_lines_are_independent(both.compile_fast_path(), records)
+
+
+def assert_lines_are_independent(fast_path: FastPath, records: Sequence[str]) -> None:
+    """Assert that many lines at a time give what each gives alone, in messages or not."""
+    for map_lines, lines in (
+        (fast_path.map_messages, [*map(build_line, records)]),
+        (fast_path.map_records, [record.encode() + b"\n" for record in records]),
+    ):
+        alone = [map_lines([line]) for line in lines]
+        expected = [one.objects[0] for one in alone if one.objects]
+        unsupported = [at for at, one in enumerate(alone) if one.unsupported]
+        assert map_lines(lines) == (expected, unsupported)
 
 
 ANY_JSON = st.recursive(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import gzip
+import itertools
 import json
 import os
 import subprocess
@@ -19,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from target_segment_objects.exceptions import InputError
-from target_segment_objects.singer.batch_files import read_record_lines
+from target_segment_objects.singer.batch_files import read_record_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -35,9 +36,8 @@ def read_lines(
     encoding: object, *urls: object, storage: Mapping[str, Any] | None = None
 ) -> list[bytes]:
     """Read the lines of a BATCH message's files."""
-    return list(
-        read_record_lines({"encoding": encoding, "manifest": list(urls)}, storage, nullcontext)
-    )
+    message = {"encoding": encoding, "manifest": list(urls)}
+    return [*itertools.chain(*read_record_blocks(message, storage, nullcontext))]
 
 
 def write_file(tmp_path: Path, content: bytes, name: str = "a.jsonl") -> str:
@@ -205,7 +205,7 @@ def test_parquet_without_pyarrow(tmp_path: Path) -> None:
         "from target_segment_objects import exceptions\n"
         "from target_segment_objects.singer import batch_files\n"
         "message = {'encoding': {'format': 'parquet'}, 'manifest': [sys.argv[1]]}\n"
-        "try:\n    list(batch_files.read_record_lines(message, None, contextlib.nullcontext))\n"
+        "try:\n    list(batch_files.read_record_blocks(message, None, contextlib.nullcontext))\n"
         "except exceptions.InputError as error:\n    print(error)\n"
     )
     completed = subprocess.run(
@@ -292,7 +292,7 @@ def test_unsupported_encoding_is_refused(encoding: object, message: str) -> None
 def test_invalid_manifest_is_refused(manifest: Sequence[object]) -> None:
     """A manifest must be a list of strings."""
     with pytest.raises(InputError, match=r"manifest a list of strings"):
-        list(read_record_lines({"encoding": JSONL, "manifest": manifest}, None, nullcontext))
+        list(read_record_blocks({"encoding": JSONL, "manifest": manifest}, None, nullcontext))
 
 
 @pytest.mark.parametrize(
@@ -336,7 +336,7 @@ def test_memory_use_is_bounded(tmp_path: Path, file_format: str) -> None:
                 file.write(line * 100)
     message = {"encoding": encoding, "manifest": [str(path)]}
     tracemalloc.start()
-    count = sum(1 for _ in read_record_lines(message, None, nullcontext))
+    count = sum(len(lines) for lines in read_record_blocks(message, None, nullcontext))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert count == 40_000
@@ -349,11 +349,11 @@ def _open_for_writing(path: Path, *, compress: bool) -> IO[bytes]:
 
 def test_stopping_early_closes_the_file(tmp_path: Path) -> None:
     """Closing the iterator early closes the file; pytest fails on the ResourceWarning."""
-    lines = read_record_lines(
+    blocks = read_record_blocks(
         {"encoding": JSONL, "manifest": [write_file(tmp_path, LINES[0] * 10)]}, None, nullcontext
     )
-    assert next(iter(lines)) == LINES[0]
-    lines.close()  # type: ignore[attr-defined]  # it is a generator
+    assert next(iter(blocks)) == LINES[:1] * 10
+    blocks.close()  # type: ignore[attr-defined]  # it is a generator
 
 
 def test_blocking_steps_run_inside_the_context_manager(tmp_path: Path) -> None:
@@ -373,8 +373,8 @@ def test_blocking_steps_run_inside_the_context_manager(tmp_path: Path) -> None:
     with ThreadPoolExecutor(1) as pool:
         written = pool.submit(path.write_bytes, LINES[0])
         message = {"encoding": JSONL, "manifest": [str(path)]}
-        for line in read_record_lines(message, None, wait):
-            assert line == LINES[0]
+        for lines in read_record_blocks(message, None, wait):
+            assert lines == LINES[:1]
             assert not is_waiting
         assert written.result(timeout=10) == len(LINES[0])
     assert waits >= 3, "one to open the pipe, one to read, one to find its end"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import itertools
 import json
 import logging
 import math
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import IO, TYPE_CHECKING, Any, cast
 
@@ -24,6 +26,7 @@ from singer_sdk.singerlib.encoding.base import SingerMessageType
 from target_segment_objects.exceptions import InputError, InvalidMessageError
 from target_segment_objects.mapping.values import ENCODER, NonFinite
 from target_segment_objects.singer.reader import MessageReader, ReadingStopped
+from tests.support import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -210,43 +213,111 @@ def test_line_is_handled_as_soon_as_it_arrives() -> None:
     assert seen == [1, 1, 2]
 
 
-def test_fast_handlers() -> None:
-    """A fast handler gets the lines with its prefix, may decline one, and ends with a SCHEMA."""
-    reader = MessageReader()
-    handled_fast: list[bytes] = []
-    messages = []
+RECORD_LINE = '{"type":"RECORD","stream":"%s","record":{"n":"%s"}}\n'
 
-    def fast_handler(line: bytes) -> bool:
-        assert not reader.is_waiting
-        if b"odd" not in line:
-            handled_fast.append(line)
-        return b"odd" not in line
+
+def make_record(stream: str, value: object) -> bytes:
+    """Return a RECORD line."""
+    return (RECORD_LINE % (stream, value)).encode()
+
+
+@dataclass
+class RecordingLoader:
+    """Loads the lines of one stream, except those with `slow` in them."""
+
+    reader: MessageReader
+    collection: str
+    loaded: list[list[bytes]] = field(default_factory=list)
+
+    def load_lines(self, lines: list[bytes], load_slowly: Callable[[int], None]) -> None:
+        """Keep the lines."""
+        assert not self.reader.is_waiting
+        self.loaded.append(lines)
+        for position, line in enumerate(lines):
+            if b"slow" in line:
+                load_slowly(position)
+
+
+def add_loader(reader: MessageReader, stream: str, collection: str) -> RecordingLoader:
+    """Have the reader pass on a stream's lines."""
+    line = make_record(stream, "")
+    loader = RecordingLoader(reader, collection)
+    reader.fast_loaders[line[: line.find(b'"record"')]] = loader
+    return loader
+
+
+def test_lines_of_a_stream_are_loaded_together() -> None:
+    """A loader gets those between two other messages, may leave lines, and ends with a SCHEMA."""
+    reader = MessageReader()
+    messages = []
 
     def handle(message: dict[str, Any]) -> None:
         messages.append((reader.line_number, reader.line, message["type"]))
         if message["type"] == "SCHEMA":
-            del reader.fast_handlers[b'{"type":"RECORD","stream":"a",']
+            del reader.fast_loaders[b'{"type":"RECORD","stream":"a",']
 
-    def make_record(stream: str, value: str) -> bytes:
-        return f'{{"type":"RECORD","stream":"{stream}","record":{{"n":"{value}"}}}}\n'.encode()
-
-    for stream in ("a", "b"):
-        line = make_record(stream, "")
-        reader.fast_handlers[line[: line.find(b'"record"')]] = fast_handler
-    first, second, odd = make_record("a", "1"), make_record("a", "2"), make_record("a", "odd")
-    other, third = make_record("b", "3"), make_record("c", "4")
+    a, b = add_loader(reader, "a", "a"), add_loader(reader, "b", "b")
+    first, second, slow = make_record("a", 1), make_record("a", 2), make_record("a", "slow")
+    other, third = make_record("b", 3), make_record("c", 4)
     schema = b'{"type":"RECORD","stream":"a","type":"SCHEMA"}\n'  # the last duplicate counts
-    lines = [first, second, odd, first, other, STATE_LINE, second, third, schema, first, other]
+    lines = [first, other, slow, second, STATE_LINE, second, third, schema, first, other]
     counts = reader.process_lines(io.BytesIO(b"".join(lines)), dict.fromkeys(MESSAGE_TYPES, handle))
-    assert handled_fast == [first, second, first, other, second, other]
+    assert a.loaded == [[first, slow, second], [second]]
+    assert b.loaded == [[other], [other]]
     assert messages == [
-        (3, odd, "RECORD"),
-        (6, STATE_LINE, "STATE"),
-        (8, third, "RECORD"),
-        (9, schema, "SCHEMA"),
-        (10, first, "RECORD"),
+        (3, slow, "RECORD"),
+        (5, STATE_LINE, "STATE"),
+        (7, third, "RECORD"),
+        (8, schema, "SCHEMA"),
+        (9, first, "RECORD"),
     ]
-    assert counts == {"RECORD": 9, "STATE": 1, "SCHEMA": 1}
+    assert counts == {"RECORD": 8, "STATE": 1, "SCHEMA": 1}
+
+
+def test_streams_of_one_collection_keep_their_order() -> None:
+    """A line of the other stream is loaded after all lines before it."""
+    reader = MessageReader()
+    a, b = add_loader(reader, "a", "shared"), add_loader(reader, "b", "shared")
+    b.loaded = a.loaded
+    lines = [make_record(stream, number) for number, stream in enumerate("aabab")]
+    reader.process_lines(io.BytesIO(b"".join(lines)), {})
+    assert [*itertools.chain(*a.loaded)] == lines
+    assert len(a.loaded) == 4
+
+
+def test_lines_before_a_failing_one_are_loaded() -> None:
+    """Those of other streams, too, and the first failing line of the input is reported."""
+    reader = MessageReader()
+    a, b, c = (add_loader(reader, stream, stream) for stream in "abc")
+    broken = b'{"type":"RECORD","stream":"%c","record": slow\n'
+    lines = [
+        *(make_record("a", 1), make_record("b", 2), make_record("c", 3), make_record("a", 4)),
+        *(broken % b"c", make_record("b", 6), make_record("c", 7), broken % b"a"),
+    ]
+    with pytest.raises(InvalidMessageError, match=r"^Line 5 "):
+        reader.process_lines(io.BytesIO(b"".join(lines)), {})
+    assert a.loaded == [[lines[0], lines[3], lines[7]]]
+    assert b.loaded == [[lines[1], lines[5]]]
+    assert c.loaded == [[lines[2], lines[4], lines[6]]], "it fails at the second of them"
+
+
+def test_line_is_loaded_before_the_reader_waits(tmp_path: Path) -> None:
+    """A tap that pauses does not hold back the lines that it has written."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = MessageReader()
+    loader = add_loader(reader, "a", "a")
+    line = make_record("a", 1)
+    with ThreadPoolExecutor(1) as pool, pipe.open("r+b", buffering=0) as tap:
+        tap.write(line + line[:20])
+        with pipe.open("rb") as lines:
+            running = pool.submit(reader.process_lines, lines, {})
+            wait_for(lambda: loader.loaded == [[line]])
+            assert not running.done()
+            tap.write(line[20:])
+            wait_for(lambda: loader.loaded == [[line], [line]])
+            tap.close()
+            running.result(timeout=10)
 
 
 def test_current_line_is_known_in_a_callback() -> None:

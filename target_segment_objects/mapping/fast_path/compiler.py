@@ -1,34 +1,132 @@
-"""Compile the function that maps the RECORD lines of one stream."""
+"""Compile what maps the RECORD lines of one stream, many at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
 from decimal import Decimal
-from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import msgspec
 from msgspec import UNSET
-from msgspec.structs import astuple
 
 from target_segment_objects import limits
-from target_segment_objects.mapping.fast_path.conversions import compile_conversion, flatten_values
-from target_segment_objects.mapping.fast_path.object_ids import compile_id
+from target_segment_objects.mapping.fast_path.columns import build_columns, drop_rows
+from target_segment_objects.mapping.fast_path.conversions import compile_conversion
+from target_segment_objects.mapping.fast_path.object_ids import compile_ids
 from target_segment_objects.mapping.fast_path.record_types import RecordTypeBuilder, is_encodable
 from target_segment_objects.mapping.fast_path.schemas import (
     UnsupportedSchemaError,
     is_valid_schema,
 )
-from target_segment_objects.mapping.values import ENCODER
+from target_segment_objects.mapping.values import encode_lines
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from target_segment_objects.mapping.fast_path.columns import Column, NestedObject
+    from target_segment_objects.mapping.fast_path.conversions import Conversion
+    from target_segment_objects.mapping.fast_path.object_ids import IdBuilder
     from target_segment_objects.mapping.naming import PropertyPath
     from target_segment_objects.mapping.properties.mapping import PropertyMapping
 
-FastPath: TypeAlias = Callable[[bytes], "bytes | None"]
-"""Returns the line of an object for the line of a RECORD; None where the slow path has to look."""
 _NO_PROPERTIES: Final = b"{}}"
 _DECODING_ERRORS: Final = (msgspec.DecodeError, UnicodeDecodeError, ArithmeticError, RecursionError)
+_get_record = attrgetter("record")
+
+
+class MappedLines(NamedTuple):
+    """What the fast path made of some lines.
+
+    Attributes:
+        objects: The lines of the objects, in order.
+        unsupported: The positions of the other lines, which are left to the slow path, in order.
+    """
+
+    objects: list[bytes]
+    unsupported: list[int]
+
+
+class FastPath:
+    """Maps the records of one stream, many at a time."""
+
+    def __init__(
+        self,
+        stream: str,
+        record_type: type[msgspec.Struct],
+        nested: list[NestedObject],
+        *,
+        build_ids: IdBuilder,
+        convert_columns: Conversion,
+        encode_objects: Callable[[Column, list[Column]], list[bytes]],
+        may_be_empty: bool,
+    ) -> None:
+        """Keep the compiled steps.
+
+        Args:
+            stream: The stream's name, as RECORD messages have it.
+            record_type: The type of its records.
+            nested: The objects in a record.
+            build_ids: Builds the ids.
+            convert_columns: Validates and converts the values.
+            encode_objects: Returns the lines of objects with these ids and properties.
+            may_be_empty: Whether a record may have nothing to send.
+        """
+        message_type = msgspec.defstruct(
+            "Message",
+            [("type", Literal["RECORD"]), ("stream", Literal[stream]), ("record", record_type)],
+            gc=False,
+        )
+        self._decode_message = msgspec.json.Decoder(message_type, float_hook=Decimal).decode
+        self._decode_record = msgspec.json.Decoder(record_type, float_hook=Decimal).decode
+        self._nested = nested
+        self._build_ids = build_ids
+        self._convert_columns = convert_columns
+        self._encode_objects = encode_objects
+        self._may_be_empty = may_be_empty
+
+    def map_messages(self, lines: Sequence[bytes]) -> MappedLines:
+        """Map RECORD messages."""
+        messages, unsupported = _decode_lines(self._decode_message, lines)
+        return self._map_records([*map(_get_record, messages)], unsupported)
+
+    def map_records(self, lines: Sequence[bytes]) -> MappedLines:
+        """Map records without a message around them, as BATCH files have them."""
+        return self._map_records(*_decode_lines(self._decode_record, lines))
+
+    def _map_records(self, records: list[msgspec.Struct], undecoded: list[int]) -> MappedLines:
+        """Map decoded records, which are those of all lines but the undecoded ones."""
+        unsupported: set[int] = set()
+        objects = self._map_rows(records, unsupported) if records else []
+        if not undecoded:
+            return MappedLines(objects, sorted(unsupported))
+        left = set(undecoded)
+        positions = [line for line in range(len(records) + len(left)) if line not in left]
+        left.update(positions[row] for row in unsupported)
+        return MappedLines(objects, sorted(left))
+
+    def _map_rows(self, records: list[msgspec.Struct], unsupported: set[int]) -> list[bytes]:
+        """Return the lines of the objects; add the rows that have none to the set."""
+        columns = build_columns(records, self._nested)
+        ids = self._build_ids(records, columns, unsupported)
+        self._convert_columns(columns, unsupported)
+        rows: Sequence[int] = range(len(records))
+        if unsupported:
+            rows = drop_rows(rows, unsupported)
+            ids = drop_rows(ids, unsupported)
+            columns = [drop_rows(column, unsupported) for column in columns]
+        objects = self._encode_objects(ids, columns)
+        # A line is at least as large as each of its values.
+        if max(map(len, objects), default=0) < limits.VALUE_BYTES_LIMIT and not self._may_be_empty:
+            return objects
+        excluded = {at for at, line in enumerate(objects) if not self._can_send(line)}
+        unsupported.update(rows[at] for at in excluded)
+        return drop_rows(objects, excluded) if excluded else objects
+
+    def _can_send(self, line: bytes) -> bool:
+        return len(line) < limits.VALUE_BYTES_LIMIT and not (
+            self._may_be_empty and line.endswith(_NO_PROPERTIES)
+        )
 
 
 def compile_fast_path(  # noqa: PLR0913 - keyword-only: all that the mapping of a line depends on
@@ -75,55 +173,57 @@ def compile_fast_path(  # noqa: PLR0913 - keyword-only: all that the mapping of 
     sent = [*properties, *(prop for prop in undeclared if prop.path in fields.paths)]
     if sorted(fields.paths) != sorted(prop.path for prop in sent):
         raise UnsupportedSchemaError("its properties are not declared in a plain way")
-    decode = _compile_decoder(stream, record_type)
-    build_id = compile_id(key_properties, record_type, fields, types)
-    convert_values = compile_conversion(fields, send_nulls=send_nulls)
-    sort_values = _compile_order([fields.paths.index(prop.path) for prop in sent])
-    make_properties = _define_properties(sent, send_nulls=send_nulls)
+    return FastPath(
+        stream,
+        record_type,
+        nested,
+        build_ids=compile_ids(key_properties, record_type, fields, types),
+        convert_columns=compile_conversion(fields, send_nulls=send_nulls),
+        encode_objects=_compile_encoder(
+            collection,
+            [fields.paths.index(prop.path) for prop in sent],
+            _define_properties(sent, send_nulls=send_nulls),
+        ),
+        may_be_empty=not key_properties,
+    )
+
+
+def _decode_lines(
+    decode: Callable[[bytes], msgspec.Struct], lines: Sequence[bytes]
+) -> tuple[list[msgspec.Struct], list[int]]:
+    """Return the decoded lines, and the positions of those that do not have the type."""
+    decoded: list[msgspec.Struct] = []
+    undecoded: list[int] = []
+    remaining = iter(lines)
+    while True:
+        try:
+            for line in remaining:
+                decoded.append(decode(line))  # noqa: PERF401 - what was decoded is kept
+        except _DECODING_ERRORS:
+            undecoded.append(len(decoded) + len(undecoded))
+        else:
+            return decoded, undecoded
+
+
+def _compile_encoder(
+    collection: str, positions: list[int], make_properties: type[msgspec.Struct]
+) -> Callable[[Column, list[Column]], list[bytes]]:
+    """Return what encodes objects from their ids and the columns of their properties.
+
+    Args:
+        collection: Their collection.
+        positions: The positions of the columns in the order in which they are sent.
+        make_properties: The type of their properties.
+    """
     make_object = msgspec.defstruct(
         "Object", [("id", str), ("collection", str), ("properties", make_properties)], gc=False
     )
-    may_be_empty = not key_properties
-    encode = ENCODER.encode
-    size_limit = limits.VALUE_BYTES_LIMIT
 
-    def map_line(line: bytes) -> bytes | None:
-        try:
-            record = decode(line).record
-        except _DECODING_ERRORS:
-            return None
-        values = [*astuple(record)]
-        if nested:
-            flatten_values(values, nested)
-        object_id = build_id(record, values)
-        if object_id is None or not convert_values(values):
-            return None
-        if sort_values is not None:
-            values = sort_values(values)
-        encoded = encode(make_object(object_id, collection, make_properties(*values)))
-        if may_be_empty and encoded.endswith(_NO_PROPERTIES):
-            return None
-        # A line is at least as large as each of its values.
-        return encoded if len(encoded) < size_limit else None
+    def encode_objects(ids: Column, columns: list[Column]) -> list[bytes]:
+        properties = map(make_properties, *[columns[position] for position in positions])
+        return encode_lines([*map(make_object, ids, itertools.repeat(collection), properties)])
 
-    return map_line
-
-
-def _compile_decoder(stream: str, record_type: type[msgspec.Struct]) -> Callable[[bytes], Any]:
-    """Return what decodes the RECORD lines of a stream."""
-    message_type = msgspec.defstruct(
-        "Message",
-        [("type", Literal["RECORD"]), ("stream", Literal[stream]), ("record", record_type)],
-        gc=False,
-    )
-    return msgspec.json.Decoder(message_type, float_hook=Decimal).decode
-
-
-def _compile_order(positions: list[int]) -> Callable[[list[Any]], Any] | None:
-    """Return what brings values into the order in which they are sent; None if they have it."""
-    if positions == list(range(len(positions))):
-        return None
-    return itemgetter(*positions)
+    return encode_objects
 
 
 def _define_properties(

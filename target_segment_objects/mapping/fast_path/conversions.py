@@ -1,152 +1,178 @@
-"""Flatten, validate and convert the values of a record, in place.
+"""Validate and convert the values of a column.
 
-A conversion returns whether it was possible. What was not is left to the slow path.
+What cannot be converted, or is not valid, is left to the slow path: the row is added to a set of
+rows, and its value in the column that is returned has no meaning.
 """
 
 from __future__ import annotations
 
 import re
 from decimal import Decimal
-from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
-from msgspec import UNSET, Raw
-from msgspec.structs import astuple
+from msgspec import UNSET, Raw, UnsetType
 
-from target_segment_objects.mapping.values import ENCODER, to_timestamp
+from target_segment_objects.mapping.fast_path.columns import select_present
+from target_segment_objects.mapping.values import (
+    ENCODING_ERRORS,
+    encode_json_texts,
+    to_timestamp,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
+    from target_segment_objects.mapping.fast_path.columns import Column
     from target_segment_objects.mapping.fast_path.record_types import (
         JsonText,
-        NestedFields,
         RecordFields,
-        ValueCheck,
+        ValuesCheck,
     )
+
+Conversion: TypeAlias = "Callable[[list[Column], set[int]], None]"
+"""Converts columns in place, and adds the rows that are left to the slow path to the set."""
 
 _PLAIN_INTEGER: Final = re.compile(rb"-?[0-9]{1,300}")  # more digits may not fit a 64-bit float
 _PLAIN_DECIMAL: Final = re.compile(rb"-?[0-9]{1,300}\.[0-9]{1,300}")
+_PLAIN_INTEGERS: Final = re.compile(rb"(?:0|-?[1-9][0-9]{0,299})(?:,(?:0|-?[1-9][0-9]{0,299}))*")
 _PLAIN_DECIMALS: Final = re.compile(rb"%b(?:,%b)*" % ((_PLAIN_DECIMAL.pattern,) * 2))
 _PLAIN_DECIMALS_OR_NULLS: Final = re.compile(
     rb"(?:null|%b)(?:,(?:null|%b))*" % ((_PLAIN_DECIMAL.pattern,) * 2)
 )
-_TINY_DECIMAL: Final = re.compile(rb"-?0\.0{6}")
-"""The canonical JSON of a record without keys writes such a number with an exponent."""
 
-_decode_number = msgspec.json.Decoder(float_hook=Decimal).decode
+_UNCHANGED_TYPES: Final = frozenset({str, type(None), UnsetType})
+"""The types of values that are sent as they are: strings, and nothing."""
 
-
-def flatten_values(values: list[Any], nested: NestedFields) -> None:
-    """Replace nested structs by their values; those of an absent one are absent."""
-    for position, nulls, inner in nested:  # the last first, so that positions stay correct
-        value = values[position]
-        if value is None:
-            values[position : position + 1] = nulls
-        elif value is UNSET:
-            values[position : position + 1] = [UNSET] * len(nulls)
-        elif inner:
-            flat = [*astuple(value)]
-            flatten_values(flat, inner)
-            values[position : position + 1] = flat
-        else:
-            values[position : position + 1] = astuple(value)
+_decode: Final = msgspec.json.Decoder(float_hook=Decimal).decode
 
 
-def compile_conversion(fields: RecordFields, *, send_nulls: bool) -> Callable[[list[Any]], bool]:
-    """Compile what validates and converts the values of a stream's records."""
-    checks, json_texts = fields.checks, fields.json_texts
-    numbers, timestamps = fields.numbers, fields.timestamps
-    pick_numbers: Callable[[Any], Any] = (
-        itemgetter(*(position for position, _ in numbers)) if numbers else tuple
-    )
-    has_one_number = len(numbers) == 1
-    nulls_pass = send_nulls and all(is_nullable for _, is_nullable in numbers)
-    match_plain = (_PLAIN_DECIMALS_OR_NULLS if nulls_pass else _PLAIN_DECIMALS).fullmatch
+def compile_conversion(fields: RecordFields, *, send_nulls: bool) -> Conversion:
+    """Compile what validates and converts the columns of a stream's records."""
 
-    def convert_values(values: list[Any]) -> bool:
-        if checks and not _are_valid(values, checks):
-            return False
-        if numbers:
-            try:
-                # One match for all numbers: rarely does one need more than to be copied.
-                digits = pick_numbers(values) if has_one_number else b",".join(pick_numbers(values))
-                has_plain = match_plain(digits)
-            except TypeError:  # some are absent, or belong to an object that is null
-                has_plain = None
-            if not has_plain and not _convert_numbers(values, numbers):
-                return False
-        for position in timestamps:
-            value = values[position]
-            if value and " " in value:
-                values[position] = to_timestamp(value)
-        return not json_texts or _convert_json_texts(values, json_texts)
+    def convert_columns(columns: list[Column], unsupported: set[int]) -> None:
+        for position, are_valid in fields.checks:
+            _check_values(columns[position], are_valid, unsupported)
+        for position, is_nullable in fields.numbers:
+            columns[position] = _convert_numbers(
+                columns[position], unsupported, is_nullable=is_nullable, send_nulls=send_nulls
+            )
+        for position in fields.timestamps:
+            columns[position] = _convert_timestamps(columns[position])
+        for text in fields.json_texts:
+            columns[text.position] = _convert_to_json(columns[text.position], text, unsupported)
 
-    return convert_values
+    return convert_columns
 
 
-def _are_valid(values: list[Any], checks: list[tuple[int, ValueCheck]]) -> bool:
-    """Return whether values are valid by what no type expresses."""
-    try:
-        for position, is_valid in checks:
-            value = values[position]
-            if type(value) is Raw:
-                value = _decode_number(value)
-            # Where null is not allowed, it stands for an object around the value.
-            if value is not None and value is not UNSET and not is_valid(value):
-                return False
-    except (ValueError, ArithmeticError):  # jsonschema-rs or Decimal cannot read the value
-        return False
-    return True
+# Validation
 
 
-def _convert_numbers(values: list[Any], numbers: list[tuple[int, bool]]) -> bool:
-    """Convert numbers one by one.
+def _check_values(column: Column, are_valid: ValuesCheck, unsupported: set[int]) -> None:
+    """Check what no type expresses.
 
-    A number is copied, with a point if it has none. One with an exponent, and "-0", is left to the
-    slow path.
+    Where null is not allowed, it stands for an object around the value.
     """
-    for position, is_nullable in numbers:
-        value = values[position]
-        if type(value) is not Raw:  # it, or an object around it, is null or absent
-            continue
-        raw = bytes(value)
-        if _PLAIN_DECIMAL.fullmatch(raw):
-            continue
-        if raw == b"null" and is_nullable:
-            values[position] = None
-        elif _PLAIN_INTEGER.fullmatch(raw) and raw != b"-0":
-            values[position] = Raw(raw + b".0")
-        else:
-            return False
-    return True
+    try:
+        if are_valid(_decode_values(select_present(column))):
+            return
+    except (ValueError, ArithmeticError):  # jsonschema-rs or Decimal cannot read a value
+        pass
+    for row, value in enumerate(column):
+        if value is not None and value is not UNSET and not _is_valid(value, are_valid):
+            unsupported.add(row)
 
 
-def has_tiny_number(values: list[Any], numbers: list[tuple[int, bool]]) -> bool:
-    """Return whether a number is so small that its canonical JSON has an exponent."""
-    return any(
-        type(value := values[position]) is Raw and _TINY_DECIMAL.match(value) is not None
-        for position, _ in numbers
-    )
+def _is_valid(value: object, are_valid: ValuesCheck) -> bool:
+    try:
+        return are_valid(_decode_values([value]))
+    except (ValueError, ArithmeticError):
+        return False
 
 
-def _convert_json_texts(values: list[Any], json_texts: list[JsonText]) -> bool:
-    """Convert to JSON text what is not a string, and check that all are valid and short enough.
+def _decode_values(values: list[Any]) -> list[Any]:
+    """Return values as they are validated: numbers decoded, those that are null left out."""
+    if not values or type(values[0]) is not Raw:
+        return values
+    return [number for number in _decode(b"[%b]" % b",".join(values)) if number is not None]
+
+
+# Conversion
+
+
+def _convert_numbers(
+    column: Column, unsupported: set[int], *, is_nullable: bool, send_nulls: bool
+) -> Column:
+    """Return numbers as they are sent: copied, with a point if they have none.
+
+    One with an exponent, and "-0", is left to the slow path.
+    """
+    plain = _PLAIN_DECIMALS_OR_NULLS if is_nullable and send_nulls else _PLAIN_DECIMALS
+    # One match for all numbers: rarely does one need more than to be copied.
+    try:
+        joined = b",".join(column)
+        if _PLAIN_INTEGERS.fullmatch(joined):
+            return [*map(Raw, (joined.replace(b",", b".0,") + b".0").split(b","))]
+    except TypeError:  # some are absent, or belong to an object that is null
+        joined = b",".join([value for value in column if type(value) is Raw])
+    if not joined or plain.fullmatch(joined):
+        return column
+    converted = []
+    for row, value in enumerate(column):
+        number = _convert_number(value, is_nullable=is_nullable)
+        if number is NotImplemented:
+            unsupported.add(row)
+        converted.append(number)
+    return converted
+
+
+def _convert_number(value: Any, *, is_nullable: bool) -> Any:  # noqa: ANN401 - Raw, None, UNSET
+    """Return a number as it is sent; NotImplemented for one that is left to the slow path."""
+    if type(value) is not Raw:  # it, or an object around it, is null or absent
+        return value
+    raw = bytes(value)
+    if _PLAIN_DECIMAL.fullmatch(raw):
+        return value
+    if raw == b"null" and is_nullable:
+        return None
+    if _PLAIN_INTEGER.fullmatch(raw) and raw != b"-0":
+        return Raw(raw + b".0")
+    return NotImplemented
+
+
+def _convert_timestamps(column: Column) -> Column:
+    """Return dates and timestamps with a `T` between date and time."""
+    try:
+        is_plain = " " not in "".join(filter(None, column))
+    except TypeError:  # some are absent
+        is_plain = False
+    if is_plain:
+        return column
+    return [
+        to_timestamp(value) if type(value) is str and " " in value else value for value in column
+    ]
+
+
+def _convert_to_json(column: Column, text: JsonText, unsupported: set[int]) -> Column:
+    """Return as JSON text what is not a string, and check that all are valid and short enough.
 
     A null may stand for an object around the value. The slow path decides where that matters.
     """
-    try:
-        for position, is_nullable, is_valid, max_characters in json_texts:
-            value = values[position]
-            if value is UNSET or (value is None and is_nullable):
-                continue
-            if value is None or not (is_valid is None or is_valid(value)):
-                return False
-            text = value if type(value) is str else ENCODER.encode(value).decode()
-            if len(text) > max_characters:
-                return False
-            values[position] = text
-    except ValueError:  # jsonschema-rs cannot read a value
-        return False
-    return True
+    if not text.is_nullable:
+        unsupported.update(row for row, value in enumerate(column) if value is None)
+    if text.are_valid is not None:
+        _check_values(column, text.are_valid, unsupported)
+    others = [value for value in column if type(value) not in _UNCHANGED_TYPES]
+    if others:
+        try:
+            texts = iter(encode_json_texts(others))
+        except ENCODING_ERRORS:  # nested too deeply
+            unsupported.update(range(len(column)))
+            return column
+        column = [value if type(value) in _UNCHANGED_TYPES else next(texts) for value in column]
+    if max(map(len, select_present(column)), default=0) > text.max_characters:
+        unsupported.update(
+            row
+            for row, value in enumerate(column)
+            if type(value) is str and len(value) > text.max_characters
+        )
+    return column

@@ -1,4 +1,4 @@
-"""Build the id of an object on the fast path. The rules are those of `mapping.object_ids`.
+"""Build the ids of objects on the fast path. The rules are those of `mapping.object_ids`.
 
 A key that needs more than to be copied is left to the slow path.
 """
@@ -7,34 +7,39 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Raw
 
 from target_segment_objects import limits
-from target_segment_objects.mapping.fast_path.conversions import has_tiny_number
 from target_segment_objects.mapping.fast_path.schemas import UnsupportedSchemaError
 from target_segment_objects.mapping.object_ids import METADATA_PREFIX, join_key_values
 from target_segment_objects.mapping.schema import PropertyType
-from target_segment_objects.mapping.values import to_canonical_json
+from target_segment_objects.mapping.values import encode_canonical_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from target_segment_objects.mapping.fast_path.columns import Column
     from target_segment_objects.mapping.fast_path.record_types import RecordFields
     from target_segment_objects.mapping.naming import PropertyPath
 
-IdBuilder: TypeAlias = "Callable[[msgspec.Struct, list[Any]], str | None]"
-"""Returns the id for a record and its flattened values; None if the slow path has to build it."""
+IdBuilder: TypeAlias = "Callable[[Sequence[msgspec.Struct], list[Column], set[int]], Column]"
+"""Returns the ids of records from their columns, before these are converted.
+
+It adds the rows whose id the slow path has to build to the set.
+"""
 
 _KEY_TYPES: Final = frozenset(
     {PropertyType.INTEGER, PropertyType.NUMBER, PropertyType.STRING, PropertyType.TIMESTAMP}
 )
 _NUMBER: Final = re.compile(r"-?[0-9]{1,100}(?:\.[0-9]{1,100})?")
+_TINY_NUMBER: Final = re.compile(rb"-?0\.0{6}")
+"""The canonical JSON of a record without keys writes such a number with an exponent."""
 
 
-def compile_id(
+def compile_ids(
     key_properties: Sequence[str],
     record_type: type[msgspec.Struct],
     fields: RecordFields,
@@ -52,7 +57,7 @@ def compile_id(
         UnsupportedSchemaError: Only the slow path supports a key's type.
     """
     if not key_properties:
-        return _compile_digest(record_type, fields)
+        return _compile_digests(record_type, fields)
     for key in key_properties:
         if types.get((key,)) not in _KEY_TYPES:
             msg = f"its key property '{key}' is not a string or a number"
@@ -62,28 +67,47 @@ def compile_id(
 
 
 def _compile_single(position: int) -> IdBuilder:
-    def build_id(_: msgspec.Struct, values: list[Any]) -> str | None:
-        value = values[position]
-        if type(value) is int:
-            return str(value)
-        object_id = _format_key(value)
-        return object_id if object_id and len(object_id) <= limits.MAX_ID_CHARACTERS else None
+    def build_ids(
+        _: Sequence[msgspec.Struct], columns: list[Column], unsupported: set[int]
+    ) -> Column:
+        ids = _format_keys(columns[position], unsupported)
+        return _limit_lengths(ids, unsupported, minimum=1)
 
-    return build_id
+    return build_ids
 
 
 def _compile_composite(positions: list[int]) -> IdBuilder:
-    def build_id(_: msgspec.Struct, values: list[Any]) -> str | None:
-        parts = []
-        for position in positions:
-            part = _format_key(values[position])
-            if part is None:
-                return None
-            parts.append(part)
-        object_id = join_key_values(parts)
-        return object_id if len(object_id) <= limits.MAX_ID_CHARACTERS else None
+    def build_ids(
+        _: Sequence[msgspec.Struct], columns: list[Column], unsupported: set[int]
+    ) -> Column:
+        parts = [_format_keys(columns[position], unsupported) for position in positions]
+        ids = [join_key_values(values) for values in zip(*parts, strict=True)]
+        return _limit_lengths(ids, unsupported, minimum=0)
 
-    return build_id
+    return build_ids
+
+
+def _limit_lengths(ids: Column, unsupported: set[int], *, minimum: int) -> Column:
+    lengths = [*map(len, ids)]
+    if min(lengths) < minimum or max(lengths) > limits.MAX_ID_CHARACTERS:
+        unsupported.update(
+            row
+            for row, length in enumerate(lengths)
+            if not minimum <= length <= limits.MAX_ID_CHARACTERS
+        )
+    return ids
+
+
+def _format_keys(column: Column, unsupported: set[int]) -> Column:
+    """Return the values of a key as strings, where that takes no more than a copy."""
+    types = {*map(type, column)}
+    if types == {str}:
+        return column
+    if types == {int}:
+        return [*map(str, column)]
+    texts = [_format_key(value) for value in column]
+    unsupported.update(row for row, text in enumerate(texts) if text is None)
+    return [text or "" for text in texts]
 
 
 def _format_key(value: object) -> str | None:
@@ -105,20 +129,32 @@ def _format_number(raw: Raw) -> str | None:
     return None if text == "-0" else text
 
 
-def _compile_digest(record_type: type[msgspec.Struct], fields: RecordFields) -> IdBuilder:
-    """Compile what hashes a record without keys. The record has no metadata afterwards."""
-    numbers = fields.numbers
+def _compile_digests(record_type: type[msgspec.Struct], fields: RecordFields) -> IdBuilder:
+    """Compile what hashes records without keys. The records have no metadata afterwards."""
+    numbers = [position for position, _ in fields.numbers]
     metadata = [
         field.name
         for field in msgspec.structs.fields(record_type)
         if field.encode_name.startswith(METADATA_PREFIX)
     ]
 
-    def hash_record(record: msgspec.Struct, values: list[Any]) -> str | None:
-        if numbers and has_tiny_number(values, numbers):
-            return None
+    def hash_records(
+        records: Sequence[msgspec.Struct], columns: list[Column], unsupported: set[int]
+    ) -> Column:
+        for position in numbers:
+            unsupported.update(_find_tiny_numbers(columns[position]))
         for name in metadata:
-            setattr(record, name, UNSET)
-        return hashlib.sha256(to_canonical_json(record)).hexdigest()
+            for record in records:
+                setattr(record, name, UNSET)
+        return [hashlib.sha256(line).hexdigest() for line in encode_canonical_lines(records)]
 
-    return hash_record
+    return hash_records
+
+
+def _find_tiny_numbers(column: Column) -> list[int]:
+    """Return the rows with a number so small that its canonical JSON has an exponent."""
+    return [
+        row
+        for row, value in enumerate(column)
+        if type(value) is Raw and _TINY_NUMBER.match(value) is not None
+    ]

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
 from target_segment_objects import limits
+from target_segment_objects.mapping.fast_path.columns import NestedObject
 from target_segment_objects.mapping.fast_path.schemas import (
     ANNOTATIONS,
     KEYWORDS_FOR_NULL,
@@ -41,35 +42,30 @@ _ESCAPED_CHARACTERS: Final = re.compile(r'["\\\x00-\x1f\ud800-\udfff]')
 _HARMLESS_KEYWORDS: Final = ANNOTATIONS - {"type"}
 _STRING_TYPES: Final = frozenset({PropertyType.STRING, PropertyType.TIMESTAMP})
 
-ValueCheck: TypeAlias = Callable[[Any], bool]
-"""Returns whether a decoded value that is not null is valid; raises `ValueError` if in doubt."""
 
-NestedFields: TypeAlias = "list[tuple[int, list[Any], NestedFields]]"
-"""The fields of a struct that are structs themselves, the last first.
-
-Each has its position, the values of its properties where it is null, and its own nested fields.
-"""
+ValuesCheck: TypeAlias = Callable[[list[Any]], bool]
+"""Returns whether decoded values that are not null are valid; raises `ValueError` if in doubt."""
 
 
 class JsonText(NamedTuple):
-    """A property whose values may be written as JSON text. Unpacked for each record.
+    """A property whose values may be written as JSON text.
 
     Attributes:
         position: Its position.
         is_nullable: Whether null is allowed.
-        is_valid: Validates other values; None if all are valid.
+        are_valid: Validates other values; None if all are valid.
         max_characters: The most characters that its texts may have.
     """
 
     position: int
     is_nullable: bool
-    is_valid: ValueCheck | None
+    are_valid: ValuesCheck | None
     max_characters: int
 
 
 @dataclass(frozen=True, slots=True)
 class RecordFields:
-    """The properties of a record by how they are handled, as positions in the flattened record.
+    """The properties of a record by how they are handled, as the positions of their columns.
 
     Attributes:
         paths: The path of each property.
@@ -83,7 +79,7 @@ class RecordFields:
     numbers: list[tuple[int, bool]] = field(default_factory=list)
     timestamps: list[int] = field(default_factory=list)
     json_texts: list[JsonText] = field(default_factory=list)
-    checks: list[tuple[int, ValueCheck]] = field(default_factory=list)
+    checks: list[tuple[int, ValuesCheck]] = field(default_factory=list)
 
 
 class RecordTypeBuilder:
@@ -119,7 +115,7 @@ class RecordTypeBuilder:
         self._definitions = read_definitions(schema)
         self.fields = RecordFields()
 
-    def build_record(self) -> tuple[type[msgspec.Struct], NestedFields]:
+    def build_record(self) -> tuple[type[msgspec.Struct], list[NestedObject]]:
         """Return the type of a record, and add its properties.
 
         Raises:
@@ -129,7 +125,7 @@ class RecordTypeBuilder:
 
     def _build_struct(
         self, schema: Schema, path: PropertyPath
-    ) -> tuple[type[msgspec.Struct], NestedFields]:
+    ) -> tuple[type[msgspec.Struct], list[NestedObject]]:
         """Return the type of an object, and add its properties."""
         # These say nothing of an object.
         refuse_keywords(schema, known={"minLength", "maxLength", "items"})
@@ -141,20 +137,14 @@ class RecordTypeBuilder:
             msg = f"it requires {len(missing)} properties that it does not declare"
             raise UnsupportedSchemaError(msg)
         fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
-        nested: NestedFields = []
+        nested: list[NestedObject] = []
         for position, (name, declared) in enumerate(members.items()):
             child = (*path, name)
             if child in self._types:
                 field_type = self._build_property(declared, child)
             else:
-                first = len(self.fields.paths)
-                field_type, inner = self._build_object(declared, child)
-                # Undeclared properties are sent only where the record has them.
-                nulls = [
-                    UNSET if path in self._undeclared else None
-                    for path in self.fields.paths[first:]
-                ]
-                nested.insert(0, (position, nulls, inner))
+                field_type, nested_object = self._build_object(declared, child, position)
+                nested.insert(0, nested_object)
             field = (f"f{position}", field_type)
             fields.append(field if name in required else (*field, UNSET))
         names = {f"f{position}": name for position, name in enumerate(members)}
@@ -175,16 +165,22 @@ class RecordTypeBuilder:
         }
 
     def _build_object(
-        self,
-        declared: object,
-        path: PropertyPath,
-    ) -> tuple[Any, NestedFields]:
+        self, declared: object, path: PropertyPath, position: int
+    ) -> tuple[Any, NestedObject]:
+        """Return the type of a property that is an object, and how it is flattened."""
         schema = simplify_schema(declared, self._definitions)
         types = read_types(schema)
         if not schema.get("properties") or not types <= {"object", "null"}:
             raise UnsupportedSchemaError("an object's properties are not declared in a plain way")
         struct, nested = self._build_struct(schema, path)
-        return _make_optional(struct, is_nullable="null" in types), nested
+        nulls = {
+            # Undeclared properties are sent only where the record has them.
+            field.name: UNSET if (*path, field.encode_name) in self._undeclared else None
+            for field in msgspec.structs.fields(struct)
+        }
+        null, absent = struct(**nulls), struct(**dict.fromkeys(nulls, UNSET))
+        field_type = _make_optional(struct, is_nullable="null" in types)
+        return field_type, NestedObject(position, null, absent, nested)
 
     def _build_property(self, declared: object, path: PropertyPath) -> Any:  # noqa: ANN401 - a type
         """Return a property's type, and add the property."""
@@ -212,12 +208,12 @@ class RecordTypeBuilder:
             self.fields.timestamps.append(position)
         return _make_optional(field_type, is_nullable=is_nullable)
 
-    def _compile_check(self, schema: Schema) -> ValueCheck:
+    def _compile_check(self, schema: Schema) -> ValuesCheck:
         return compile_check(schema, self._definitions).is_valid
 
     def _allows_null(self, schema: Schema) -> bool:
         if schema.keys() & KEYWORDS_FOR_NULL:
-            return self._compile_check(schema)(None)
+            return self._compile_check(schema)([None])
         return "null" in read_types(schema)
 
 

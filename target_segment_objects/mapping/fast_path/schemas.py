@@ -140,7 +140,7 @@ def _merge_variants(variants: list[Schema], *, is_exclusive: bool) -> Schema | N
 
 
 def compile_check(schema: Schema, definitions: Definitions) -> jsonschema_rs.Draft202012Validator:
-    """Compile what validates the values of one property.
+    """Compile what validates the values of one property: a list of them, with one call.
 
     Args:
         schema: The property's JSON schema.
@@ -149,13 +149,13 @@ def compile_check(schema: Schema, definitions: Definitions) -> jsonschema_rs.Dra
     Raises:
         UnsupportedSchemaError: It depends on more than the definitions.
     """
-    complete: Schema = {**schema}
+    values: Schema = {"items": schema}
     for ref, definition in definitions.items():
         _, keyword, name = ref.split("/")
-        complete[keyword] = {**complete.get(keyword, {}), name: definition}
-    if not _is_self_contained(complete, definitions):
+        values.setdefault(keyword, {})[name] = definition
+    if not _is_self_contained(values, definitions):
         raise UnsupportedSchemaError("a property's schema depends on the schema around it")
-    validator = compile_validator(complete)
+    validator = compile_validator(values)
     if validator is None:
         raise UnsupportedSchemaError("jsonschema-rs cannot read a property's schema")
     return validator
