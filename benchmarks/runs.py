@@ -199,6 +199,9 @@ class Bench:
         output.mkdir()
         config.write_text(json.dumps(_fill_placeholders(candidate.config, paths)), encoding="utf-8")
         command = [part.format_map(paths) for part in candidate.command]
+        environment = {**os.environ, ours.OUTPUT: str(output)}
+        # An installed target is compiled. Without this, ours would be compiled in each run.
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
         os.sync()  # otherwise this run would pay for writing back the files of the previous one
         with (
             source.path.open("rb") as lines,
@@ -211,7 +214,7 @@ class Bench:
                 stdout=stdout,
                 stderr=stderr,
                 cwd=ROOT,
-                env={**os.environ, ours.OUTPUT: str(output)},
+                env=environment,
                 check=True,
             )
         measured = json.loads(result.read_text(encoding="utf-8"))

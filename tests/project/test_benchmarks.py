@@ -299,6 +299,17 @@ def test_failed_run_is_reported(tmp_path: Path) -> None:
         bench.run_candidate(failing, bench.prepare_input(inputs.A))
 
 
+def test_our_target_is_compiled_as_an_installed_one_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python may write bytecode, so that only the first run compiles the target."""
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    code = "import sys; sys.exit(sys.dont_write_bytecode)"
+    bench = create_bench(tmp_path)
+    candidate = Candidate("python", (sys.executable, "-c", code), {})
+    bench.run_candidate(candidate, bench.prepare_input(inputs.A))
+
+
 def test_our_target_keeps_its_batch_files(tmp_path: Path) -> None:
     """All objects are in gzip files in the output folder after the target has exited."""
     bench = create_bench(tmp_path)
