@@ -80,9 +80,9 @@ _MODULES: Final = {
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands for
     """Import a public name when it is first used."""
     if name == "__version__":
-        from importlib import metadata  # noqa: PLC0415 - slow to import
+        from target_segment_objects.versions import find_version  # noqa: PLC0415 - slow to import
 
-        return metadata.version("target-segment-objects")
+        return find_version("target-segment-objects")
     if name == "limits":
         return importlib.import_module(f"{__name__}.limits")
     if name not in __all__:

@@ -6,7 +6,6 @@ and what is allowed. The value of a secret is never shown.
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import os
@@ -147,6 +146,8 @@ def unknown_variable_warnings(
 
 
 def _suggest_name(name: str, known: Sequence[str]) -> str:
+    import difflib  # noqa: PLC0415 - not at the start, which every load waits for
+
     matches = difflib.get_close_matches(name, known, n=1)
     return f" Did you mean {matches[0]}?" if matches else ""
 

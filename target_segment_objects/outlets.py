@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import msgspec
 from singer_sdk.exceptions import MissingKeyPropertiesError
 from singer_sdk.singerlib.json import serialize_json
 
@@ -35,8 +35,7 @@ class KeyPropertyMissingError(MissingKeyError, MissingKeyPropertiesError):
     """A key property has no value; also the SDK's own error for it, for those who catch that."""
 
 
-@dataclass(frozen=True, slots=True)
-class RejectedRecord:
+class RejectedRecord(msgspec.Struct, frozen=True):
     """A record that cannot be sent.
 
     Attributes:
@@ -50,8 +49,7 @@ class RejectedRecord:
     record_line: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class MappedStream:
+class MappedStream(msgspec.Struct, frozen=True):
     """A stream with the mapping that was made from its SCHEMA.
 
     Attributes:
@@ -67,8 +65,7 @@ class MappedStream:
     mapper: RecordMapper
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerUse:
+class LedgerUse(msgspec.Struct, frozen=True):
     """How a run uses a ledger.
 
     Attributes:
@@ -86,8 +83,7 @@ def _ignore(*_: object) -> None:
     """Do nothing."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outlets:
+class Outlets(msgspec.Struct, frozen=True, kw_only=True):
     """Where the results of a run go.
 
     Attributes:
@@ -107,7 +103,7 @@ class Outlets:
     reject_record: Callable[[RejectedRecord], None]
     log_session: Callable[[SessionReport], None] = _ignore
     log_stream: Callable[[MappedStream], None] = _ignore
-    ledger: LedgerUse = field(default_factory=LedgerUse)
+    ledger: LedgerUse = LedgerUse()
     stops_at_reject_limit: bool = True
     close: Callable[[], None] = _ignore
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import textwrap
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 from singer_sdk.about import JSONFormatter
 
 from target_segment_objects.config_validation import describe_allowed
@@ -24,8 +24,7 @@ _WIDTH: Final = 80
 _CELL_ESCAPES: Final = str.maketrans({"|": r"\|", "\n": " "})
 
 
-@dataclass(frozen=True, slots=True)
-class _SettingInfo:
+class _SettingInfo(msgspec.Struct, frozen=True):
     """What the formats show of a setting, or of a part of one."""
 
     name: str

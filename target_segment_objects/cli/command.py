@@ -16,10 +16,8 @@ from click.shell_completion import CompletionItem
 from singer_sdk.exceptions import ConfigValidationError
 
 from target_segment_objects.cli.about import FORMATS
-from target_segment_objects.cli.check import run_checks
 from target_segment_objects.cli.config_files import ConfigFileError, read_config_files
 from target_segment_objects.cli.load import load_input
-from target_segment_objects.cli.sandbox_run import name_sandbox, run_in_sandbox
 from target_segment_objects.reporting.log_handlers import (
     LOG_CONFIG_VARIABLE,
     LoggingConfigError,
@@ -293,16 +291,21 @@ def _invoke(
     opens_page: bool,
     accepts_deletes: bool,
 ) -> int:
-    """Check, dry-run or load; return the exit code."""
-    if is_dry_run:
-        # Not at the start, which every load waits for.
-        from target_segment_objects.cli.dry_run import add_placeholder_key, run_dry  # noqa: PLC0415
+    """Check, dry-run or load; return the exit code.
 
-        target = TargetSegmentObjects(config=add_placeholder_key(_merge_environment(config)))
-        target.accepts_deletes = accepts_deletes
-        sandboxed = None if sandbox_warehouse is None else name_sandbox(sandbox_warehouse)
-        return run_dry(target, file_input, output_format=output_format, destination=sandboxed)
+    What only some modes need is imported here or below: every load waits for the other imports.
+    """
+    if is_dry_run:
+        return _run_dry(
+            config,
+            file_input,
+            sandbox_warehouse,
+            output_format=output_format,
+            accepts_deletes=accepts_deletes,
+        )
     if sandbox_warehouse is not None:
+        from target_segment_objects.cli.sandbox_run import run_in_sandbox  # noqa: PLC0415
+
         return run_in_sandbox(
             _merge_environment(config),
             file_input,
@@ -316,6 +319,23 @@ def _invoke(
     return _check(target) if is_check else load_input(target, file_input)
 
 
+def _run_dry(
+    config: _ConfigInput,
+    file_input: IO[bytes] | None,
+    sandbox_warehouse: Path | None,
+    *,
+    output_format: str,
+    accepts_deletes: bool,
+) -> int:
+    from target_segment_objects.cli.dry_run import add_placeholder_key, run_dry  # noqa: PLC0415
+    from target_segment_objects.cli.sandbox_run import name_sandbox  # noqa: PLC0415
+
+    target = TargetSegmentObjects(config=add_placeholder_key(_merge_environment(config)))
+    target.accepts_deletes = accepts_deletes
+    destination = None if sandbox_warehouse is None else name_sandbox(sandbox_warehouse)
+    return run_dry(target, file_input, output_format=output_format, destination=destination)
+
+
 def _merge_environment(config: _ConfigInput) -> dict[str, Any]:
     """Return the settings of the files and, where asked for, of the environment."""
     environment = TargetSegmentObjects.read_environment() if config.parse_env else {}
@@ -323,6 +343,8 @@ def _merge_environment(config: _ConfigInput) -> dict[str, Any]:
 
 
 def _check(target: TargetSegmentObjects, destination: str | None = None) -> int:
+    from target_segment_objects.cli.check import run_checks  # noqa: PLC0415 - see `_invoke`
+
     passed = run_checks(
         target.settings, click.echo, user_agent=target.user_agent, ledger_destination=destination
     )

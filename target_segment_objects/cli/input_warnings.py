@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 from typing import TYPE_CHECKING, Any, Final
 
@@ -40,6 +39,8 @@ def missing_stream_warnings(
 
 
 def _format_warning(setting: str, stream: str, known: Collection[str]) -> str:
+    import difflib  # noqa: PLC0415 - not at the start, which every load waits for
+
     matches = difflib.get_close_matches(stream, known, n=1)
     hint = f" Did you mean '{matches[0]}'?" if matches else ""
     return f"{setting} names the stream '{stream}', which was not in the input.{hint}"

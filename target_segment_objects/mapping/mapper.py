@@ -8,7 +8,6 @@ in `object_ids`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
@@ -39,8 +38,7 @@ if TYPE_CHECKING:
 _MAX_UTF8_BYTES: Final = 4  # of one character
 
 
-@dataclass(frozen=True, slots=True)
-class MappingOptions:
+class MappingOptions(msgspec.Struct, frozen=True):
     """The user's choices for the mapping.
 
     Attributes:
@@ -52,12 +50,11 @@ class MappingOptions:
     oversized_values: Literal["reject", "truncate"] = "reject"
 
 
-@dataclass(frozen=True, slots=True)
-class _DeclaredObject:
+class _DeclaredObject(msgspec.Struct, frozen=True):
     """An object with declared properties; the record itself is the outermost."""
 
     path: PropertyPath
-    children: dict[str, PropertyMapping | _DeclaredObject] = field(default_factory=dict)
+    children: dict[str, PropertyMapping | _DeclaredObject] = {}
 
     def iterate_properties(self) -> Iterator[PropertyMapping]:
         for child in self.children.values():

@@ -7,10 +7,10 @@ because a warehouse gives a column the type of the first value that it sees.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
+import msgspec
 import referencing
 import referencing.exceptions
 from referencing.jsonschema import DRAFT202012
@@ -122,8 +122,7 @@ FollowedRefs: TypeAlias = "frozenset[str]"
 """The `$ref`s that were followed to get to a part of the schema."""
 
 
-@dataclass(slots=True)
-class _ResolvedSchema:
+class _ResolvedSchema(msgspec.Struct):
     """What all parts of a schema say of a value.
 
     Attributes:
@@ -133,8 +132,8 @@ class _ResolvedSchema:
     """
 
     types: frozenset[str] = _ANY_TYPE
-    formats: set[str] = field(default_factory=set)
-    properties: dict[str, list[tuple[object, FollowedRefs]]] = field(default_factory=dict)
+    formats: set[str] = set()
+    properties: dict[str, list[tuple[object, FollowedRefs]]] = {}
 
     @property
     def is_declared_object(self) -> bool:

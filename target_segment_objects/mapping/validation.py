@@ -11,12 +11,12 @@ in any case. It is a warning, and the record is sent.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import jsonschema
 import jsonschema_rs
+import msgspec
 import referencing.exceptions
 from singer_sdk.exceptions import InvalidJSONSchema
 from singer_sdk.sinks.core import BaseJSONSchemaValidator
@@ -24,7 +24,6 @@ from singer_sdk.typing import DEFAULT_JSONSCHEMA_VALIDATOR
 
 from target_segment_objects.exceptions import InvalidRecordError, UnmappableStreamError
 from target_segment_objects.mapping import naming, patterns
-from target_segment_objects.mapping.fallback_validation import FallbackValidator
 from target_segment_objects.mapping.schema import (
     SchemaTooLargeError,
     find_deepest_property,
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from target_segment_objects.mapping.data_warnings import DataWarnings
+    from target_segment_objects.mapping.fallback_validation import FallbackValidator
     from target_segment_objects.mapping.naming import PropertyPath
 
 _MAX_SHOWN_CHARACTERS: Final = 80  # of a constraint in a reason
@@ -67,8 +67,7 @@ _HINT: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Violation:
+class _Violation(msgspec.Struct, frozen=True):
     """What a schema does not accept in a record.
 
     Attributes:
@@ -175,6 +174,11 @@ class RecordValidator(BaseJSONSchemaValidator):
 
     @cached_property
     def _fallback(self) -> FallbackValidator:
+        # Not at the start, which every load waits for: few streams need it.
+        from target_segment_objects.mapping.fallback_validation import (  # noqa: PLC0415
+            FallbackValidator,
+        )
+
         return FallbackValidator(self._readable_schema, self._matcher)
 
     def _find_json_text(

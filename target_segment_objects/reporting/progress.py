@@ -15,8 +15,10 @@ import threading
 import time
 from collections import deque
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TextIO, cast
+
+import msgspec
+from msgspec.structs import replace
 
 from target_segment_objects.plurals import format_count
 from target_segment_objects.reporting.log_handlers import find_log_handlers, is_terminal
@@ -42,8 +44,7 @@ _STOP_TIMEOUT_SECONDS: Final = 2.0
 """For the thread to end. It may wait for a lock whose holder is stuck."""
 
 
-@dataclass(frozen=True, slots=True)
-class ProgressSnapshot:
+class ProgressSnapshot(msgspec.Struct, frozen=True):
     """How far a run is at one moment.
 
     Attributes:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
     from target_segment_objects.delivery.uploader import SessionReport
 
 
-@dataclass(slots=True)
-class StreamStats:
+class StreamStats(msgspec.Struct):
     """The counts of a stream.
 
     Attributes:
@@ -33,11 +33,10 @@ class StreamStats:
     read: int = 0
     slow: int = 0
     rejected: int = 0
-    warnings: list[str] = field(default_factory=list)
+    warnings: list[str] = []
 
 
-@dataclass(slots=True)
-class CollectionStats:
+class CollectionStats(msgspec.Struct):
     """The counts of a collection, or of all collections.
 
     Attributes:
@@ -76,7 +75,7 @@ class CollectionStats:
         """Return the counts of all collections together."""
         total = cls()
         for stats in collections:
-            for name in cls.__dataclass_fields__:
+            for name in cls.__struct_fields__:
                 count = getattr(stats, name)
                 if count is not None:
                     setattr(total, name, (getattr(total, name) or 0) + count)

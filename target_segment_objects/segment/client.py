@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 import backoff
+import msgspec
 
 from target_segment_objects import limits
 from target_segment_objects.exceptions import (
@@ -71,8 +71,7 @@ ABORT_TIMEOUT_SECONDS: Final = 3.0
 logger = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class _Attempts:
+class _Attempts(msgspec.Struct):
     """The failed attempts of one call.
 
     Attributes:

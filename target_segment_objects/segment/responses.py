@@ -14,8 +14,9 @@ import datetime
 import email.utils
 import json
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 from target_segment_objects.exceptions import (
     ApiError,
@@ -41,8 +42,7 @@ _TOO_LARGE: Final = 413
 _MAX_SHOWN_CHARACTERS: Final = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """One prepared call of the API.
 
     Attributes:
@@ -68,8 +68,7 @@ class Call:
         return self.name if self.sync_id is None else f"{self.name} of session {self.sync_id}"
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(msgspec.Struct, frozen=True):
     """The parts of a response that matter here."""
 
     status: int

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
+
+import msgspec
 
 PATTERN: Final = "^([0-9]{1,18}|[0-9]{1,3}([.][0-9]{1,9})?%)$"
 """What the setting may look like as a string."""
@@ -12,8 +13,7 @@ PATTERN: Final = "^([0-9]{1,18}|[0-9]{1,3}([.][0-9]{1,9})?%)$"
 _MIN_RECORDS: Final = 1000  # before so many records, a percentage says little
 
 
-@dataclass(frozen=True, slots=True)
-class RejectLimit:
+class RejectLimit(msgspec.Struct, frozen=True):
     """The maximum number of rejected records, or their maximum percentage of all records.
 
     Attributes:

@@ -7,8 +7,9 @@ loaded since, so the user has to know its age.
 from __future__ import annotations
 
 import datetime
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 from target_segment_objects.plurals import format_count
 from target_segment_objects.singer.dead_letters import parse_time
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
 _UNITS: Final = (("day", 86_400), ("hour", 3600), ("minute", 60))
 
 
-@dataclass(slots=True)
-class _ReplayedStream:
+class _ReplayedStream(msgspec.Struct):
     records: int
     oldest: datetime.datetime
     newest: datetime.datetime

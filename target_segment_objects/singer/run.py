@@ -10,9 +10,9 @@ from __future__ import annotations
 import signal
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 from singer_sdk.exceptions import SingerSDKError
 
 from target_segment_objects.exceptions import SegmentObjectsError
@@ -29,8 +29,7 @@ _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _SIGNAL_EXIT_BASE: Final = 128  # a shell's exit code for a process that a signal ended
 
 
-@dataclass(frozen=True, slots=True)
-class RunOutcome:
+class RunOutcome(msgspec.Struct, frozen=True):
     """How a run ended.
 
     Attributes:

@@ -11,9 +11,10 @@ Only a run with a ledger has a memory. What keeps it is passed in: this module d
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+
+import msgspec
 
 from target_segment_objects.exceptions import UnmappableStreamError
 from target_segment_objects.mapping.naming import format_path
@@ -34,8 +35,7 @@ _TIMESTAMP: Final = re.compile(r"\d{4}-\d\d-\d\d(?:[Tt ]\d\d:?\d\d.*)?", re.ASCI
 _MAX_LISTED: Final = 5  # changes in one message
 
 
-@dataclass(frozen=True, slots=True)
-class SentProperty:
+class SentProperty(msgspec.Struct, frozen=True):
     """A property under one of its names.
 
     Attributes:
@@ -50,8 +50,7 @@ class SentProperty:
     type: PropertyType | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PropertyMemory:
+class PropertyMemory(msgspec.Struct, frozen=True, kw_only=True):
     """What a ledger remembers of a stream's properties, and what it is used for.
 
     Attributes:
