@@ -36,8 +36,8 @@ UNNEEDED: Final = {
 """Modules, and what they are for."""
 
 DATACLASSES: Final = {
-    # The record types of the fast path.
-    "RecordFields",
+    # Of the fast path.
+    *("LineGroup", "RecordFields"),
     # It has a field that follows from the others.
     "PropertyMapping",
     # The values of delivery.
