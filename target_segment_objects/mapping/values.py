@@ -63,19 +63,9 @@ def to_canonical_json(value: object) -> bytes:
     return _SORTED_ENCODER.encode(value)
 
 
-def encode_lines(values: Sequence[object]) -> list[bytes]:
-    """Return each value as compact JSON; faster than one by one."""
-    return ENCODER.encode_lines(values).split(b"\n")[:-1]
-
-
 def encode_json_texts(values: Sequence[object]) -> list[str]:
     """Return each value as a string of compact JSON; faster than one by one."""
     return ENCODER.encode_lines(values).decode().split("\n")[:-1]
-
-
-def encode_canonical_lines(values: Sequence[object]) -> list[bytes]:
-    """Return the canonical JSON of each value: see `to_canonical_json`."""
-    return _SORTED_ENCODER.encode_lines(values).split(b"\n")[:-1]
 
 
 def can_encode(value: object) -> bool:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from target_segment_objects.mapping.values import encode_lines
+from target_segment_objects.mapping.values import ENCODER
 
 _MICROSECONDS: Final = pa.timestamp("us")
 _UTC: Final = frozenset({"UTC", "Etc/UTC", "+00:00"})
@@ -22,7 +22,7 @@ def encode_rows(rows: pa.RecordBatch) -> list[bytes]:
     """Return each row as a JSON object."""
     names = rows.schema.names
     columns = zip(*map(_convert_column, rows.columns), strict=True)
-    return encode_lines([dict(zip(names, values, strict=True)) for values in columns])
+    return [ENCODER.encode(dict(zip(names, values, strict=True))) for values in columns]
 
 
 def _convert_column(column: pa.Array) -> list[Any]:

@@ -19,7 +19,7 @@ from target_segment_objects.mapping.fast_path.schemas import (
     UnsupportedSchemaError,
     is_valid_schema,
 )
-from target_segment_objects.mapping.values import encode_lines
+from target_segment_objects.mapping.values import ENCODER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -219,9 +219,11 @@ def _compile_encoder(
         "Object", [("id", str), ("collection", str), ("properties", make_properties)], gc=False
     )
 
+    encode = ENCODER.encode
+
     def encode_objects(ids: Column, columns: list[Column]) -> list[bytes]:
         properties = map(make_properties, *[columns[position] for position in positions])
-        return encode_lines([*map(make_object, ids, itertools.repeat(collection), properties)])
+        return [*map(encode, map(make_object, ids, itertools.repeat(collection), properties))]
 
     return encode_objects
 

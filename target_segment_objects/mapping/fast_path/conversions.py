@@ -22,6 +22,7 @@ from target_segment_objects.mapping.values import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
     from target_segment_objects.mapping.fast_path.columns import Column
     from target_segment_objects.mapping.fast_path.record_types import (
         JsonText,
@@ -29,16 +30,15 @@ if TYPE_CHECKING:
         ValuesCheck,
     )
 
+ColumnConversion: TypeAlias = "Callable[[Column, set[int]], Column]"
+"""Returns the converted column, and adds the rows that are left to the slow path to the set."""
+
 Conversion: TypeAlias = "Callable[[list[Column], set[int]], None]"
 """Converts columns in place, and adds the rows that are left to the slow path to the set."""
 
-_PLAIN_INTEGER: Final = re.compile(rb"-?[0-9]{1,300}")  # more digits may not fit a 64-bit float
-_PLAIN_DECIMAL: Final = re.compile(rb"-?[0-9]{1,300}\.[0-9]{1,300}")
-_PLAIN_INTEGERS: Final = re.compile(rb"(?:0|-?[1-9][0-9]{0,299})(?:,(?:0|-?[1-9][0-9]{0,299}))*")
-_PLAIN_DECIMALS: Final = re.compile(rb"%b(?:,%b)*" % ((_PLAIN_DECIMAL.pattern,) * 2))
-_PLAIN_DECIMALS_OR_NULLS: Final = re.compile(
-    rb"(?:null|%b)(?:,(?:null|%b))*" % ((_PLAIN_DECIMAL.pattern,) * 2)
-)
+# More digits may not fit a 64-bit float, and the point of "-0" would be lost.
+_NUMBER: Final = rb"(?:0|-?[1-9][0-9]{0,299}|-?[0-9]{1,300}\.[0-9]{1,300})"
+_NUMBER_OR_NULL: Final = rb"(?:null|%b)" % _NUMBER
 
 _UNCHANGED_TYPES: Final = frozenset({str, type(None), UnsetType})
 """The types of values that are sent as they are: strings, and nothing."""
@@ -48,14 +48,16 @@ _decode: Final = msgspec.json.Decoder(float_hook=Decimal).decode
 
 def compile_conversion(fields: RecordFields, *, send_nulls: bool) -> Conversion:
     """Compile what validates and converts the columns of a stream's records."""
+    numbers = [
+        (position, _compile_number_conversion(is_nullable=is_nullable, send_nulls=send_nulls))
+        for position, is_nullable in fields.numbers
+    ]
 
     def convert_columns(columns: list[Column], unsupported: set[int]) -> None:
         for position, are_valid in fields.checks:
             _check_values(columns[position], are_valid, unsupported)
-        for position, is_nullable in fields.numbers:
-            columns[position] = _convert_numbers(
-                columns[position], unsupported, is_nullable=is_nullable, send_nulls=send_nulls
-            )
+        for position, convert_numbers in numbers:
+            columns[position] = convert_numbers(columns[position], unsupported)
         for position in fields.timestamps:
             columns[position] = _convert_timestamps(columns[position])
         for text in fields.json_texts:
@@ -99,44 +101,42 @@ def _decode_values(values: list[Any]) -> list[Any]:
 # Conversion
 
 
-def _convert_numbers(
-    column: Column, unsupported: set[int], *, is_nullable: bool, send_nulls: bool
-) -> Column:
-    """Return numbers as they are sent: copied, with a point if they have none.
+def _compile_number_conversion(*, is_nullable: bool, send_nulls: bool) -> ColumnConversion:
+    """Compile what returns numbers as they are sent: copied, with a point if they have none.
 
     One with an exponent, and "-0", is left to the slow path.
     """
-    plain = _PLAIN_DECIMALS_OR_NULLS if is_nullable and send_nulls else _PLAIN_DECIMALS
-    # One match for all numbers: rarely does one need more than to be copied.
-    try:
-        joined = b",".join(column)
-        if _PLAIN_INTEGERS.fullmatch(joined):
-            return [*map(Raw, (joined.replace(b",", b".0,") + b".0").split(b","))]
-    except TypeError:  # some are absent, or belong to an object that is null
-        joined = b",".join([value for value in column if type(value) is Raw])
-    if not joined or plain.fullmatch(joined):
-        return column
-    converted = []
-    for row, value in enumerate(column):
-        number = _convert_number(value, is_nullable=is_nullable)
-        if number is NotImplemented:
-            unsupported.add(row)
-        converted.append(number)
-    return converted
+    supported = re.compile(_NUMBER_OR_NULL if is_nullable else _NUMBER)
+    all_supported = re.compile(rb"%b(?:,%b)*" % ((supported.pattern,) * 2))
+    null = Raw(b"null") if send_nulls else None
 
+    def convert_numbers(column: Column, unsupported: set[int]) -> Column:
+        present = column
+        try:
+            joined = b",".join(column)
+        except TypeError:  # some are absent, or belong to an object that is null
+            present = [value for value in column if type(value) is Raw]
+            joined = b",".join(present)
+        if present and not all_supported.fullmatch(joined):
+            rows = {
+                row
+                for row, value in enumerate(column)
+                if type(value) is Raw and not supported.fullmatch(value)
+            }
+            unsupported |= rows
+            return convert_numbers(
+                [None if row in rows else value for row, value in enumerate(column)], unsupported
+            )
+        numbers = [
+            value if b"." in digits else null if digits == b"null" else Raw(digits + b".0")
+            for value, digits in zip(present, joined.split(b","), strict=False)
+        ]
+        if present is column:
+            return numbers
+        rest = iter(numbers)
+        return [next(rest) if type(value) is Raw else value for value in column]
 
-def _convert_number(value: Any, *, is_nullable: bool) -> Any:  # noqa: ANN401 - Raw, None, UNSET
-    """Return a number as it is sent; NotImplemented for one that is left to the slow path."""
-    if type(value) is not Raw:  # it, or an object around it, is null or absent
-        return value
-    raw = bytes(value)
-    if _PLAIN_DECIMAL.fullmatch(raw):
-        return value
-    if raw == b"null" and is_nullable:
-        return None
-    if _PLAIN_INTEGER.fullmatch(raw) and raw != b"-0":
-        return Raw(raw + b".0")
-    return NotImplemented
+    return convert_numbers
 
 
 def _convert_timestamps(column: Column) -> Column:

@@ -16,7 +16,7 @@ from target_segment_objects import limits
 from target_segment_objects.mapping.fast_path.schemas import UnsupportedSchemaError
 from target_segment_objects.mapping.object_ids import METADATA_PREFIX, join_key_values
 from target_segment_objects.mapping.schema import PropertyType
-from target_segment_objects.mapping.values import encode_canonical_lines
+from target_segment_objects.mapping.values import to_canonical_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -146,7 +146,7 @@ def _compile_digests(record_type: type[msgspec.Struct], fields: RecordFields) ->
         for name in metadata:
             for record in records:
                 setattr(record, name, UNSET)
-        return [hashlib.sha256(line).hexdigest() for line in encode_canonical_lines(records)]
+        return [hashlib.sha256(to_canonical_json(record)).hexdigest() for record in records]
 
     return hash_records
 
