@@ -1,14 +1,14 @@
 """Reports what a run does: sessions, METRIC lines and the summary at the end.
 
 A finished session is logged at once, with a METRIC for programs. Both have the ids that Segment's
-support asks for. At the end, there is a METRIC for each collection and one for the run, and a
-summary: a table on a terminal, a line for each collection in a log.
+support asks for. At the end, there is a METRIC for each stream and collection and one for the run,
+and a summary: a table on a terminal, a line for each collection in a log.
 """
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from singer_sdk.metrics import Metric, Point, Status, Tag
 from singer_sdk.metrics import log as log_metric
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from target_segment_objects.delivery.uploader import SessionReport
     from target_segment_objects.reporting.stats import RunStats
 
+_SLOW_PATH_METRIC: Final = "records_slow_path"
 _HEADINGS: Final = (
     "collection",
     "read",
@@ -81,7 +82,7 @@ def emit_metrics(
     is_complete: bool,
     metrics_logger: logging.Logger,
 ) -> None:
-    """Emit a METRIC for each collection and one for the run.
+    """Emit a METRIC for each stream, one for each collection, and one for the run.
 
     Args:
         stats: The counts of the run.
@@ -90,13 +91,17 @@ def emit_metrics(
         is_complete: Whether everything was delivered.
         metrics_logger: Logs the METRIC lines.
     """
+    for name, stream in sorted(stats.streams.items()):
+        if stream.read:
+            tags = {"stream": name, "records": stream.read}
+            _emit_metric(metrics_logger, "counter", _SLOW_PATH_METRIC, stream.slow, tags)
     collections = stats.get_collections(outstanding)
     for name, collection in collections.items():
         tags = {"collection": name, **_build_tags(collection)}
         _emit_metric(metrics_logger, "counter", Metric.BATCH_COUNT, collection.sessions, tags)
     tags = _build_tags(CollectionStats.add_up(collections.values())) | {
         "records": stats.records_read,
-        "records_slow_path": stats.records_slow,
+        _SLOW_PATH_METRIC: stats.records_slow,
         Tag.STATUS: Status.SUCCEEDED if is_complete else Status.FAILED,
     }
     _emit_metric(metrics_logger, "timer", Metric.JOB_DURATION, seconds, tags)
@@ -262,9 +267,9 @@ def _build_tags(stats: CollectionStats) -> dict[str, Any]:
 def _emit_metric(
     metrics_logger: logging.Logger,
     kind: str,
-    metric: Metric,
+    metric: str,
     value: float,
     tags: dict[str, Any],
 ) -> None:
-    point = Point(kind, metric, round(value, 3), {**tags, Tag.PID: os.getpid()})
+    point = Point(kind, cast("Metric", metric), round(value, 3), {**tags, Tag.PID: os.getpid()})
     log_metric(metrics_logger, point)

@@ -20,7 +20,7 @@ BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"  # of UTF-8
 
 _PREFIX_BYTES: Final = 3  # the longer of the two
 _CHUNK_BYTES: Final = 8192  # for a tiny size, GzipFile may hold back output until more input comes
-_BUFFER_BYTES: Final = 128 * 1024  # twice a pipe's capacity; larger buffers split lines faster
+_BUFFER_BYTES: Final = 256 * 1024  # records that are read together are mapped together
 
 
 def open_input(
