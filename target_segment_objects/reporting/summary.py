@@ -7,6 +7,7 @@ and a summary: a table on a terminal, a line for each collection in a log.
 
 from __future__ import annotations
 
+import enum
 import os
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -25,7 +26,13 @@ if TYPE_CHECKING:
     from target_segment_objects.delivery.uploader import SessionReport
     from target_segment_objects.reporting.stats import RunStats
 
-_SLOW_PATH_METRIC: Final = "records_slow_path"
+
+class _OwnMetric(enum.Enum):
+    """What the SDK's metrics do not have."""
+
+    RECORDS_SLOW_PATH = "records_slow_path"
+
+
 _HEADINGS: Final = (
     "collection",
     "read",
@@ -94,14 +101,14 @@ def emit_metrics(
     for name, stream in sorted(stats.streams.items()):
         if stream.read:
             tags = {"stream": name, "records": stream.read}
-            _emit_metric(metrics_logger, "counter", _SLOW_PATH_METRIC, stream.slow, tags)
+            _emit_metric(metrics_logger, "counter", _OwnMetric.RECORDS_SLOW_PATH, stream.slow, tags)
     collections = stats.get_collections(outstanding)
     for name, collection in collections.items():
         tags = {"collection": name, **_build_tags(collection)}
         _emit_metric(metrics_logger, "counter", Metric.BATCH_COUNT, collection.sessions, tags)
     tags = _build_tags(CollectionStats.add_up(collections.values())) | {
         "records": stats.records_read,
-        _SLOW_PATH_METRIC: stats.records_slow,
+        _OwnMetric.RECORDS_SLOW_PATH.value: stats.records_slow,
         Tag.STATUS: Status.SUCCEEDED if is_complete else Status.FAILED,
     }
     _emit_metric(metrics_logger, "timer", Metric.JOB_DURATION, seconds, tags)
@@ -267,7 +274,7 @@ def _build_tags(stats: CollectionStats) -> dict[str, Any]:
 def _emit_metric(
     metrics_logger: logging.Logger,
     kind: str,
-    metric: str,
+    metric: Metric | _OwnMetric,
     value: float,
     tags: dict[str, Any],
 ) -> None:

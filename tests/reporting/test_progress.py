@@ -115,7 +115,7 @@ def test_a_terminal_shows_metrics_only_with_a_logging_configuration(
             assert terminal.close_input() == 0
         shown.append(sum("METRIC: " in line for line in terminal.lines))
         assert any("finished: collection users" in line for line in terminal.lines)
-    assert shown == [0, 5]  # records, two sessions, the collection, the run
+    assert shown == [0, 6]  # records, two sessions, the stream, the collection, the run
 
 
 @posix_only

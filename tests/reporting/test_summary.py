@@ -103,7 +103,7 @@ def test_the_end_of_a_run_reports_each_collection_and_the_total(
         for metric in metrics
         if metric["metric"] == "records_slow_path"
     }
-    assert by_stream == {"users": (5, 1), "orders": (2, 2)}
+    assert by_stream == {"Users": (5, 1), "orders": (2, 2)}
     sizes = [(row.raw_bytes, row.gzip_bytes) for row in sandbox.warehouse.sessions()]
     raw, packed = map(sum, zip(*sizes, strict=True))
     assert (job["tags"]["raw_bytes"], job["tags"]["gzip_bytes"]) == (raw, packed)
