@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 _LOCAL: Final = frozenset({"", "file", "local"})  # protocols of a `UPath`
-_PARQUET_BATCH_ROWS: Final = 500  # rows in memory at a time
 
 
 def read_record_blocks(
@@ -109,14 +108,11 @@ def _remove_credentials(url: str) -> str:
 
 def _read_parquet(file: IO[bytes]) -> Iterator[list[bytes]]:
     try:
-        import pyarrow.parquet  # noqa: PLC0415 - an extra, and slow to import
+        from target_segment_objects.singer.parquet_rows import read_rows  # noqa: PLC0415 - an extra
     except ImportError:
         msg = (
             "BATCH files in Parquet format need one more package: "
             "pip install 'target-segment-objects[parquet]'"
         )
         raise InputError(msg) from None
-    from target_segment_objects.singer.parquet_rows import encode_rows  # noqa: PLC0415 - as above
-
-    for rows in pyarrow.parquet.ParquetFile(file).iter_batches(_PARQUET_BATCH_ROWS):
-        yield encode_rows(rows)
+    yield from read_rows(file)
