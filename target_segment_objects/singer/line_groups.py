@@ -43,10 +43,11 @@ class LineGroup:
     _run_starts: list[int] = field(default_factory=list)  # positions of lines after a gap
     _run_numbers: list[int] = field(default_factory=list)  # their line numbers
 
-    def start_run(self, number: int) -> None:
-        """Note the line number of the next line; those of the lines after it follow from it."""
+    def start_run(self, number: int) -> list[bytes]:
+        """Note the line number of the next line, and return the lines, to add it to them."""
         self._run_starts.append(len(self.lines))
         self._run_numbers.append(number)
+        return self.lines
 
     def find_line_number(self, position: int) -> int:
         """Return the line number of the line at a position."""

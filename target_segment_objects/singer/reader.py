@@ -120,11 +120,12 @@ class MessageReader(GenericSingerReader[bytes]):
         Any other message comes after what was before it and before what is after it.
         """
         groups = LineGroups()
-        prefix, append = _NO_PREFIX, lines.append
+        prefix = _NO_PREFIX
+        current: list[bytes] = []  # the lines of the group of that prefix
         last_number = self.line_number + len(lines)
         for number, line in enumerate(lines, self.line_number + 1):
-            if line.startswith(prefix):
-                append(line)
+            if line.startswith(prefix):  # the stream is the same
+                current.append(line)
                 continue
             prefix = line[: line.find(RECORD_KEY)]
             group = groups.get(prefix)
@@ -134,9 +135,8 @@ class MessageReader(GenericSingerReader[bytes]):
                     self._load_groups(groups, callbacks, counts)
                 group = groups.add(prefix, loader)
             if group is not None:
-                group.start_run(number)
-                append = group.lines.append
-                append(line)
+                current = group.start_run(number)
+                current.append(line)
                 continue
             self._load_groups(groups, callbacks, counts)
             if self.stop_requested:
