@@ -1,7 +1,5 @@
 """The settings for rows that are gone at the source."""
 
-from __future__ import annotations
-
 from typing import Annotated, Final, Literal
 
 from msgspec import Meta

@@ -1,7 +1,5 @@
 """The settings of the ledger: what it skips, and for how long."""
 
-from __future__ import annotations
-
 from typing import Annotated, Final, Literal
 
 from msgspec import Meta

@@ -1,6 +1,8 @@
-"""The settings of mapping and delivery."""
+"""The settings of mapping and delivery.
 
-from __future__ import annotations
+The modules of settings do not import `annotations` from `__future__`: msgspec would have to compile
+and evaluate the annotations as strings at each start.
+"""
 
 from pathlib import Path
 from typing import Annotated, Final, Literal
