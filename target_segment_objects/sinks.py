@@ -24,11 +24,12 @@ from target_segment_objects.mapping.schema import PropertyType, sort_properties
 from target_segment_objects.mapping.validation import RecordValidator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from singer_sdk import Target
 
     from target_segment_objects.context import RunContext
+    from target_segment_objects.reporting.stats import StreamStats
 
 _OMITTED_METADATA: Final = frozenset(
     f"_sdc_{name}"
@@ -80,6 +81,7 @@ class SegmentObjectsSink(RecordSink):
         """
         context = target.context
         self._log_warning = functools.partial(context.log_warning, stream_name)
+        self._omitted: frozenset[str] = frozenset()
         self._state = context.get_stream_state(stream_name)
         if context.settings.ledger_path is not None:
             schema = sort_properties(schema)  # else an object would be new after each other order
@@ -119,16 +121,32 @@ class SegmentObjectsSink(RecordSink):
         """
         self._load_lines(FastPath.map_messages, lines, load_slowly)
 
-    def load_batch_lines(self, lines: list[bytes], load_slowly: Callable[[int], None]) -> None:
-        """Load the records of BATCH files; for the rest, see `load_lines`."""
-        self._load_lines(FastPath.map_records, lines, load_slowly)
+    def load_batch_lines(
+        self,
+        lines: list[bytes],
+        load_slowly: Callable[[int], None],
+        stats: StreamStats | None = None,
+    ) -> None:
+        """Load records without a message around them, as BATCH files have them.
+
+        Args:
+            lines: The records as JSON.
+            load_slowly: Loads the record at a position on the slow path.
+            stats: Counts the records; None for the counts of the sink's stream.
+
+        Raises:
+            SegmentObjectsError: A record is invalid, or delivery has failed.
+        """
+        self._load_lines(FastPath.map_records, lines, load_slowly, stats)
 
     def _load_lines(
         self,
         map_lines: Callable[[FastPath, Sequence[bytes]], MappedLines],
         lines: list[bytes],
         load_slowly: Callable[[int], None],
+        stats: StreamStats | None = None,
     ) -> None:
+        stats = stats or self._stream_stats
         start = 0
         while start < len(lines):
             fast_path = self._fast_path
@@ -139,22 +157,22 @@ class SegmentObjectsSink(RecordSink):
             objects, unsupported = map_lines(fast_path, lines[start:] if start else lines)
             added = 0
             for count, position in enumerate(unsupported):
-                self._add_mapped(objects[added : position - count])
+                self._add_mapped(objects[added : position - count], stats)
                 added = position - count
                 load_slowly(start + position)
                 if self._fast_path is not fast_path:  # it may support the lines after this one
                     start += position + 1
                     break
             else:
-                self._add_mapped(objects[added:] if added else objects)
+                self._add_mapped(objects[added:] if added else objects, stats)
                 return
 
-    def _add_mapped(self, objects: Sequence[bytes]) -> None:
+    def _add_mapped(self, objects: Sequence[bytes], stats: StreamStats) -> None:
         """Deliver objects that the fast path has mapped."""
         if not objects:
             return
         self._add_objects(objects)
-        self._stream_stats.read += len(objects)
+        stats.read += len(objects)
         counter = self._record_counter
         before, counter.value = counter.value, counter.value + len(objects)
         if before // _RECORDS_PER_CLOCK_READ != counter.value // _RECORDS_PER_CLOCK_READ:
@@ -171,12 +189,16 @@ class SegmentObjectsSink(RecordSink):
             InvalidRecordError: It cannot be sent; others can.
             SegmentObjectsError: Delivery has failed.
         """
-        if self.include_sdc_metadata_properties:
-            self._add_sdc_metadata_to_record(record, message, {})
-        else:
+        self.add_metadata(record, message)
+        if not self.include_sdc_metadata_properties:
             self._remove_sdc_metadata_from_record(record)
         self.process_record(record, {})
         self.record_counter_metric.increment()
+
+    def add_metadata(self, record: dict[str, Any], message: Mapping[str, Any]) -> None:
+        """Add the SDK's metadata to a record, if the user wants that."""
+        if self.include_sdc_metadata_properties:
+            self._add_sdc_metadata_to_record(record, cast("dict[str, Any]", message), {})
 
     def get_validator(self) -> RecordValidator | None:
         """Return a validator by jsonschema-rs; None where `validate_records` is off."""
@@ -220,16 +242,17 @@ class SegmentObjectsSink(RecordSink):
     def _remove_sdc_metadata_from_record(self, record: dict[str, Any]) -> None:
         """Remove the tap's metadata. What it says of a deletion stays: Segment has no delete."""
         names = _OMITTED_METADATA.intersection(record)
-        if names:
-            for name in names:
-                del record[name]
-            self._warn_omitted(names)
+        for name in names:
+            del record[name]
+        self._warn_omitted(names)
 
     def _warn_omitted(self, names: frozenset[str]) -> None:
-        if names:
+        new_names = names - self._omitted
+        if new_names:
+            self._omitted |= new_names
             self._log_warning(
-                f"Stream '{self.stream_name}': the tap's metadata ({', '.join(sorted(names))}) is "
-                "not sent. Set add_record_metadata to true to send record metadata."
+                f"Stream '{self.stream_name}': the tap's metadata ({', '.join(sorted(new_names))}) "
+                "is not sent. Set add_record_metadata to true to send record metadata."
             )
 
     def _renew_fast_path(self) -> None:
@@ -242,6 +265,7 @@ class SegmentObjectsSink(RecordSink):
         if (
             self._mapper.warned_long_paths is self._warned_long_paths
             and self._mapper.unsent_paths is self._unsent_paths
+            and self._omitted is self._ignored
             and (
                 undeclared_count == self._undeclared_count
                 or undeclared_count > _MAX_FAST_UNDECLARED
@@ -257,6 +281,7 @@ class SegmentObjectsSink(RecordSink):
         self._slow_records = 0
         self._warned_long_paths = self._mapper.warned_long_paths
         self._unsent_paths = self._mapper.unsent_paths
+        self._ignored = self._omitted
         undeclared = self._mapper.undeclared
         self._undeclared_count = len(undeclared)
         try:
@@ -271,6 +296,7 @@ class SegmentObjectsSink(RecordSink):
                     for path in sorted(undeclared)
                     if undeclared[path].type is PropertyType.STRING
                 ],
+                ignored=self._ignored,
                 send_nulls=self._sends_nulls,
                 warned_long_paths=self._warned_long_paths,
                 unsent_paths=self._unsent_paths,

@@ -1,8 +1,9 @@
 """The target: what a Singer message of each kind does.
 
-A record goes the fast path from its line to its object where the SDK does nothing to it, else the
-slow path: decoded, mapped by the stream maps, validated, mapped to an object. Both end in
-`delivery`. What becomes of API calls, STATE and invalid records is up to the `Outlets` of a run.
+A record goes the fast path from its line to its object where `record_loaders` has a loader for its
+stream, else the slow path: decoded, mapped by the stream maps, validated, mapped to an object. Both
+end in `delivery`. What becomes of API calls, STATE and invalid records is up to the `Outlets` of a
+run.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from dotenv import find_dotenv, load_dotenv
 from singer_sdk import Target
 from singer_sdk.exceptions import ConfigValidationError, RecordsWithoutSchemaException
 from singer_sdk.helpers.capabilities import PluginCapabilities, TargetCapabilities
-from singer_sdk.mapper import SameRecordTransform
 from singer_sdk.singerlib.json import serialize_json
 
 from target_segment_objects import config_validation
@@ -32,6 +32,7 @@ from target_segment_objects.exceptions import (
 from target_segment_objects.mapping.naming import format_path
 from target_segment_objects.mapping.schema import find_deepest_property
 from target_segment_objects.outlets import MappedStream, Outlets, RejectedRecord, open_outlets
+from target_segment_objects.record_loaders import find_loader
 from target_segment_objects.reporting.stats import RunStats
 from target_segment_objects.settings import SETTINGS, Settings
 from target_segment_objects.singer import batch_files
@@ -47,10 +48,10 @@ from target_segment_objects.singer.stream_maps import StreamMapper, transform_re
 from target_segment_objects.sinks import SegmentObjectsSink
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from singer_sdk.helpers.capabilities import CapabilitiesEnum
     from singer_sdk.mapper import StreamMap
+
+    from target_segment_objects.record_loaders import ChangedStreamLoader
 
 
 class TargetSegmentObjects(Target):
@@ -238,9 +239,9 @@ class TargetSegmentObjects(Target):
             if self.message_reader.stop_requested:
                 raise ReadingStopped
             load_slowly = functools.partial(self._load_batch_record, stream, lines, first_number)
-            sink = self._find_fast_sink(stream)
-            if sink is not None:
-                sink.load_batch_lines(lines, load_slowly)
+            loader = self._find_loader(stream)
+            if loader is not None:
+                loader.load_batch_lines(lines, load_slowly)
             else:
                 for position in range(len(lines)):
                     load_slowly(position)
@@ -307,18 +308,14 @@ class TargetSegmentObjects(Target):
         """Have the reader hand further RECORD lines that begin as this one to the fast path."""
         line = self.message_reader.line
         prefix = self._record_prefixes[stream] = line[: line.find(RECORD_KEY)]
-        sink = self._find_fast_sink(stream)
-        if sink is not None:
-            self.message_reader.fast_loaders[prefix] = sink
+        loader = self._find_loader(stream)
+        if loader is not None:
+            self.message_reader.fast_loaders[prefix] = loader
 
-    def _find_fast_sink(self, stream: str) -> SegmentObjectsSink | None:
-        """Return the sink that may load a stream's lines before they are decoded, if there is."""
-        sink = self._sinks_active.get(stream)
-        if isinstance(sink, SegmentObjectsSink) and _leaves_records_unchanged(
-            self.mapper.stream_maps[stream], stream, sink
-        ):
-            return sink
-        return None
+    def _find_loader(self, stream: str) -> SegmentObjectsSink | ChangedStreamLoader | None:
+        """Return what may load a stream's lines before they are decoded, if anything may."""
+        stream_maps = self.mapper.stream_maps.get(stream, ())
+        return find_loader(stream, stream_maps, self._sinks_active, self.stats.streams[stream])
 
 
 def _check_schema_message(reader: MessageReader, message: dict[str, Any]) -> None:
@@ -341,19 +338,6 @@ def _deep_schema_error(stream: str, schema: dict[str, Any]) -> UnmappableStreamE
     return UnmappableStreamError(
         f"Stream '{stream}': the property '{label}' is nested too deeply in the SCHEMA. Exclude or "
         "simplify it in the tap."
-    )
-
-
-def _leaves_records_unchanged(
-    stream_maps: Sequence[StreamMap], stream: str, sink: SegmentObjectsSink
-) -> bool:
-    """Return whether the SDK does nothing to a record: no stream map, flattening or metadata."""
-    return (
-        not sink.include_sdc_metadata_properties
-        and len(stream_maps) == 1
-        and type(stream_maps[0]) is SameRecordTransform
-        and stream_maps[0].stream_alias == stream
-        and not stream_maps[0].flattening_enabled
     )
 
 

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import gzip
-import io
 import itertools
 import json
-import logging
 import tempfile
-from contextlib import redirect_stdout
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
-from target_segment_objects.cli.load import load_input
 from target_segment_objects.exceptions import InvalidRecordError, UnmappableStreamError
 from target_segment_objects.mapping.fast_path import (
     FastPath,
@@ -30,9 +24,9 @@ from target_segment_objects.mapping.schema import PropertyType
 from target_segment_objects.mapping.stream_state import StreamState
 from target_segment_objects.mapping.validation import RecordValidator
 from target_segment_objects.singer.reader import MessageReader
-from target_segment_objects.target import TargetSegmentObjects
 from tests.support import schema_line, state_line
 from tests.support.remembered_properties import RememberedProperties
+from tests.support.two_paths import READERS, run_and_collect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -819,105 +813,6 @@ def test_any_schema_is_compiled_or_refused(properties: dict[str, Any], required:
         event(type(error).__name__)
 
 
-class NoHandlers(dict[bytes, Any]):
-    """Stays empty, so that every line takes the slow path."""
-
-    def __setitem__(self, record_prefix: bytes, handler: object) -> None:
-        """Ignore the handler."""
-
-
-class SlowReader(MessageReader):
-    """A reader without the fast path."""
-
-    def __init__(self) -> None:
-        """Start without handlers."""
-        super().__init__()
-        self.fast_handlers = NoHandlers()
-
-
-class RecordingClient:
-    """A client that keeps the files that it should upload."""
-
-    def __init__(self) -> None:
-        """Start without a file."""
-        self.files: list[bytes] = []
-
-    def start(self) -> str:
-        """Start a session."""
-        return "s"
-
-    def upload(self, sync_id: str, file: Path, **_: object) -> str:  # noqa: ARG002 - the client's
-        """Keep a file."""
-        self.files.append(gzip.decompress(file.read_bytes()))
-        return "p"
-
-    def keep_alive(self, sync_id: str) -> None:
-        """Accept."""
-
-    def finish(self, sync_id: str, error: str = "", **_: object) -> None:
-        """Accept."""
-
-    def abort_session(self, sync_id: str, error: str) -> None:
-        """Accept."""
-
-    def close(self) -> None:
-        """Do nothing."""
-
-
-class WarningRecorder(logging.Handler):
-    """Keeps the messages of warnings."""
-
-    def __init__(self) -> None:
-        """Start without a message."""
-        super().__init__(logging.WARNING)
-        self.messages: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep a message."""
-        self.messages.append(record.getMessage())
-
-
-def read_collection(file: bytes) -> str:
-    """Return the collection of a file's objects."""
-    collection: str = json.loads(file.splitlines()[0])["collection"]
-    return collection
-
-
-def run_and_collect(
-    lines: list[bytes], reader: type[MessageReader], folder: str
-) -> tuple[Any, ...]:
-    """Run a target; return its code, files, STATEs, warnings and counts."""
-
-    class Target(TargetSegmentObjects):
-        message_reader_class = reader
-
-    api = RecordingClient()
-
-    rejects = Path(folder) / f"{reader.__name__}.singer"
-    handler = WarningRecorder()
-    root = logging.getLogger()
-    root.addHandler(handler)
-    try:
-        target = Target(
-            config={
-                "write_key": "k",
-                "batch_size_rows": 3,
-                "max_parallel_sessions": 1,
-                "invalid_records": "dead_letter",
-                "dead_letter_path": str(rejects),
-            }
-        )
-        with redirect_stdout(io.StringIO()) as output:
-            code = load_input(target, io.BytesIO(b"".join(lines)), api=api)
-    finally:
-        root.removeHandler(handler)
-    messages = [message.replace(str(rejects), "rejects") for message in handler.messages]
-    rejected = rejects.read_bytes().count(b'"rejected"') if rejects.exists() else 0
-    # The sessions of two collections come in any order, those of one collection in theirs.
-    files = sorted(api.files, key=read_collection)
-    return code, files, output.getvalue().splitlines()[-1:], messages, rejected
-
-
 @pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(first=streams(), second=streams(), order=st.randoms(use_true_random=False))
@@ -945,6 +840,6 @@ def test_run_is_the_same_with_and_without_the_fast_path(
         merged.append(queue.pop(0))
         merged.append(state_line(len(merged)).encode() + b"\n")
     with tempfile.TemporaryDirectory() as folder:
-        assert run_and_collect(merged, MessageReader, folder) == run_and_collect(
-            merged, SlowReader, folder
-        )
+        fast, slow = (run_and_collect(merged, reader, folder) for reader in READERS)
+    assert fast == slow
+    assert slow.slow_records == slow.records

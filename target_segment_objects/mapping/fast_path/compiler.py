@@ -22,7 +22,7 @@ from target_segment_objects.mapping.fast_path.schemas import (
 from target_segment_objects.mapping.values import ENCODER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from target_segment_objects.mapping.fast_path.columns import Column, NestedObject
     from target_segment_objects.mapping.fast_path.conversions import Conversion
@@ -137,6 +137,7 @@ def compile_fast_path(  # noqa: PLR0913 - keyword-only: all that the mapping of 
     key_properties: Sequence[str],
     properties: Sequence[PropertyMapping],
     undeclared: Sequence[PropertyMapping] = (),
+    ignored: Collection[str] = (),
     send_nulls: bool,
     warned_long_paths: frozenset[PropertyPath],
     unsent_paths: frozenset[PropertyPath] = frozenset(),
@@ -151,6 +152,7 @@ def compile_fast_path(  # noqa: PLR0913 - keyword-only: all that the mapping of 
         properties: Its declared properties, in the order of the schema.
         undeclared: The strings that its records had though the schema does not declare them, sorted
             by path. A record with another property takes the slow path, which names it.
+        ignored: The names of other properties of a record, which are not sent.
         send_nulls: Whether nulls are sent.
         warned_long_paths: The properties whose long strings were already warned of.
         unsent_paths: The properties whose first value has to take the slow path.
@@ -165,6 +167,7 @@ def compile_fast_path(  # noqa: PLR0913 - keyword-only: all that the mapping of 
         schema,
         types,
         undeclared=frozenset(prop.path for prop in undeclared),
+        ignored=ignored,
         warned_long_paths=warned_long_paths,
         unsent_paths=unsent_paths,
     )

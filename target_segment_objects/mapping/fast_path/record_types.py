@@ -30,7 +30,7 @@ from target_segment_objects.mapping.fast_path.schemas import (
 from target_segment_objects.mapping.schema import PropertyType
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from target_segment_objects.mapping.fast_path.schemas import Schema
     from target_segment_objects.mapping.naming import PropertyPath
@@ -95,6 +95,7 @@ class RecordTypeBuilder:
         types: Mapping[PropertyPath, PropertyType],
         *,
         undeclared: frozenset[PropertyPath],
+        ignored: Collection[str],
         warned_long_paths: frozenset[PropertyPath],
         unsent_paths: frozenset[PropertyPath],
     ) -> None:
@@ -104,12 +105,14 @@ class RecordTypeBuilder:
             schema: The JSON schema of the stream.
             types: The type that each property is sent with.
             undeclared: Those that the schema does not declare.
+            ignored: The names of properties of a record that are not sent.
             warned_long_paths: Those whose strings may be longer than a warehouse keeps.
             unsent_paths: Those that are null or absent.
         """
         self._schema = schema
         self._types = types
         self._undeclared = undeclared
+        self._ignored = sorted(ignored)
         self._warned_long_paths = warned_long_paths
         self._unsent_paths = unsent_paths
         self._definitions = read_definitions(schema)
@@ -147,9 +150,17 @@ class RecordTypeBuilder:
                 nested.insert(0, nested_object)
             field = (f"f{position}", field_type)
             fields.append(field if name in required else (*field, UNSET))
-        names = {f"f{position}": name for position, name in enumerate(members)}
+        names = [*members]
+        if not path:  # last, so that the positions of the others do not change
+            names += self._ignored
+            fields += [(f"f{position}", Any, UNSET) for position in range(len(fields), len(names))]
         struct = msgspec.defstruct(
-            "Record", fields, rename=names, forbid_unknown_fields=True, kw_only=True, gc=False
+            "Record",
+            fields,
+            rename={f"f{position}": name for position, name in enumerate(names)},
+            forbid_unknown_fields=True,
+            kw_only=True,
+            gc=False,
         )
         return struct, nested
 
