@@ -12,7 +12,6 @@ import copy
 import functools
 import os
 from functools import cached_property
-from importlib import metadata
 from typing import IO, TYPE_CHECKING, Any, ClassVar, cast
 
 from dotenv import find_dotenv, load_dotenv
@@ -46,6 +45,7 @@ from target_segment_objects.singer.replay import ReplayLog
 from target_segment_objects.singer.run import Interrupts, RunOutcome, run_steps
 from target_segment_objects.singer.stream_maps import StreamMapper, transform_record
 from target_segment_objects.sinks import SegmentObjectsSink
+from target_segment_objects.versions import find_version
 
 if TYPE_CHECKING:
     from singer_sdk.helpers.capabilities import CapabilitiesEnum
@@ -102,7 +102,7 @@ class TargetSegmentObjects(Target):
     @property
     def user_agent(self) -> str:
         """The User-Agent header of the API calls."""
-        return f"{self.name}/{metadata.version(self.name)}"
+        return f"{self.name}/{self.plugin_version}"
 
     @property
     def outlets(self) -> Outlets:
@@ -163,6 +163,18 @@ class TargetSegmentObjects(Target):
 
     def _setup_signal_handlers(self) -> None:
         """Leave the process's signal handlers alone: `run` sets its own while it runs."""
+
+    # Versions, which each run logs
+
+    @classmethod
+    def get_plugin_version(cls) -> str:
+        """Return the version of this package."""
+        return find_version(cls.name)
+
+    @classmethod
+    def get_sdk_version(cls) -> str:
+        """Return the version of the SDK."""
+        return find_version("singer-sdk")
 
     # Settings
 

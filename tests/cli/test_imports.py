@@ -27,6 +27,7 @@ UNNEEDED: Final = {
     "target_segment_objects.mapping.fallback_validation": "for what jsonschema-rs cannot read",
     "target_segment_objects.sandbox": "for --sandbox",
     "target_segment_objects.singer.parquet_rows": "for Parquet files",
+    "email.policy": "for all metadata of a package, when only its version is needed",
     "difflib": "for names that are not known",
     "pyarrow": "for Parquet files",
     "rich": "for a terminal",
