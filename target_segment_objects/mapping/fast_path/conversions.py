@@ -6,7 +6,6 @@ rows, and its value in the column that is returned has no meaning.
 
 from __future__ import annotations
 
-import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -21,7 +20,7 @@ from target_segment_objects.mapping.values import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from target_segment_objects.mapping.fast_path.columns import Column
     from target_segment_objects.mapping.fast_path.record_types import (
@@ -36,9 +35,8 @@ ColumnConversion: TypeAlias = "Callable[[Column, set[int]], Column]"
 Conversion: TypeAlias = "Callable[[list[Column], set[int]], None]"
 """Converts columns in place, and adds the rows that are left to the slow path to the set."""
 
-# More digits may not fit a 64-bit float, and the point of "-0" would be lost.
-_NUMBER: Final = rb"(?:0|-?[1-9][0-9]{0,299}|-?[0-9]{1,300}\.[0-9]{1,300})"
-_NUMBER_OR_NULL: Final = rb"(?:null|%b)" % _NUMBER
+_MAX_NUMBER_BYTES: Final = 300  # a longer number may not fit a 64-bit float
+_DIGITS: Final = b"0123456789"
 
 _UNCHANGED_TYPES: Final = frozenset({str, type(None), UnsetType})
 """The types of values that are sent as they are: strings, and nothing."""
@@ -104,39 +102,56 @@ def _decode_values(values: list[Any]) -> list[Any]:
 def _compile_number_conversion(*, is_nullable: bool, send_nulls: bool) -> ColumnConversion:
     """Compile what returns numbers as they are sent: copied, with a point if they have none.
 
-    One with an exponent, and "-0", is left to the slow path.
+    Any other JSON is left to the slow path, and so is a number with an exponent, "-0", which would
+    lose its sign, and a very long one.
     """
-    supported = re.compile(_NUMBER_OR_NULL if is_nullable else _NUMBER)
-    all_supported = re.compile(rb"%b(?:,%b)*" % ((supported.pattern,) * 2))
+    plain_characters = b"-.,nul" if is_nullable else b"-.,"  # besides digits, of valid JSON
     null = Raw(b"null") if send_nulls else None
 
+    def are_plain(values: Sequence[Raw], joined: bytes) -> bool:
+        return (
+            not joined.translate(None, _DIGITS).translate(None, plain_characters)
+            and max(map(len, values)) <= _MAX_NUMBER_BYTES
+            and b"-0," not in joined
+            and not joined.endswith(b"-0")
+        )
+
     def convert_numbers(column: Column, unsupported: set[int]) -> Column:
-        present = column
-        try:
-            joined = b",".join(column)
-        except TypeError:  # some are absent, or belong to an object that is null
-            present = [value for value in column if type(value) is Raw]
-            joined = b",".join(present)
-        if present and not all_supported.fullmatch(joined):
+        present, joined = _join_numbers(column)
+        if present and not are_plain(present, joined):
             rows = {
                 row
                 for row, value in enumerate(column)
-                if type(value) is Raw and not supported.fullmatch(value)
+                if type(value) is Raw and not are_plain([value], bytes(value))
             }
             unsupported |= rows
-            return convert_numbers(
-                [None if row in rows else value for row, value in enumerate(column)], unsupported
-            )
-        numbers = [
-            value if b"." in digits else null if digits == b"null" else Raw(digits + b".0")
-            for value, digits in zip(present, joined.split(b","), strict=False)
-        ]
+            column = [None if row in rows else value for row, value in enumerate(column)]
+            present, joined = _join_numbers(column)
+        points, nulls = joined.count(b"."), joined.count(b"null")
+        if points + (nulls if send_nulls else 0) == len(present):
+            return column
+        if points or nulls:
+            numbers = [
+                value if b"." in digits else null if digits == b"null" else Raw(digits + b".0")
+                for value, digits in zip(present, joined.split(b","), strict=True)
+            ]
+        else:
+            numbers = [*map(Raw, (joined.replace(b",", b".0,") + b".0").split(b","))]
         if present is column:
             return numbers
         rest = iter(numbers)
         return [next(rest) if type(value) is Raw else value for value in column]
 
     return convert_numbers
+
+
+def _join_numbers(column: Column) -> tuple[Column, bytes]:
+    """Return the numbers of a column that are present, as they are and with commas between them."""
+    try:
+        return column, b",".join(column)
+    except TypeError:  # some are absent, or belong to an object that is null
+        present = [value for value in column if type(value) is Raw]
+        return present, b",".join(present)
 
 
 def _convert_timestamps(column: Column) -> Column:
