@@ -1,8 +1,8 @@
 """What loads the RECORD lines of a stream, before the reader decodes them.
 
-Where the SDK does nothing to the records of a stream, its sink loads the lines. Where the SDK
-changes them, by stream maps, flattening or metadata, they are decoded, changed by the SDK, and
-encoded again: these lines take the fast path.
+Where the SDK does nothing to the records of a stream but to add metadata, its sink loads the lines.
+Where stream maps or flattening change the records, they are decoded, changed by the SDK and encoded
+again: these lines take the fast path.
 
 The rule that makes this safe: a changed record is encoded only if its line says exactly what the
 slow path would be given. Else the slow path gets the line of the tap.
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from types import NoneType
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 import msgspec
 from singer_sdk.mapper import SameRecordTransform
@@ -27,9 +27,11 @@ if TYPE_CHECKING:
 
     from target_segment_objects.reporting.stats import StreamStats
 
-    Record = dict[str, Any]
     LoadSlowly = Callable[[int], None]
 
+Record: TypeAlias = "dict[str, Any]"
+
+_UNSUPPORTED: Final = b""  # no JSON, so that the fast path leaves it to the slow path
 _EXACT_TYPES: Final = frozenset({str, int, bool, NoneType, Decimal})
 _MIN_PLAIN_FLOAT: Final = 1e-4
 _MAX_PLAIN_FLOAT: Final = 1e15
@@ -37,17 +39,25 @@ _encode: Final = msgspec.json.Encoder(decimal_format="number").encode
 _decode_record: Final = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode
 
 
+class _RecordMessage(msgspec.Struct, tag_field="type", tag="RECORD"):
+    """A RECORD message with the members that become metadata."""
+
+    stream: str
+    record: Record
+    time_extracted: Any = None
+    version: Any = None
+
+
+_decode_message: Final = msgspec.json.Decoder(_RecordMessage, float_hook=Decimal).decode
+
+
 class ChangedStreamLoader:
     """Loads the lines of a stream whose records the SDK changes."""
 
     def __init__(
-        self,
-        stream: str,
-        stream_map: StreamMap,
-        sinks: Mapping[str, Sink],
-        stats: StreamStats,
+        self, stream: str, stream_map: StreamMap, sinks: Mapping[str, Sink], stats: StreamStats
     ) -> None:
-        """Prepare the decoding of the stream's messages.
+        """Keep what the loader works with.
 
         Args:
             stream: The stream's name, as RECORD messages have it.
@@ -55,16 +65,11 @@ class ChangedStreamLoader:
             sinks: The sinks by the names of their streams; a SCHEMA may replace one.
             stats: The stream's counts.
         """
+        self._stream = stream
         self._transform = stream_map.transform
         self._alias = stream_map.stream_alias
         self._sinks = sinks
         self._stats = stats
-        message_type = msgspec.defstruct(
-            "Message",
-            [("type", Literal["RECORD"]), ("stream", Literal[stream]), ("record", dict[str, Any])]
-            + [(name, Any, None) for name in ("time_extracted", "version")],
-        )
-        self._decode_message = msgspec.json.Decoder(message_type, float_hook=Decimal).decode
 
     @property
     def collection(self) -> str:
@@ -77,56 +82,49 @@ class ChangedStreamLoader:
 
     def load_lines(self, lines: list[bytes], load_slowly: LoadSlowly) -> None:
         """Load RECORD lines; see `LineLoader`."""
-        self._load_changed(lines, self._change_message, load_slowly)
+        changed, positions = self._change_lines(lines, self._change_message)
+        self._sink.load_lines(changed, lambda row: load_slowly(positions[row]), self._stats)
 
     def load_batch_lines(self, lines: list[bytes], load_slowly: LoadSlowly) -> None:
         """Load the records of BATCH files; see `LineLoader`."""
-        self._load_changed(lines, self._change_record, load_slowly)
+        changed, positions = self._change_lines(lines, self._change_record)
+        self._sink.load_batch_lines(changed, lambda row: load_slowly(positions[row]), self._stats)
 
-    def _load_changed(
-        self,
-        lines: list[bytes],
-        change: Callable[[SegmentObjectsSink, bytes], bytes | None],
-        load_slowly: LoadSlowly,
-    ) -> None:
-        sink = self._sink
-        records: list[bytes] = []
+    def _change_lines(
+        self, lines: list[bytes], change_line: Callable[[bytes], bytes | None]
+    ) -> tuple[list[bytes], list[int]]:
+        """Return the lines of the changed records, and the positions that they had."""
+        changed: list[bytes] = []
         positions: list[int] = []
         for position, line in enumerate(lines):
             try:
-                record = change(sink, line)
+                changed_line = change_line(line)
             except Exception:  # noqa: BLE001 - an expression may raise any exception
-                record = b""  # which the fast path leaves to the slow path
-            if record is not None:  # else it is filtered out
-                records.append(record)
+                changed_line = _UNSUPPORTED
+            if changed_line is not None:  # else it is filtered out
+                changed.append(changed_line)
                 positions.append(position)
-        self._stats.read += len(lines) - len(records)
-        sink.load_batch_lines(records, lambda row: load_slowly(positions[row]), self._stats)
+        self._stats.read += len(lines) - len(changed)
+        return changed, positions
 
-    def _change_message(self, sink: SegmentObjectsSink, line: bytes) -> bytes | None:
-        message: Any = self._decode_message(line)  # its type is made at run time
-        return self._change(sink, message.record, message.time_extracted, message.version)
-
-    def _change_record(self, sink: SegmentObjectsSink, line: bytes) -> bytes | None:
-        return self._change(sink, _decode_record(line), None, None)
-
-    def _change(
-        self, sink: SegmentObjectsSink, record: Record, time_extracted: object, version: object
-    ) -> bytes | None:
-        """Return the JSON of a changed record; None if it is filtered out.
-
-        Raises:
-            Exception: An expression fails, or JSON does not express the record exactly.
-        """
-        changed = self._transform(record)
-        if changed is None:
+    def _change_message(self, line: bytes) -> bytes | None:
+        message = _decode_message(line)
+        if message.stream != self._stream:
+            return _UNSUPPORTED
+        record = self._transform(message.record)
+        if record is None:
             return None
-        sink.add_metadata(changed, {"time_extracted": time_extracted, "version": version})
-        if not _EXACT_TYPES.issuperset(map(type, changed.values())):
-            for name, value in changed.items():
-                if value is not record.get(name) and not _is_exact(value):
-                    return b""
-        return _encode(changed)
+        if not _is_exact_record(record, message.record):
+            return _UNSUPPORTED
+        message.stream, message.record = self._alias, record
+        return _encode(message)
+
+    def _change_record(self, line: bytes) -> bytes | None:
+        before = _decode_record(line)
+        record = self._transform(before)
+        if record is None:
+            return None
+        return _encode(record) if _is_exact_record(record, before) else _UNSUPPORTED
 
 
 def find_loader(
@@ -149,23 +147,29 @@ def find_loader(
     sink = sinks.get(stream_map.stream_alias)
     if not isinstance(sink, SegmentObjectsSink):
         return None
-    if _leaves_records_unchanged(stream_map, stream, sink):
+    if _leaves_records_unchanged(stream_map, stream):
         return sink
     return ChangedStreamLoader(stream, stream_map, sinks, stats)
 
 
-def _leaves_records_unchanged(stream_map: StreamMap, stream: str, sink: SegmentObjectsSink) -> bool:
-    """Return whether the SDK does nothing to a record: no stream map, flattening or metadata."""
+def _leaves_records_unchanged(stream_map: StreamMap, stream: str) -> bool:
+    """Return whether no stream map and no flattening changes a stream's records."""
     return (
-        not sink.include_sdc_metadata_properties
-        and type(stream_map) is SameRecordTransform
+        type(stream_map) is SameRecordTransform
         and stream_map.stream_alias == stream
         and not stream_map.flattening_enabled
     )
 
 
+def _is_exact_record(record: Record, before: Record) -> bool:
+    """Return whether the JSON of a changed record says all that the slow path would see."""
+    if _EXACT_TYPES.issuperset(map(type, record.values())):
+        return True
+    # What the tap wrote is exact.
+    return all(value is before.get(name) or _is_exact(value) for name, value in record.items())
+
+
 def _is_exact(value: object) -> bool:
-    """Return whether the JSON of a value says all that the slow path would see."""
     if type(value) is float:
         # Others are written with an exponent, and not by all encoders in the same way.
         return value == 0 or _MIN_PLAIN_FLOAT <= abs(value) < _MAX_PLAIN_FLOAT

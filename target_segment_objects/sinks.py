@@ -24,7 +24,7 @@ from target_segment_objects.mapping.schema import PropertyType, sort_properties
 from target_segment_objects.mapping.validation import RecordValidator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from singer_sdk import Target
 
@@ -109,17 +109,23 @@ class SegmentObjectsSink(RecordSink):
         """The collection of its objects."""
         return self._mapper.collection
 
-    def load_lines(self, lines: list[bytes], load_slowly: Callable[[int], None]) -> None:
+    def load_lines(
+        self,
+        lines: list[bytes],
+        load_slowly: Callable[[int], None],
+        stats: StreamStats | None = None,
+    ) -> None:
         """Load RECORD lines in their order, on the fast path where it supports them.
 
         Args:
             lines: RECORD messages of the stream.
             load_slowly: Loads the line at a position on the slow path.
+            stats: Counts the records; None for the counts of the sink's stream.
 
         Raises:
             SegmentObjectsError: A record is invalid, or delivery has failed.
         """
-        self._load_lines(FastPath.map_messages, lines, load_slowly)
+        self._load_lines(FastPath.map_messages, lines, load_slowly, stats)
 
     def load_batch_lines(
         self,
@@ -127,16 +133,7 @@ class SegmentObjectsSink(RecordSink):
         load_slowly: Callable[[int], None],
         stats: StreamStats | None = None,
     ) -> None:
-        """Load records without a message around them, as BATCH files have them.
-
-        Args:
-            lines: The records as JSON.
-            load_slowly: Loads the record at a position on the slow path.
-            stats: Counts the records; None for the counts of the sink's stream.
-
-        Raises:
-            SegmentObjectsError: A record is invalid, or delivery has failed.
-        """
+        """Load the records of BATCH files; for the rest, see `load_lines`."""
         self._load_lines(FastPath.map_records, lines, load_slowly, stats)
 
     def _load_lines(
@@ -144,7 +141,7 @@ class SegmentObjectsSink(RecordSink):
         map_lines: Callable[[FastPath, Sequence[bytes]], MappedLines],
         lines: list[bytes],
         load_slowly: Callable[[int], None],
-        stats: StreamStats | None = None,
+        stats: StreamStats | None,
     ) -> None:
         stats = stats or self._stream_stats
         start = 0
@@ -189,16 +186,12 @@ class SegmentObjectsSink(RecordSink):
             InvalidRecordError: It cannot be sent; others can.
             SegmentObjectsError: Delivery has failed.
         """
-        self.add_metadata(record, message)
-        if not self.include_sdc_metadata_properties:
+        if self.include_sdc_metadata_properties:
+            self._add_sdc_metadata_to_record(record, message, {})
+        else:
             self._remove_sdc_metadata_from_record(record)
         self.process_record(record, {})
         self.record_counter_metric.increment()
-
-    def add_metadata(self, record: dict[str, Any], message: Mapping[str, Any]) -> None:
-        """Add the SDK's metadata to a record, if the user wants that."""
-        if self.include_sdc_metadata_properties:
-            self._add_sdc_metadata_to_record(record, cast("dict[str, Any]", message), {})
 
     def get_validator(self) -> RecordValidator | None:
         """Return a validator by jsonschema-rs; None where `validate_records` is off."""
@@ -228,6 +221,11 @@ class SegmentObjectsSink(RecordSink):
         return StreamInfo(
             self.stream_name, self._mapper.collection, tuple(self.key_properties), properties
         )
+
+    def _make_metadata(self) -> dict[str, Any]:
+        metadata: dict[str, Any] = {}
+        self._add_sdc_metadata_to_record(metadata, {}, {})
+        return metadata
 
     def _remove_sdc_metadata_from_schema(self) -> None:
         """Remove what `_remove_sdc_metadata_from_record` removes."""
@@ -297,6 +295,9 @@ class SegmentObjectsSink(RecordSink):
                     if undeclared[path].type is PropertyType.STRING
                 ],
                 ignored=self._ignored,
+                make_metadata=(
+                    self._make_metadata if self.include_sdc_metadata_properties else None
+                ),
                 send_nulls=self._sends_nulls,
                 warned_long_paths=self._warned_long_paths,
                 unsent_paths=self._unsent_paths,

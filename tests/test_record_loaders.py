@@ -101,10 +101,15 @@ def build_lines(
     ]
 
 
+def hide_times(outcome: Outcome) -> list[bytes]:
+    """Return the files of a run without the metadata that differs in each run."""
+    return [_TIMES.sub(rb"\1null", file) for file in outcome.files]
+
+
 def run_both(lines: list[bytes], folder: str | Path, **config: object) -> tuple[Outcome, Outcome]:
     """Return what a run does with and without the fast path, but for the time of the run."""
     fast, slow = (
-        replace(outcome, files=[_TIMES.sub(rb"\1null", file) for file in outcome.files])
+        replace(outcome, files=hide_times(outcome))
         for outcome in (run_and_collect(lines, reader, folder, **config) for reader in READERS)
     )
     assert slow.slow_records == slow.records
@@ -139,9 +144,7 @@ def test_records_of_batch_files_are_changed(tmp_path: Path) -> None:
         expected = run_and_collect(
             build_lines([RECORD % n for n in range(1, 30)]), READERS[1], tmp_path, **config
         )
-        assert [_TIMES.sub(rb"\1null", file) for file in outcome.files] == [
-            _TIMES.sub(rb"\1null", file) for file in expected.files
-        ]
+        assert hide_times(outcome) == hide_times(expected)
 
 
 @pytest.mark.parametrize("name", ["filter", "string expressions", "metadata"])
@@ -186,6 +189,48 @@ def test_time_and_version_of_a_message_are_sent(tmp_path: Path) -> None:
     objects = [json.loads(line)["properties"] for file in slow.files for line in file.splitlines()]
     assert [each["sdc_extracted_at"][11:13] for each in objects] == ["10", "10", "11", "10", "10"]
     assert [each["sdc_table_version"] for each in objects] == [7, 7, 7, None, 7]
+
+
+def test_metadata_takes_the_fast_path_with_a_ledger(tmp_path: Path) -> None:
+    """From the first record on whose properties have their types in the ledger."""
+    lines = build_lines(
+        [RECORD % number for number in range(1, 30)],
+        message=',"time_extracted":"2024-05-01T10:00:00Z"',
+    )
+    runs = []
+    for reader in READERS:
+        ledger = str(tmp_path / reader.__name__)
+        config = {"add_record_metadata": True, "ledger_path": ledger}
+        runs.append(run_and_collect(lines, reader, tmp_path, **config))
+        # Now the metadata makes each object a changed one.
+        runs.append(
+            run_and_collect(lines, reader, tmp_path, ledger_ignored_properties=[], **config)
+        )
+    for fast, slow in zip(runs[:2], runs[2:], strict=True):
+        assert replace(fast, files=hide_times(fast)) == replace(slow, files=hide_times(slow))
+        assert fast.slow_records == {"s": 1}
+        assert fast.files
+
+
+def test_deletion_time_that_was_sent_as_a_string_stays_one(tmp_path: Path) -> None:
+    """The ledger's type counts, and the record's own time is sent."""
+    deleted = '{"id":%d,"_sdc_deleted_at":"2024-05-01 10:00:00"}'
+    declared = {"id": {"type": "integer"}, "_sdc_deleted_at": {"type": ["string", "null"]}}
+    message = b'{"type":"RECORD","stream":"s","record":%b}\n'
+    records = [message % (deleted % number).encode() for number in range(1, 10)]
+    lines = [schema_line("s", declared).encode() + b"\n", *records, message % b'{"id":10}']
+    later = [line.replace(b"05-01", b"06-01") for line in lines]
+    outcomes = []
+    for reader in READERS:
+        ledger = str(tmp_path / reader.__name__)
+        run_and_collect(lines, reader, tmp_path, ledger_path=ledger)
+        outcome = run_and_collect(
+            later, reader, tmp_path, ledger_path=ledger, add_record_metadata=True
+        )
+        outcomes.append(replace(outcome, files=hide_times(outcome)))
+    assert outcomes[0] == outcomes[1]
+    assert outcomes[0].slow_records == {"s": 1}
+    assert b"".join(outcomes[0].files).count(b'"sdc_deleted_at":"2024-06-01 10:00:00"') == 9
 
 
 def test_metadata_of_the_tap_is_left_out_on_the_fast_path(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from msgspec import UNSET
 from target_segment_objects import limits
 from target_segment_objects.mapping.fast_path.columns import build_columns, drop_rows
 from target_segment_objects.mapping.fast_path.conversions import compile_conversion
+from target_segment_objects.mapping.fast_path.metadata import MESSAGE_FIELDS, MetadataColumns
 from target_segment_objects.mapping.fast_path.object_ids import compile_ids
 from target_segment_objects.mapping.fast_path.record_types import RecordTypeBuilder, is_encodable
 from target_segment_objects.mapping.fast_path.schemas import (
@@ -22,7 +23,7 @@ from target_segment_objects.mapping.fast_path.schemas import (
 from target_segment_objects.mapping.values import ENCODER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from target_segment_objects.mapping.fast_path.columns import Column, NestedObject
     from target_segment_objects.mapping.fast_path.conversions import Conversion
@@ -56,6 +57,7 @@ class FastPath:
         record_type: type[msgspec.Struct],
         nested: list[NestedObject],
         *,
+        metadata: MetadataColumns | None,
         build_ids: IdBuilder,
         convert_columns: Conversion,
         encode_objects: Callable[[Column, list[Column]], list[bytes]],
@@ -67,6 +69,7 @@ class FastPath:
             stream: The stream's name, as RECORD messages have it.
             record_type: The type of its records.
             nested: The objects in a record.
+            metadata: Fills the columns of metadata; None if the SDK adds none.
             build_ids: Builds the ids.
             convert_columns: Validates and converts the values.
             encode_objects: Returns the lines of objects with these ids and properties.
@@ -74,12 +77,18 @@ class FastPath:
         """
         message_type = msgspec.defstruct(
             "Message",
-            [("type", Literal["RECORD"]), ("stream", Literal[stream]), ("record", record_type)],
+            [
+                ("type", Literal["RECORD"]),
+                ("stream", Literal[stream]),
+                ("record", record_type),
+                *(() if metadata is None else MESSAGE_FIELDS),
+            ],
             gc=False,
         )
         self._decode_message = msgspec.json.Decoder(message_type, float_hook=Decimal).decode
         self._decode_record = msgspec.json.Decoder(record_type, float_hook=Decimal).decode
         self._nested = nested
+        self._metadata = metadata
         self._build_ids = build_ids
         self._convert_columns = convert_columns
         self._encode_objects = encode_objects
@@ -87,17 +96,22 @@ class FastPath:
 
     def map_messages(self, lines: Sequence[bytes]) -> MappedLines:
         """Map RECORD messages."""
-        messages, unsupported = _decode_lines(self._decode_message, lines)
-        return self._map_records([*map(_get_record, messages)], unsupported)
+        messages, undecoded = _decode_lines(self._decode_message, lines)
+        return self._map_records([*map(_get_record, messages)], undecoded, messages)
 
     def map_records(self, lines: Sequence[bytes]) -> MappedLines:
         """Map records without a message around them, as BATCH files have them."""
         return self._map_records(*_decode_lines(self._decode_record, lines))
 
-    def _map_records(self, records: list[msgspec.Struct], undecoded: list[int]) -> MappedLines:
+    def _map_records(
+        self,
+        records: list[msgspec.Struct],
+        undecoded: list[int],
+        messages: Sequence[msgspec.Struct] = (),
+    ) -> MappedLines:
         """Map decoded records, which are those of all lines but the undecoded ones."""
         unsupported: set[int] = set()
-        objects = self._map_rows(records, unsupported) if records else []
+        objects = self._map_rows(records, messages, unsupported) if records else []
         if not undecoded:
             return MappedLines(objects, sorted(unsupported))
         left = set(undecoded)
@@ -105,9 +119,16 @@ class FastPath:
         left.update(positions[row] for row in unsupported)
         return MappedLines(objects, sorted(left))
 
-    def _map_rows(self, records: list[msgspec.Struct], unsupported: set[int]) -> list[bytes]:
+    def _map_rows(
+        self,
+        records: list[msgspec.Struct],
+        messages: Sequence[msgspec.Struct],
+        unsupported: set[int],
+    ) -> list[bytes]:
         """Return the lines of the objects; add the rows that have none to the set."""
         columns = build_columns(records, self._nested)
+        if self._metadata is not None:
+            self._metadata.fill(columns, messages, unsupported)
         ids = self._build_ids(records, columns, unsupported)
         self._convert_columns(columns, unsupported)
         rows: Sequence[int] = range(len(records))
@@ -138,6 +159,7 @@ def compile_fast_path(  # noqa: PLR0913 - keyword-only: all that the mapping of 
     properties: Sequence[PropertyMapping],
     undeclared: Sequence[PropertyMapping] = (),
     ignored: Collection[str] = (),
+    make_metadata: Callable[[], Mapping[str, Any]] | None = None,
     send_nulls: bool,
     warned_long_paths: frozenset[PropertyPath],
     unsent_paths: frozenset[PropertyPath] = frozenset(),
@@ -153,6 +175,7 @@ def compile_fast_path(  # noqa: PLR0913 - keyword-only: all that the mapping of 
         undeclared: The strings that its records had though the schema does not declare them, sorted
             by path. A record with another property takes the slow path, which names it.
         ignored: The names of other properties of a record, which are not sent.
+        make_metadata: Returns the metadata that the SDK adds to a record; see `MetadataColumns`.
         send_nulls: Whether nulls are sent.
         warned_long_paths: The properties whose long strings were already warned of.
         unsent_paths: The properties whose first value has to take the slow path.
@@ -180,6 +203,9 @@ def compile_fast_path(  # noqa: PLR0913 - keyword-only: all that the mapping of 
         stream,
         record_type,
         nested,
+        metadata=None
+        if make_metadata is None
+        else MetadataColumns(make_metadata, types, fields.paths, unsent_paths),
         build_ids=compile_ids(key_properties, record_type, fields, types),
         convert_columns=compile_conversion(fields, send_nulls=send_nulls),
         encode_objects=_compile_encoder(

@@ -1,0 +1,92 @@
+"""The columns of the metadata that the SDK adds to records: from their messages and the clock.
+
+With `add_record_metadata`, the SDK replaces what a record has under these names. Only the time of a
+deletion is the record's own.
+"""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import msgspec
+from msgspec import UNSET, Meta
+
+from target_segment_objects import limits
+from target_segment_objects.mapping.fast_path.schemas import UnsupportedSchemaError
+from target_segment_objects.mapping.schema import PropertyType
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from target_segment_objects.mapping.fast_path.columns import Column
+    from target_segment_objects.mapping.naming import PropertyPath
+
+_DELETED_AT: Final = "_sdc_deleted_at"
+_MESSAGE_MEMBERS: Final = {"_sdc_extracted_at": "time_extracted", "_sdc_table_version": "version"}
+_TYPES: Final = {str: PropertyType.TIMESTAMP, int: PropertyType.INTEGER}
+
+MESSAGE_FIELDS: Final[list[tuple[str, Any, None]]] = [
+    (
+        "time_extracted",
+        Annotated[str, Meta(max_length=limits.WAREHOUSE_STRING_CHARACTERS)] | None,
+        None,
+    ),
+    ("version", Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None, None),
+]
+"""The members of a RECORD message that become metadata, with their types and defaults."""
+
+
+class MetadataColumns:
+    """Fills the columns of one stream's metadata."""
+
+    def __init__(
+        self,
+        make_metadata: Callable[[], Mapping[str, Any]],
+        types: Mapping[PropertyPath, PropertyType],
+        paths: Sequence[PropertyPath],
+        unsent_paths: Collection[PropertyPath],
+    ) -> None:
+        """Find the columns.
+
+        Args:
+            make_metadata: Returns the metadata of a record that is read now, and whose message says
+                nothing of it.
+            types: The type that each property is sent with.
+            paths: The path of each column.
+            unsent_paths: The properties whose first value has to take the slow path.
+
+        Raises:
+            UnsupportedSchemaError: Metadata was first sent with another type.
+        """
+        self._make_metadata = make_metadata
+        metadata = make_metadata()
+        for name, value in metadata.items():
+            if value is not None and types.get((name,)) is not _TYPES.get(type(value)):
+                msg = f"the metadata '{name}' is not sent with its own type"
+                raise UnsupportedSchemaError(msg)
+        self._positions = {name: paths.index((name,)) for name in metadata}
+        self._awaited = [
+            position for name, position in self._positions.items() if (name,) in unsent_paths
+        ]
+
+    def fill(
+        self, columns: list[Column], messages: Sequence[msgspec.Struct], unsupported: set[int]
+    ) -> None:
+        """Replace the columns; add the rows with a first value to the set.
+
+        Args:
+            columns: The columns of at least one record.
+            messages: The messages of the records; none for BATCH files.
+            unsupported: The rows that are left to the slow path.
+        """
+        for name, value in self._make_metadata().items():
+            position = self._positions[name]
+            if name == _DELETED_AT:
+                columns[position] = [None if at is UNSET else at for at in columns[position]]
+            elif messages and name in _MESSAGE_MEMBERS:
+                columns[position] = [*map(attrgetter(_MESSAGE_MEMBERS[name]), messages)]
+            else:
+                columns[position] = [value] * len(columns[position])
+        for position in self._awaited:
+            unsupported.update(row for row, at in enumerate(columns[position]) if at is not None)
