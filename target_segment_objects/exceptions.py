@@ -115,7 +115,11 @@ _SPOOL_ADVICE: Final = {
 
 
 class SpoolError(SegmentObjectsError):
-    """A batch file, its folder or the dead-letter file cannot be written or read."""
+    """A batch file, its folder or the dead-letter file cannot be written or read.
+
+    Attributes:
+        path: The file or folder.
+    """
 
     def __init__(
         self,
@@ -136,6 +140,7 @@ class SpoolError(SegmentObjectsError):
         reason = cause.strerror or str(cause) or type(cause).__name__
         advice = _SPOOL_ADVICE.get(cause.errno or 0, "Check the disk")
         super().__init__(f"Cannot {action} {path}: {reason}. {advice}, or set {instead}.")
+        self.path = path
 
 
 class LedgerError(SegmentObjectsError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import io
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,8 +17,6 @@ from tests.support import record_line, state_line
 from tests.support.in_process import USERS, run_target_in_process
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from target_segment_objects.sandbox.server import Sandbox
     from tests.support import RunTarget
 
@@ -138,6 +137,27 @@ def test_dead_letters_are_counted_at_the_end(
         dead_letter_path=str(file),
     )
     assert f"2 invalid records are in {file}" in caplog.text
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_full_disk_is_reported_once(
+    sandbox: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not once more when the file is closed; and nothing says that the records are in the file."""
+    link = tmp_path / "rejects.singer"
+    link.symlink_to("/dev/full")
+    invalid = record_line("users", {"id": None})
+    code, states = run_target_in_process(
+        sandbox,
+        *(USERS, invalid, state_line(1), *[invalid] * 1000, state_line(2)),
+        invalid_records="dead_letter",
+        dead_letter_path=str(link),
+    )
+    assert (code, states) == (1, [])
+    errors = [record.message for record in caplog.records if record.levelname == "ERROR"]
+    reason = f"Cannot write {link}: No space left on device. "
+    assert errors == [f"{reason}Free some space there, or set dead_letter_path to another file."]
+    assert "invalid record" not in caplog.text
 
 
 # The limit of rejected records

@@ -165,7 +165,7 @@ def _check_write_key(settings: Settings, user_agent: str) -> str:
             with session:
                 pass
         except AuthenticationError as error:
-            msg = f"{settings.api_url} is reachable. {error}"
+            msg = f"{settings.api_url} is reachable, but it refuses the write key. {error}"
             raise AuthenticationError(msg, status=error.status) from error
         except ApiError as error:
             if not session.sync_id:

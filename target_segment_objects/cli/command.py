@@ -96,6 +96,9 @@ Files:
   dead_letter_path
       Rejected records, with invalid_records "dead_letter". The file is Singer
       input: fix the cause, then load it with --input.
+  ledger_path
+      What Segment has accepted, so that a run sends only what has changed.
+      segment-objects-ledger shows it.
 
 Signals:
 
@@ -177,9 +180,9 @@ def _list_options() -> list[click.Option]:
         click.Option(
             ["--check", "is_check"],
             is_flag=True,
-            help="Check that the spool folder and the dead-letter file are writable and that "
-            "Segment accepts the write key, and exit. Starts a bulk session and finishes it "
-            "empty. Reads no input.",
+            help="Check that the spool folder, the dead-letter file and the ledger can be written "
+            "and that Segment accepts the write key, and exit. Starts a bulk session and finishes "
+            "it empty. Reads no input.",
         ),
         click.Option(
             ["--dry-run", "is_dry_run"],

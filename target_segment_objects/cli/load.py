@@ -9,8 +9,14 @@ from contextlib import suppress
 from typing import IO, TYPE_CHECKING
 
 from target_segment_objects.cli import input_warnings
-from target_segment_objects.exceptions import InputError, OutputError, SegmentObjectsError
+from target_segment_objects.exceptions import (
+    InputError,
+    OutputError,
+    SegmentObjectsError,
+    SpoolError,
+)
 from target_segment_objects.outlets import open_dead_letters, open_outlets
+from target_segment_objects.plurals import format_count
 from target_segment_objects.reporting import summary
 from target_segment_objects.reporting.log_handlers import is_terminal
 from target_segment_objects.reporting.progress import Progress, ProgressSnapshot
@@ -153,9 +159,12 @@ def _log_totals(target: TargetSegmentObjects, outcome: RunOutcome, seconds: floa
 def _log_problems(target: TargetSegmentObjects, outcome: RunOutcome) -> None:
     logger = target.logger
     rejected, path = target.context.stats.records_rejected, target.settings.dead_letter_file
-    if rejected and path is not None and not outcome.was_aborted:
-        noun = "record is" if rejected == 1 else "records are"
-        logger.warning("%d invalid %s in %s.", rejected, noun, path)
+    is_written = not any(
+        isinstance(problem, SpoolError) and problem.path == path for problem in outcome.problems
+    )
+    if rejected and path is not None and is_written and not outcome.was_aborted:
+        verb = "is" if rejected == 1 else "are"
+        logger.warning("%s %s in %s.", format_count(rejected, "invalid record"), verb, path)
     for problem in outcome.problems:
         logger.error("%s", problem)
     if outcome.was_aborted:

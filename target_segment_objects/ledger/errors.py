@@ -23,6 +23,10 @@ _ADVICE: Final = {
         "Another run is using the ledger {path}. Wait until it has ended, or give each load a "
         "ledger_path of its own."
     ),
+    "file is not a database": (
+        "{path} is not a ledger, or it is damaged: it is not an SQLite file. Check the path. If it "
+        "was the ledger, move it away: the next run sends everything once, and starts a new one."
+    ),
     "database or disk is full": (
         "The ledger {path} cannot be written: the disk is full, or the temporary folder is. Free "
         f"some space. {_RESUME}"

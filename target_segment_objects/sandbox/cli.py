@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -27,7 +28,7 @@ def main() -> None:
     """A local Segment: the Objects Bulk API, and a warehouse in a DuckDB file."""
 
 
-@main.command("serve")
+@main.command("serve", short_help="Serve the API, and a page to look inside.")
 @click.option(
     "--warehouse",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -120,11 +121,13 @@ def serve_api(
     except (ValueError, sandbox.WarehouseError) as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
-        message = f"Cannot listen on {host}:{port}: {error.strerror or error}"
+        # The error's own text repeats the address.
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error
+        message = f"Cannot listen on {host}:{port}: {reason}. Choose another --port or --host."
         raise click.ClickException(message) from error
 
 
-@main.command("show")
+@main.command("show", short_help="Show what has been loaded into a warehouse.")
 @click.argument("warehouse", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE")
 @click.option(
     "--rows",

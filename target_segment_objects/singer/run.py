@@ -16,6 +16,7 @@ import msgspec
 from singer_sdk.exceptions import SingerSDKError
 
 from target_segment_objects.exceptions import SegmentObjectsError
+from target_segment_objects.plurals import format_count
 from target_segment_objects.singer.reader import ReadingStopped
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def run_steps(
                 except ReadingStopped:
                     _log_stop(interrupts, logger)
                 except (SegmentObjectsError, SingerSDKError) as problem:
-                    if problem not in problems:
+                    if str(problem) not in map(str, problems):  # each step meets a full disk
                         problems.append(problem)
     except RunAborted:
         abort("aborted by the user")
@@ -156,7 +157,6 @@ def run_steps(
 def _log_stop(interrupts: Interrupts, logger: logging.Logger) -> None:
     if interrupts.stop_signal is not None:
         logger.warning(
-            "Stopped reading after %d lines. Delivering what was read; press Ctrl-C again to abort "
-            "now.",
-            interrupts.lines_read,
+            "Stopped reading after %s. Delivering what was read; press Ctrl-C again to abort now.",
+            format_count(interrupts.lines_read, "line"),
         )

@@ -120,7 +120,8 @@ def test_a_wrong_write_key_is_not_reported_as_a_wrong_url(
     """The URL is reachable, the write key is refused and not shown; exit code 1."""
     with Sandbox(tmp_path / "w.duckdb", write_key="right") as sandbox:
         done = run_target("--check", config={"write_key": "wrong-key", "api_url": sandbox.url})
-        assert f"FAILED: {sandbox.url} is reachable. " in done.stdout
+        start = f"FAILED: {sandbox.url} is reachable, but it refuses the write key. Start: Segment "
+        assert start in done.stdout
     assert "the write key is not accepted" in done.stdout
     assert done.stdout.splitlines()[-1] == "Check failed."
     assert "wrong-key" not in done.stdout + done.stderr

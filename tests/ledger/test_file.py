@@ -160,7 +160,9 @@ def test_another_file_is_refused(tmp_path: Path) -> None:
     with closing(sqlite3.connect(database)) as connection:
         connection.execute("CREATE TABLE mine (x)")
     before = database.read_bytes()
-    with pytest.raises(LedgerError, match=r"is damaged: file is not a database. Move it away"):
+    with pytest.raises(
+        LedgerError, match=r"notes.txt is not a ledger, or it is damaged: .* Check the"
+    ):
         LedgerFile.open(text, HERE)
     with pytest.raises(LedgerError, match=r"is not a ledger. Set ledger_path to another file"):
         LedgerFile.open(database, HERE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.metadata
 import io
 import os
@@ -201,7 +202,11 @@ def test_serve_reports_errors_in_one_line(tmp_path: Path) -> None:
         port = str(taken.getsockname()[1])
         for warehouse, options, reason in (
             (tmp_path / "w.duckdb", ["--host", "0.0.0.0"], "loopback addresses only"),  # noqa: S104 - refused
-            (tmp_path / "w.duckdb", ["--port", port], f"Cannot listen on 127.0.0.1:{port}"),
+            (
+                tmp_path / "w.duckdb",
+                ["--port", port],
+                f"Cannot listen on 127.0.0.1:{port}: {os.strerror(errno.EADDRINUSE)}. Choose",
+            ),
             (text, ["--port", "0"], "not a DuckDB file"),
         ):
             done = run_command("serve", "--warehouse", warehouse, *options)
@@ -235,7 +240,7 @@ def test_warehouse_in_use(tmp_path: Path) -> None:
         for command in (["show"], ["serve", "--port", "0", "--warehouse"]):
             done = run_command(*command, tmp_path / "w.duckdb")
             assert (done.returncode, done.stdout) == (1, "")
-            assert "in use by another process" in done.stderr
+            assert "in use by another process. Stop that one, or choose" in done.stderr
             assert done.stderr.count("\n") == 1
 
 

@@ -393,7 +393,10 @@ def _translate_open_error(path: Path, error: duckdb.Error) -> WarehouseError:
     """Return in one line why DuckDB could not open a file."""
     reason = str(error).strip().splitlines()[0]
     if "lock" in reason or "used by another process" in reason:  # the second is Windows's
-        return WarehouseInUseError(f"The warehouse {path} is in use by another process")
+        return WarehouseInUseError(
+            f"The warehouse {path} is in use by another process. Stop that one, or choose another "
+            "file. To load into a sandbox that is running, set api_url to its address"
+        )
     if "not a valid DuckDB" in reason:
         return WarehouseError(f"{path} is not a DuckDB file")
     return WarehouseError(f"Cannot open the warehouse {path}: {reason}")

@@ -264,7 +264,7 @@ def test_export_writes_json_lines(ledger: Path) -> None:
     [
         (["show", "other.sqlite"], "Ledger not found: other.sqlite"),
         (["forget", "other.sqlite"], "other.sqlite"),
-        (["show", "text"], "The ledger text is damaged: file is not a database. "),
+        (["show", "text"], "text is not a ledger, or it is damaged: it is not an SQLite file. "),
         (["resend", "warehouse.sqlite"], "is not a ledger."),
         (["show", "ledger.sqlite", "no"], "has no collection no. It has: orders, users."),
         (["export", "ledger.sqlite", "no"], "has no collection no. It has: orders, users."),
