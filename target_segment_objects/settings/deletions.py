@@ -38,8 +38,8 @@ class DeletionSettings(LedgerSettings, frozen=True, kw_only=True):
         Meta(
             title="Deleted after runs",
             description=(
-                "With `deleted_records: mark`, mark a row when so many complete runs in a row did "
-                "not have it."
+                "With `deleted_records: mark`, mark a row when this many complete runs in a row "
+                "did not have it."
             ),
             ge=1,
             le=_MAX_RUNS,

@@ -70,7 +70,7 @@ class LedgerSettings(LoadSettings, frozen=True, kw_only=True):
             description=(
                 "With `ledger_path`, what to do when a property's new type does not fit its first "
                 "one, which a warehouse's column keeps: `fail` stops at the SCHEMA, `warn` sends "
-                "it nevertheless, `new_property` sends it as another property (`amount_float`)."
+                "it anyway, `new_property` sends it as another property (`amount_float`)."
             ),
         ),
     ] = "fail"
