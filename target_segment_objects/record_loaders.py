@@ -1,8 +1,9 @@
 """What loads the RECORD lines of a stream, before the reader decodes them.
 
 Where the SDK does nothing to the records of a stream but to add metadata, its sink loads the lines.
-Where stream maps or flattening change the records, they are decoded, changed by the SDK and encoded
-again: these lines take the fast path.
+Where stream maps or flattening change the records, the lines of the changed records take the fast
+path. What needs no expression, `property_moves` makes of the lines. For the rest, the records are
+decoded, changed by the SDK, and encoded again.
 
 The rule that makes this safe: a changed record is encoded only if its line says exactly what the
 slow path would be given. Else the slow path gets the line of the tap.
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 import msgspec
 from singer_sdk.mapper import SameRecordTransform
 
+from target_segment_objects.singer.property_moves import LineMover, find_moves
 from target_segment_objects.sinks import SegmentObjectsSink
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from singer_sdk.sinks import Sink
 
     from target_segment_objects.reporting.stats import StreamStats
+    from target_segment_objects.singer.property_moves import PropertyMoves
 
     LoadSlowly = Callable[[int], None]
 
@@ -55,19 +58,26 @@ class ChangedStreamLoader:
     """Loads the lines of a stream whose records the SDK changes."""
 
     def __init__(
-        self, stream: str, stream_map: StreamMap, sinks: Mapping[str, Sink], stats: StreamStats
+        self,
+        stream: str,
+        stream_map: StreamMap,
+        moves: PropertyMoves | None,
+        sinks: Mapping[str, Sink],
+        stats: StreamStats,
     ) -> None:
         """Keep what the loader works with.
 
         Args:
             stream: The stream's name, as RECORD messages have it.
             stream_map: Changes its records.
+            moves: What it does to them, if that takes no expression.
             sinks: The sinks by the names of their streams; a SCHEMA may replace one.
             stats: The stream's counts.
         """
         self._stream = stream
         self._transform = stream_map.transform
         self._alias = stream_map.stream_alias
+        self._mover = None if moves is None else LineMover(stream, self._alias, moves)
         self._sinks = sinks
         self._stats = stats
 
@@ -82,23 +92,36 @@ class ChangedStreamLoader:
 
     def load_lines(self, lines: list[bytes], load_slowly: LoadSlowly) -> None:
         """Load RECORD lines; see `LineLoader`."""
-        changed, positions = self._change_lines(lines, self._change_message)
+        moved = None if self._mover is None else self._mover.move_messages(lines)
+        changed, positions = self._change_lines(lines, moved, self._change_message)
         self._sink.load_lines(changed, lambda row: load_slowly(positions[row]), self._stats)
 
     def load_batch_lines(self, lines: list[bytes], load_slowly: LoadSlowly) -> None:
         """Load the records of BATCH files; see `LineLoader`."""
-        changed, positions = self._change_lines(lines, self._change_record)
+        moved = None if self._mover is None else self._mover.move_records(lines)
+        changed, positions = self._change_lines(lines, moved, self._change_record)
         self._sink.load_batch_lines(changed, lambda row: load_slowly(positions[row]), self._stats)
 
     def _change_lines(
-        self, lines: list[bytes], change_line: Callable[[bytes], bytes | None]
-    ) -> tuple[list[bytes], list[int]]:
-        """Return the lines of the changed records, and the positions that they had."""
+        self,
+        lines: list[bytes],
+        moved: list[bytes | None] | None,
+        change_line: Callable[[bytes], bytes | None],
+    ) -> tuple[list[bytes], Sequence[int]]:
+        """Return the lines of the changed records, and the positions that they had.
+
+        Args:
+            lines: The lines of the tap.
+            moved: Those that are changed already; None if none is.
+            change_line: Changes another one.
+        """
+        if moved is not None and None not in moved:
+            return cast("list[bytes]", moved), range(len(moved))
         changed: list[bytes] = []
         positions: list[int] = []
         for position, line in enumerate(lines):
             try:
-                changed_line = change_line(line)
+                changed_line = (moved and moved[position]) or change_line(line)
             except Exception:  # noqa: BLE001 - an expression may raise any exception
                 changed_line = _UNSUPPORTED
             if changed_line is not None:  # else it is filtered out
@@ -130,6 +153,7 @@ class ChangedStreamLoader:
 def find_loader(
     stream: str,
     stream_maps: Sequence[StreamMap],
+    settings: Mapping[str, Any],
     sinks: Mapping[str, Sink],
     stats: StreamStats,
 ) -> SegmentObjectsSink | ChangedStreamLoader | None:
@@ -138,6 +162,7 @@ def find_loader(
     Args:
         stream: The stream's name, as RECORD messages have it.
         stream_maps: What makes its records those of one or more sinks.
+        settings: The setting `stream_maps`, from which they were made.
         sinks: The sinks by the names of their streams.
         stats: The stream's counts.
     """
@@ -149,7 +174,8 @@ def find_loader(
         return None
     if _leaves_records_unchanged(stream_map, stream):
         return sink
-    return ChangedStreamLoader(stream, stream_map, sinks, stats)
+    moves = find_moves(settings, stream, stream_map)
+    return ChangedStreamLoader(stream, stream_map, moves, sinks, stats)
 
 
 def _leaves_records_unchanged(stream_map: StreamMap, stream: str) -> bool:

@@ -326,8 +326,13 @@ class TargetSegmentObjects(Target):
 
     def _find_loader(self, stream: str) -> SegmentObjectsSink | ChangedStreamLoader | None:
         """Return what may load a stream's lines before they are decoded, if anything may."""
-        stream_maps = self.mapper.stream_maps.get(stream, ())
-        return find_loader(stream, stream_maps, self._sinks_active, self.stats.streams[stream])
+        return find_loader(
+            stream,
+            self.mapper.stream_maps.get(stream, ()),
+            self.mapper.stream_maps_dict,
+            self._sinks_active,
+            self.stats.streams[stream],
+        )
 
 
 def _check_schema_message(reader: MessageReader, message: dict[str, Any]) -> None:

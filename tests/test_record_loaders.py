@@ -147,7 +147,9 @@ def test_records_of_batch_files_are_changed(tmp_path: Path) -> None:
         assert hide_times(outcome) == hide_times(expected)
 
 
-@pytest.mark.parametrize("name", ["filter", "string expressions", "metadata"])
+@pytest.mark.parametrize(
+    "name", ["filter", "string expressions", "metadata", "alias", "renamed property"]
+)
 def test_invalid_records_are_rejected_in_their_place(name: str, tmp_path: Path) -> None:
     """With the tap's own record and the reason of the slow path."""
     records = [RECORD % number for number in range(1, 30)]

@@ -19,6 +19,13 @@ from target_segment_objects.mapping.fast_path.compiler import (
     MappedLines,
     compile_fast_path,
 )
+from target_segment_objects.mapping.fast_path.record_types import is_plain_name
 from target_segment_objects.mapping.fast_path.schemas import UnsupportedSchemaError
 
-__all__ = ["FastPath", "MappedLines", "UnsupportedSchemaError", "compile_fast_path"]
+__all__ = [
+    "FastPath",
+    "MappedLines",
+    "UnsupportedSchemaError",
+    "compile_fast_path",
+    "is_plain_name",
+]
