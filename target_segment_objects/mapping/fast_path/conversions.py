@@ -177,13 +177,16 @@ def _convert_to_json(column: Column, text: JsonText, unsupported: set[int]) -> C
     if text.are_valid is not None:
         _check_values(column, text.are_valid, unsupported)
     others = [value for value in column if type(value) not in _UNCHANGED_TYPES]
-    if others:
-        try:
-            texts = iter(encode_json_texts(others))
-        except ENCODING_ERRORS:  # nested too deeply
-            unsupported.update(range(len(column)))
-            return column
-        column = [value if type(value) in _UNCHANGED_TYPES else next(texts) for value in column]
+    try:
+        texts = encode_json_texts(others)
+    except ENCODING_ERRORS:  # nested too deeply
+        unsupported.update(range(len(column)))
+        return column
+    if len(texts) == len(column):
+        column = texts
+    elif texts:
+        rest = iter(texts)
+        column = [value if type(value) in _UNCHANGED_TYPES else next(rest) for value in column]
     if max(map(len, select_present(column)), default=0) > text.max_characters:
         unsupported.update(
             row
