@@ -25,6 +25,7 @@ from benchmarks import (
     plot,
     profiles,
     sandbox_loading,
+    sdk_settings,
 )
 from benchmarks import ledger as ledger_benchmark
 from benchmarks.outputs import OutputsDifferError
@@ -251,6 +252,20 @@ def test_sandbox_loading(tmp_path: Path) -> None:
     """Each input has a row, and everything was loaded."""
     printed = run_command(sandbox_loading.main, tmp_path)
     assert [line for line in printed.splitlines() if line.startswith("| A (")]
+
+
+@pytest.mark.slow
+def test_sdk_settings(tmp_path: Path) -> None:
+    """Each setting has a row, with the SDK's own time where it transforms records."""
+    printed = run_command(sdk_settings.main, tmp_path)
+    rows = [line.split(" | ") for line in printed.splitlines() if line.startswith("| ")][2:]
+    assert [row[0] for row in rows[:2]] == ["| lower bound", "| no setting"]
+    assert {len(row) for row in rows} == {3}
+    assert [row[0] for row in rows if row[2] == " |"] == [
+        "| lower bound",
+        "| no setting",
+        "| `add_record_metadata`",
+    ]
 
 
 @pytest.mark.slow
