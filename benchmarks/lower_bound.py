@@ -25,32 +25,36 @@ if TYPE_CHECKING:
 _LEVEL: Final = 2
 _GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
 _BUFFER_BYTES: Final = 64 * 1024
-_PARQUET_BATCH_ROWS: Final = 1000
+_DECODED_ROWS: Final = 10_000  # of Parquet, at a time
+_BLOCK_ROWS: Final = 500
 
 
-def iterate_records(message: dict[str, Any]) -> Iterable[dict[str, Any]]:
+def iterate_records(message: dict[str, Any]) -> Iterable[Any]:
     """Return the records of a message; those of Parquet files with timestamps as strings."""
     if message["type"] == "RECORD":
         return (message["record"],)
     return iterate_rows(message["manifest"]) if message["type"] == "BATCH" else ()
 
 
-def iterate_rows(urls: list[str]) -> Iterator[dict[str, Any]]:
-    """Yield the rows of Parquet files."""
+def iterate_rows(urls: list[str]) -> Iterator[msgspec.Struct]:
+    """Yield the rows of Parquet files as structs, which take less time than dicts."""
     import pyarrow as pa  # noqa: PLC0415 - slow to import, and for one input only
     import pyarrow.parquet as pq  # noqa: PLC0415 - as above
 
     for url in urls:
-        for rows in pq.ParquetFile(urlsplit(url).path).iter_batches(_PARQUET_BATCH_ROWS):
+        file = pq.ParquetFile(urlsplit(url).path)
+        make_row = msgspec.defstruct("Row", file.schema_arrow.names, gc=False)
+        for rows in file.iter_batches(_DECODED_ROWS, use_threads=False):
             columns = [
                 # Formatting times without a time zone takes a fraction of the time.
-                column.cast(pa.timestamp("us")).cast("string").to_pylist()
+                column.cast(pa.timestamp("us")).cast("string")
                 if pa.types.is_timestamp(column.type)
-                else column.to_pylist()
+                else column
                 for column in rows.columns
             ]
-            for values in zip(*columns, strict=True):
-                yield dict(zip(rows.schema.names, values, strict=True))
+            for start in range(0, rows.num_rows, _BLOCK_ROWS):
+                values = (column.slice(start, _BLOCK_ROWS).to_pylist() for column in columns)
+                yield from map(make_row, *values)
 
 
 def copy_records(source: BinaryIO, path: Path) -> None:

@@ -6,10 +6,12 @@
   same float.
 - Loaded into a sandbox, which merges objects by id, both result in the same tables.
 - Candidates that do not map (the lower bound, target-jsonl) output the input's records.
+- target-csv writes the same values as we do, where it has a column for a property.
 """
 
 from __future__ import annotations
 
+import csv
 import gzip
 import itertools
 import json
@@ -17,6 +19,7 @@ from collections import defaultdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from benchmarks.plain_target import snake_case
 from target_segment_objects.sandbox.server import Sandbox
 from target_segment_objects.segment.client import Client
 
@@ -88,6 +91,30 @@ def check_records(output: Path, source: Path) -> None:
         _check_equal(left, right, "records")
 
 
+def check_rows(rows: Path, objects: Path) -> None:
+    """Check that a folder of CSV files has the same rows as a folder of objects.
+
+    Compared are the values of properties that have a column: an object in a record has only one.
+
+    Raises:
+        OutputsDifferError: They differ.
+    """
+    groups = _group_by_collection(objects)
+    files = {snake_case(path.stem): path for path in rows.iterdir()}
+    _check_equal(sorted(files), sorted(groups), "collections")
+    for collection, path in files.items():
+        with path.open(encoding="utf-8", newline="") as file:
+            table = itertools.zip_longest(csv.DictReader(file), groups[collection])
+            for row, item in table:
+                if row is None or item is None:
+                    raise _difference_error(row, item, f"rows of {collection}")
+                properties = item["properties"]
+                for column, cell in row.items():
+                    value = properties.get(snake_case(column), cell)
+                    if not _is_equal_cell(value, cell):
+                        raise _difference_error(value, cell, f"values of {collection}.{column}")
+
+
 def upload_files(files: Iterable[Path], client: Client) -> None:
     """Upload files one after the right, each in a session of its own."""
     for file in files:
@@ -130,6 +157,15 @@ def _is_equal_value(left: object, right: object) -> bool:
         and isinstance(right, str)
         and _parse_instant(left) == _parse_instant(right)
     )
+
+
+def _is_equal_cell(value: object, cell: str) -> bool:
+    """Compare a value with a cell of a CSV file, which has arrays as Python writes them."""
+    if cell.startswith(("[", "{")):
+        return True
+    if type(value) in {int, float}:
+        return float(cell) == value
+    return _is_equal_value("" if value is None else str(value), cell)
 
 
 def _parse_instant(text: str) -> datetime | str:

@@ -26,7 +26,7 @@ _STYLE: Final = (
 
 def draw_bars(
     names: Sequence[str],
-    panels: Mapping[str, Sequence[float]],
+    panels: Mapping[str, Sequence[float | None]],
     *,
     title: str = "Records per second, each target as a whole process",
     unit: str = "records per second",
@@ -37,7 +37,8 @@ def draw_bars(
 
     Args:
         names: Names of the candidates. The first is our target, the last the lower bound, if any.
-        panels: Values in the order of the names, by title. Each panel has its own scale.
+        panels: Values in the order of the names, by title. Each panel has its own scale. A
+            candidate without a value has no bar.
         title: The title of the picture.
         unit: What the values are.
         form: The format of a value.
@@ -56,28 +57,29 @@ def draw_bars(
     ]
     for number, (heading, values) in enumerate(panels.items()):
         top = _MARGIN + number * panel_height
-        labels = [form.format(value) for value in values]
+        labels = ["\N{EN DASH}" if value is None else form.format(value) for value in values]
         bars = list(zip(names, values, labels, colours, strict=True))
         elements += _draw_panel(top, f"{heading} — {unit}", bars)
     return "\n".join([*elements, "</svg>", ""])
 
 
 def _draw_panel(
-    top: int, heading: str, bars: Sequence[tuple[str, float, str, str]]
+    top: int, heading: str, bars: Sequence[tuple[str, float | None, str, str]]
 ) -> Iterator[str]:
     """Yield the elements of a panel; a bar has a name, a value, the value's label and a colour."""
     yield f'<text class="title" x="{_LEFT}" y="{top + 14}">{escape(heading)}</text>'
-    largest = max(value for _, value, _, _ in bars)
+    largest = max(value or 0 for _, value, _, _ in bars)
     for number, (name, value, label, colour) in enumerate(bars):
         y = top + _TITLE + number * (_BAR + _GAP)
-        width = max(1.0, (_WIDTH - _LEFT - _RIGHT) * value / largest)
+        width = 0.0 if value is None else max(1.0, (_WIDTH - _LEFT - _RIGHT) * value / largest)
         weight = "" if number else " ours"
         middle = y + _BAR - 5
         yield f'<text class="name{weight}" x="{_LEFT - 10}" y="{middle}">{escape(name)}</text>'
-        yield (
-            f'<rect x="{_LEFT}" y="{y}" width="{width:.1f}" height="{_BAR}" rx="3" '
-            f'fill="{colour}"/>'
-        )
+        if width:
+            yield (
+                f'<rect x="{_LEFT}" y="{y}" width="{width:.1f}" height="{_BAR}" rx="3" '
+                f'fill="{colour}"/>'
+            )
         yield (
             f'<text class="value{weight}" x="{_LEFT + width + 8:.1f}" y="{middle}">'
             f"{escape(label)}</text>"

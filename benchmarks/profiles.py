@@ -1,6 +1,6 @@
 """Profile the target: the functions in which its main thread spends the most time.
 
-`python -m benchmarks.profiles` prints them for A, B and C, from one sample per millisecond.
+`python -m benchmarks.profiles` prints them for each input, from one sample per millisecond.
 """
 
 from __future__ import annotations
@@ -32,11 +32,9 @@ def main(bench: Bench) -> None:
     sampled = dataclasses.replace(
         OURS, name="profiled", command=(sys.executable, *_SAMPLER, *OURS.command[1:])
     )
-    for shape in bench.shapes:
-        run = bench.run_candidate(sampled, bench.prepare_input(shape))
-        click.echo(
-            f"{shape.letter}: {shape.title}\n{format_profile(run.output / 'profile.pstats')}\n"
-        )
+    for source in bench.prepare_inputs():
+        profile = bench.run_candidate(sampled, source).output / "profile.pstats"
+        click.echo(f"{source.name}: {source.title}\n{format_profile(profile)}\n")
 
 
 def format_profile(profile: Path) -> str:

@@ -35,6 +35,7 @@ _FOLDER: Final = ROOT / "build" / "benchmarks"
 _MAX_SHOWN_CHARACTERS: Final = 2000
 _PARQUET_RECORDS: Final = 1_000_000
 _DIGEST_CHARACTERS: Final = 12
+_MAX_REPEATED_SECONDS: Final = 10  # else each round would take minutes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,11 +47,13 @@ class Candidate:
         command: The command; `{config}` is its configuration file, and `{output}` the folder for
             its output.
         config: Its configuration; a value may contain `{output}` or `{spool}`.
+        unsupported: Names of the inputs that it cannot load.
     """
 
     name: str
     command: tuple[str, ...]
     config: Mapping[str, Any]
+    unsupported: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +65,14 @@ class Input:
         path: Its path.
         records: Number of its records.
         streams: Number of its streams, whose records alternate.
+        title: Its description.
     """
 
     name: str
     path: Path
     records: int
     streams: int = 1
+    title: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +148,26 @@ class Bench:
         """Return the number of records for a number at full scale."""
         return max(1, round(records * self._scale))
 
+    def prepare_inputs(self, max_records: int | None = None) -> list[Input]:
+        """Return all inputs that are used.
+
+        Args:
+            max_records: The most records of a generated input; None for that of the scale.
+        """
+
+        def count_records(records: int) -> int:
+            scaled = self.scale_count(records)
+            return scaled if max_records is None else min(scaled, max_records)
+
+        sources = [
+            self.prepare_sized_input(shape, count_records(shape.records)) for shape in self.shapes
+        ]
+        if self.has_parquet:
+            sources.append(self.prepare_parquet(count_records(_PARQUET_RECORDS)))
+        if self.has_chinook:
+            sources.append(self.prepare_chinook())
+        return sources
+
     def prepare_input(
         self, shape: Shape, records: int | None = None, *, streams: int | None = None
     ) -> Input:
@@ -167,12 +192,14 @@ class Bench:
             partial = path.with_suffix(".partial")
             inputs.write_input(partial, shape, records, streams=streams)
             partial.rename(path)
-        return Input(shape.letter, path, records, streams)
+        return Input(shape.letter, path, records, streams, shape.title)
 
     def prepare_chinook(self) -> Input:
         """Return the sample database: small, eleven streams."""
         path = self._inputs_folder() / "chinook.jsonl"
-        return Input(CHINOOK, path, inputs.unzip_input(_CHINOOK_FILE, path))
+        return Input(
+            CHINOOK, path, inputs.unzip_input(_CHINOOK_FILE, path), title="a small database"
+        )
 
     def prepare_parquet(self, records: int | None = None) -> Input:
         """Return the input of Parquet files. It is generated unless it exists.
@@ -185,7 +212,7 @@ class Bench:
         if not path.exists():
             click.echo(f"Generating {path.name}", err=True)
             parquet_input.write_parquet_input(path, inputs.A, count, seed=inputs.SEED)
-        return Input(PARQUET, path, count)
+        return Input(PARQUET, path, count, title="the fields of A, from Parquet files")
 
     def run_candidate(self, candidate: Candidate, source: Input) -> Run:
         """Run a candidate once.
@@ -224,21 +251,31 @@ class Bench:
             raise RunFailedError(msg)
         return Run(output=output, **measured)
 
-    def run_rounds(self, candidates: Sequence[Candidate], source: Input) -> Iterable[list[Run]]:
+    def run_rounds(
+        self, candidates: Sequence[Candidate], source: Input
+    ) -> Iterable[list[Run | None]]:
         """Yield the runs of each round, in the order of the candidates.
 
-        Each round starts with another candidate, so that none always runs after the same one.
+        Each round starts with another candidate, so that none always runs after the same one. A run
+        is None if the candidate cannot load the input, or, but for the first candidate, if it took
+        long in an earlier round.
         """
+        remaining = [item for item in candidates if source.name not in item.unsupported]
         for number in range(self.rounds):
-            first = number % len(candidates)
+            first = number % len(remaining)
             runs = {}
-            for candidate in (*candidates[first:], *candidates[:first]):
+            for candidate in (*remaining[first:], *remaining[:first]):
                 run = runs[candidate] = self.run_candidate(candidate, source)
                 progress = (
                     f"{source.name}, round {number + 1}: {candidate.name} {run.seconds:.2f} s"
                 )
                 click.echo(progress, err=True)
-            yield [runs[candidate] for candidate in candidates]
+            yield [runs.get(candidate) for candidate in candidates]
+            remaining = [
+                item
+                for item in remaining
+                if item is candidates[0] or runs[item].seconds < _MAX_REPEATED_SECONDS
+            ]
 
     def empty_folder(self, *names: str) -> Path:
         """Return an empty folder."""

@@ -8,7 +8,7 @@ import sys
 import time
 import xml.etree.ElementTree as ET
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
@@ -28,11 +28,10 @@ from benchmarks import (
     sdk_settings,
 )
 from benchmarks import ledger as ledger_benchmark
-from benchmarks.outputs import OutputsDifferError
-from benchmarks.runs import CHINOOK, OURS, PARQUET, PLAIN, Bench, Candidate, RunFailedError
-from target_segment_objects.mapping.schema import read_property_types
+from benchmarks.runs import OURS, PARQUET, Bench, Candidate, RunFailedError
 from target_segment_objects.sandbox.server import Sandbox
 from target_segment_objects.segment.client import Client
+from tests.support.benchmarks import build_object, create_bench
 
 if TYPE_CHECKING:
     import click
@@ -40,21 +39,23 @@ if TYPE_CHECKING:
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 
 OTHER_TARGET = """
-import json, pathlib, sys
+import csv, json, pathlib, sys
 given = pathlib.Path(sys.argv[-1])
 if "--config" in sys.argv:
-    given = pathlib.Path(json.loads(given.read_text())["destination_path"], "records.jsonl")
+    config = json.loads(given.read_text())
+    given = pathlib.Path(config.get("destination_path", given.parent), "records.jsonl")
+messages = [json.loads(line) for line in sys.stdin]
+records = [message["record"] for message in messages if message["type"] == "RECORD"]
 with given.open("w") as file:
-    for line in sys.stdin:
-        message = json.loads(line)
-        if message["type"] == "RECORD":
-            file.write(json.dumps(message["record"]) + "\\n")
+    for record in records:
+        file.write(json.dumps(record) + "\\n")
+if "--config" in sys.argv and "output_path" in config:
+    stream = messages[0]["stream"]
+    with pathlib.Path(config["output_path"], stream + ".csv").open("w") as file:
+        rows = csv.DictWriter(file, records[0])
+        rows.writeheader()
+        rows.writerows(records)
 """
-
-
-def create_bench(folder: Path, *input_names: str) -> Bench:
-    """Return a benchmark of the smallest scale."""
-    return Bench(folder, scale=0.001, rounds=1, input_names=input_names, write_page=False)
 
 
 def run_command(command: click.Command, folder: Path, *arguments: str) -> str:
@@ -73,150 +74,6 @@ def install_stand_in(folder: Path, name: str) -> None:
     program.chmod(0o755)
 
 
-def write_objects(folder: Path, *objects: dict[str, Any]) -> Path:
-    """Write a file of objects, as it is uploaded, to a new folder."""
-    folder.mkdir()
-    lines = "".join(f"{json.dumps(item)}\n" for item in objects)
-    (folder / "1.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
-    return folder
-
-
-def build_object(**properties: object) -> dict[str, Any]:
-    """Return an object."""
-    return {"id": "1", "collection": "things", "properties": properties}
-
-
-# Inputs
-
-
-@pytest.mark.parametrize(
-    ("shape", "fields"), [(inputs.A, 12), (inputs.B, 40), (inputs.C, 6)], ids="ABC"
-)
-def test_input_has_the_documented_fields(shape: inputs.Shape, fields: int) -> None:
-    """Each record has the properties of its schema, and as many leaves as documented."""
-    lines = [json.loads(line) for line in inputs.generate_lines(shape, 100)]
-    records = [line["record"] for line in lines if line["type"] == "RECORD"]
-    assert len(records) == 100
-    assert len(read_property_types(shape.schema)) == fields
-    assert all(record.keys() == shape.properties.keys() for record in records)
-
-
-def test_api_input_has_what_the_schema_does_not_declare() -> None:
-    """Every other stream of D has no key, and its records have undeclared properties."""
-    lines = [json.loads(line) for line in inputs.generate_lines(inputs.D, 100, streams=8)]
-    keys = [line["key_properties"] for line in lines if line["type"] == "SCHEMA"]
-    records = [line["record"] for line in lines if line["type"] == "RECORD"]
-    assert keys == [["ticketNumber"], []] * 4
-    assert all(record.keys() - inputs.D.properties.keys() for record in records)
-
-
-def test_same_seed_generates_the_same_input() -> None:
-    """The same seed generates the same lines, another seed other lines."""
-    generated = [list(inputs.generate_lines(inputs.B, 50, seed=seed)) for seed in (1, 1, 2)]
-    assert generated[0] == generated[1] != generated[2]
-
-
-def test_long_input_has_texts_of_10_kb() -> None:
-    """Each record of C has a different text of about 10,000 characters."""
-    lines = [json.loads(line) for line in inputs.generate_lines(inputs.C, 20)]
-    texts = [line["record"]["bodyText"] for line in lines if line["type"] == "RECORD"]
-    assert all(8_000 < len(text) <= 10_000 for text in texts)
-    assert len(set(texts)) == 20
-
-
-def test_records_of_streams_alternate() -> None:
-    """With several streams, each has its SCHEMA, and their records alternate."""
-    lines = [json.loads(line) for line in inputs.generate_lines(inputs.A, 9, streams=3)]
-    schemas = [line["stream"] for line in lines if line["type"] == "SCHEMA"]
-    records = [line["stream"] for line in lines if line["type"] == "RECORD"]
-    assert len(set(schemas)) == 3
-    assert records == schemas * 3
-    assert lines[-1]["type"] == "STATE"
-
-
-# Checks of the outputs
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["B", "C", "D", PARQUET, CHINOOK])
-def test_our_and_the_plain_target_write_the_same_objects(tmp_path: Path, name: str) -> None:
-    """Both write the same objects, and all of them; for A, see `test_comparison`."""
-    bench = create_bench(tmp_path, name)
-    if name == CHINOOK:
-        source = bench.prepare_chinook()
-    else:
-        source = (
-            bench.prepare_parquet() if name == PARQUET else bench.prepare_input(bench.shapes[0])
-        )
-    ours, plain = (bench.run_candidate(candidate, source).output for candidate in (OURS, PLAIN))
-    outputs.check_objects(ours, plain)
-    assert sum(1 for _ in outputs.read_object_lines(ours)) == source.records
-
-
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        pytest.param(build_object(a=1), build_object(a=2), id="value"),
-        pytest.param(build_object(a=1), build_object(a=1.0), id="integer and float"),
-        pytest.param(build_object(a=1), build_object(a=True), id="integer and boolean"),
-        pytest.param(build_object(a=1), build_object(a="1"), id="integer and string"),
-        pytest.param(build_object(a=1), build_object(a=1, b=None), id="additional property"),
-        pytest.param(
-            build_object(a="2024-01-01T00:00:00Z"),
-            build_object(a="2024-01-01T00:00:00+01:00"),
-            id="instant",
-        ),
-        pytest.param(build_object(a=1), build_object(a=1) | {"id": "2"}, id="id"),
-        pytest.param(
-            build_object(a=1), build_object(a=1) | {"collection": "others"}, id="collection"
-        ),
-    ],
-)
-def test_different_objects_are_found(
-    tmp_path: Path, one: dict[str, Any], other: dict[str, Any]
-) -> None:
-    """Another value, type, property, id or collection stops the benchmark."""
-    ours, theirs = write_objects(tmp_path / "1", one), write_objects(tmp_path / "2", other)
-    with pytest.raises(OutputsDifferError):
-        outputs.check_objects(ours, theirs)
-
-
-def test_missing_and_misplaced_objects_are_found(tmp_path: Path) -> None:
-    """A missing object, or two in another order, stop the benchmark."""
-    first, second = build_object(a=1), build_object(a=2)
-    both = write_objects(tmp_path / "both", first, second)
-    for number, others in enumerate([(first,), (second, first)]):
-        with pytest.raises(OutputsDifferError, match="objects of things"):
-            outputs.check_objects(both, write_objects(tmp_path / str(number), *others))
-
-
-def test_same_instant_is_equal(tmp_path: Path) -> None:
-    """The same instant may be written in two ways."""
-    outputs.check_objects(
-        write_objects(tmp_path / "1", build_object(a="2024-01-01T00:00:00.000000+00:00")),
-        write_objects(tmp_path / "2", build_object(a="2024-01-01T00:00:00+00:00")),
-    )
-
-
-def test_different_warehouses_are_found(tmp_path: Path) -> None:
-    """The result of merging counts: the order of two versions of an object matters."""
-    first, second = build_object(a=1), build_object(a=2)
-    ours = write_objects(tmp_path / "1", first, second)
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    with pytest.raises(OutputsDifferError, match="rows"):
-        outputs.check_warehouses(ours, write_objects(tmp_path / "2", second, first), scratch)
-
-
-def test_missing_record_is_found(tmp_path: Path) -> None:
-    """A missing record stops the benchmark."""
-    source = tmp_path / "input"
-    inputs.write_input(source, inputs.A, 3)
-    kept = list(outputs.read_records(source))[:2]
-    with pytest.raises(OutputsDifferError, match="records"):
-        outputs.check_records(write_objects(tmp_path / "1", *kept), source)
-
-
 # The commands
 
 
@@ -225,12 +82,14 @@ def test_comparison(tmp_path: Path) -> None:
     """The comparison runs with stand-ins for the targets from PyPI, and prints its tables."""
     install_stand_in(tmp_path, "target-jsonl-0.1.4")
     install_stand_in(tmp_path, "target-stitch-4.0.3")
+    install_stand_in(tmp_path, "target-csv-0.5.0")
     printed = run_command(comparison.main, tmp_path)
     for row in (
         "**target-segment-objects**, seconds",
         "plain SDK target takes",
         "target-jsonl takes",
         "target-stitch takes",
+        "target-csv takes",
         "time against the lower bound",
         "peak memory, one stream",
         "peak memory, 100 streams",
@@ -289,10 +148,13 @@ def test_compression(tmp_path: Path) -> None:
 def test_profile(tmp_path: Path) -> None:
     """The functions are printed, those with the most samples first."""
     pytest.importorskip("pyinstrument")
-    printed = run_command(profiles.main, tmp_path)
-    shares = [float(line.split("%")[0]) for line in printed.splitlines() if "%" in line]
-    assert len(shares) == 25
-    assert shares == sorted(shares, reverse=True)
+    printed = run_command(profiles.main, tmp_path, "--input", PARQUET)
+    profiles_by_input = printed.strip().split("\n\n")
+    assert [profile[:2] for profile in profiles_by_input] == ["A:", f"{PARQUET}:"]
+    for profile in profiles_by_input:
+        shares = [float(line.split("%")[0]) for line in profile.splitlines() if "%" in line]
+        assert len(shares) == 25
+        assert shares == sorted(shares, reverse=True)
 
 
 def test_run_measures_the_contestant_alone(tmp_path: Path) -> None:
@@ -304,6 +166,21 @@ def test_run_measures_the_contestant_alone(tmp_path: Path) -> None:
     source = bench.prepare_input(inputs.A)
     assert bench.run_candidate(small, source).peak_bytes < 60_000_000
     assert 100_000_000 < bench.run_candidate(big, source).peak_bytes < 200_000_000 < len(own)
+
+
+def test_candidate_does_not_run_with_an_input_that_it_cannot_load(tmp_path: Path) -> None:
+    """It has no run, and its cell in the table has a dash."""
+    quick = Candidate("quick", (sys.executable, "-c", "pass"), {})
+    failing = Candidate(
+        "failing", (sys.executable, "-c", "raise SystemExit(1)"), {}, frozenset({PARQUET})
+    )
+    bench = create_bench(tmp_path, PARQUET)
+    (source,) = bench.prepare_inputs()
+    candidates = [quick, failing, quick]
+    results = {source: list(bench.run_rounds(candidates, source))}
+    assert results[source][0][1] is None
+    table = comparison.build_speed_table(candidates, results)
+    assert "| failing takes | \N{EN DASH} |" in table
 
 
 def test_failed_run_is_reported(tmp_path: Path) -> None:
@@ -434,6 +311,13 @@ def test_plot_has_a_bar_for_each_candidate() -> None:
     widths = [float(rect.attrib["width"]) for rect in rects[1:]]
     assert len(widths) == 6
     assert widths[0] == widths[3] == pytest.approx(widths[2] / 2)
+
+
+def test_plot_has_no_bar_without_a_value() -> None:
+    """A candidate that cannot load an input is named, with a dash."""
+    root = ET.fromstring(plot.draw_bars(["ours", "theirs", "bound"], {"E": [3, None, 6]}))  # noqa: S314 - our own SVG
+    assert len(root.findall("{http://www.w3.org/2000/svg}rect")) == 3
+    assert {"theirs", "\N{EN DASH}"} <= {element.text for element in root.iter()}
 
 
 def test_plot_may_show_other_values() -> None:
