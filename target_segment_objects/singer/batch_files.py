@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 from upath import UPath
 
 from target_segment_objects.exceptions import InputError
-from target_segment_objects.singer.raw_input import open_input, read_blocks
+from target_segment_objects.singer.raw_input import explain_read_error, open_input, read_blocks
 from target_segment_objects.singer.reader import is_string_list
 
 if TYPE_CHECKING:
@@ -97,8 +97,7 @@ def _open_file(
 def _get_reason(cause: Exception) -> str:
     """Return why a file cannot be read. Parquet's own messages may quote values, so drop them."""
     if isinstance(cause, (OSError, EOFError, zlib.error, ImportError)):
-        reason = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
-        return str(reason).rstrip(".")
+        return explain_read_error(cause)
     return type(cause).__name__
 
 

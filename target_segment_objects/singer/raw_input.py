@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import zlib
 from typing import IO, TYPE_CHECKING, Final, cast
 
 if TYPE_CHECKING:
@@ -51,6 +52,16 @@ def read_blocks(file: io.BufferedReader) -> Iterator[list[bytes]]:
         yield lines
     if parts:
         yield [b"".join(parts)]
+
+
+def explain_read_error(cause: Exception) -> str:
+    """Return why an input cannot be read, without an end of the sentence."""
+    if isinstance(cause, EOFError):
+        return "its gzip data ends too early, so the file is incomplete"
+    if isinstance(cause, zlib.error):
+        return "its gzip data is damaged"
+    reason = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
+    return str(reason).rstrip(".")
 
 
 class _RawInput(io.RawIOBase):

@@ -25,7 +25,12 @@ from singer_sdk.singerlib.encoding.base import GenericSingerReader
 from target_segment_objects.exceptions import InputError, InvalidMessageError
 from target_segment_objects.mapping.values import NonFinite
 from target_segment_objects.singer.line_groups import LineGroups
-from target_segment_objects.singer.raw_input import BYTE_ORDER_MARK, open_input, read_blocks
+from target_segment_objects.singer.raw_input import (
+    BYTE_ORDER_MARK,
+    explain_read_error,
+    open_input,
+    read_blocks,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -248,10 +253,9 @@ class MessageReader(GenericSingerReader[bytes]):
             with self.waiting():
                 yield
         except (OSError, EOFError, zlib.error, UnicodeDecodeError) as cause:
-            reason = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
             msg = (
-                f"The input cannot be read beyond line {self.line_number}: {reason}. Everything "
-                "up to that line is delivered."
+                f"The input cannot be read beyond line {self.line_number}: "
+                f"{explain_read_error(cause)}. Everything up to that line is delivered."
             )
             raise InputError(msg) from cause
 

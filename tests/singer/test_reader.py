@@ -609,19 +609,21 @@ def test_signal_handler_exceptions_pass_through(error: BaseException) -> None:
 GZIPPED = gzip.compress(b"".join(b'{"type":"STATE","value":%d}\n' % n for n in range(50_000)))
 HALF = len(GZIPPED) // 2
 DAMAGED_GZIP = {
-    "truncated": GZIPPED[:HALF],
-    "no trailer": GZIPPED[:-8],
-    "damaged": GZIPPED[:HALF] + b"\xff" * 50 + GZIPPED[HALF + 50 :],
-    "trailing garbage": GZIPPED + b"no gzip",
+    "truncated": (GZIPPED[:HALF], "ends too early"),
+    "no trailer": (GZIPPED[:-8], "ends too early"),
+    "damaged lines": (GZIPPED[:HALF] + b"\xff" * 50 + GZIPPED[HALF + 50 :], "invalid JSON"),
+    "damaged": (GZIPPED[:10] + b"\xff" * 50 + GZIPPED[60:], "is damaged"),
+    "trailing garbage": (GZIPPED + b"no gzip", "Not a gzipped file"),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGED_GZIP)
 def test_damaged_gzip_is_refused(tmp_path: Path, damage: str) -> None:
-    """A truncated or damaged gzip file is an InputError that names the line."""
+    """A truncated or damaged gzip file is an InputError that names the line and the reason."""
     path = tmp_path / "in.gz"
-    path.write_bytes(DAMAGED_GZIP[damage])
-    with open_gzip(path) as file, pytest.raises(InputError, match=r"[Ll]ine \d"):
+    content, reason = DAMAGED_GZIP[damage]
+    path.write_bytes(content)
+    with open_gzip(path) as file, pytest.raises(InputError, match=rf"[Ll]ine \d+\b.*{reason}"):
         read_messages(file)
 
 
