@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from decimal import Decimal
 from types import NoneType
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, cast
 
 import msgspec
-from singer_sdk.mapper import SameRecordTransform
+from singer_sdk.mapper import RemoveRecordTransform, SameRecordTransform
 
+from target_segment_objects.singer.line_groups import LineLoader
 from target_segment_objects.singer.property_moves import LineMover, find_moves
 from target_segment_objects.sinks import SegmentObjectsSink
 
@@ -36,6 +37,7 @@ Record: TypeAlias = "dict[str, Any]"
 
 _UNSUPPORTED: Final = b""  # no JSON, so that the fast path leaves it to the slow path
 _EXACT_TYPES: Final = frozenset({str, int, bool, NoneType, Decimal})
+_DECODING_ERRORS: Final = (msgspec.DecodeError, UnicodeDecodeError, ArithmeticError, RecursionError)
 _MIN_PLAIN_FLOAT: Final = 1e-4
 _MAX_PLAIN_FLOAT: Final = 1e15
 _encode: Final = msgspec.json.Encoder(decimal_format="number").encode
@@ -52,6 +54,13 @@ class _RecordMessage(msgspec.Struct, tag_field="type", tag="RECORD"):
 
 
 _decode_message: Final = msgspec.json.Decoder(_RecordMessage, float_hook=Decimal).decode
+
+
+class RecordLoader(LineLoader, Protocol):
+    """Loads the records of one stream, of RECORD messages and of BATCH files."""
+
+    def load_batch_lines(self, lines: list[bytes], load_slowly: LoadSlowly) -> None:
+        """Load records without a message around them; for the rest, see `load_lines`."""
 
 
 class ChangedStreamLoader:
@@ -150,13 +159,56 @@ class ChangedStreamLoader:
         return _encode(record) if _is_exact_record(record, before) else _UNSUPPORTED
 
 
+class RemovedStreamLoader:
+    """Counts the lines of a stream that the user removes."""
+
+    def __init__(self, stream: str, stats: StreamStats) -> None:
+        """Keep what the loader works with.
+
+        Args:
+            stream: The stream's name, as RECORD messages have it.
+            stats: The stream's counts.
+        """
+        self._stream = stream
+        self._stats = stats
+
+    @property
+    def collection(self) -> str:
+        """The name of the stream, because it has no collection."""
+        return self._stream
+
+    def load_lines(self, lines: list[bytes], load_slowly: LoadSlowly) -> None:
+        """Count RECORD lines; see `LineLoader`."""
+        self._count_lines(lines, self._is_message, load_slowly)
+
+    def load_batch_lines(self, lines: list[bytes], load_slowly: LoadSlowly) -> None:
+        """Count the records of BATCH files; see `LineLoader`."""
+        self._count_lines(lines, _is_record, load_slowly)
+
+    def _is_message(self, line: bytes) -> bool:
+        return _decode_message(line).stream == self._stream
+
+    def _count_lines(
+        self, lines: list[bytes], is_valid: Callable[[bytes], bool], load_slowly: LoadSlowly
+    ) -> None:
+        for position, line in enumerate(lines):
+            try:
+                can_count = is_valid(line)
+            except _DECODING_ERRORS:
+                can_count = False
+            if can_count:
+                self._stats.read += 1
+            else:
+                load_slowly(position)
+
+
 def find_loader(
     stream: str,
     stream_maps: Sequence[StreamMap],
     settings: Mapping[str, Any],
     sinks: Mapping[str, Sink],
     stats: StreamStats,
-) -> SegmentObjectsSink | ChangedStreamLoader | None:
+) -> RecordLoader | None:
     """Return what may load the lines of a stream before they are decoded; None if nothing may.
 
     Args:
@@ -169,6 +221,8 @@ def find_loader(
     if len(stream_maps) != 1:
         return None
     (stream_map,) = stream_maps
+    if type(stream_map) is RemoveRecordTransform:
+        return RemovedStreamLoader(stream, stats)
     sink = sinks.get(stream_map.stream_alias)
     if not isinstance(sink, SegmentObjectsSink):
         return None
@@ -185,6 +239,10 @@ def _leaves_records_unchanged(stream_map: StreamMap, stream: str) -> bool:
         and stream_map.stream_alias == stream
         and not stream_map.flattening_enabled
     )
+
+
+def _is_record(line: bytes) -> bool:
+    return isinstance(_decode_record(line), dict)
 
 
 def _is_exact_record(record: Record, before: Record) -> bool:

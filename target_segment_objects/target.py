@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from singer_sdk.helpers.capabilities import CapabilitiesEnum
     from singer_sdk.mapper import StreamMap
 
-    from target_segment_objects.record_loaders import ChangedStreamLoader
+    from target_segment_objects.record_loaders import RecordLoader
 
 
 class TargetSegmentObjects(Target):
@@ -324,7 +324,7 @@ class TargetSegmentObjects(Target):
         if loader is not None:
             self.message_reader.fast_loaders[prefix] = loader
 
-    def _find_loader(self, stream: str) -> SegmentObjectsSink | ChangedStreamLoader | None:
+    def _find_loader(self, stream: str) -> RecordLoader | None:
         """Return what may load a stream's lines before they are decoded, if anything may."""
         return find_loader(
             stream,

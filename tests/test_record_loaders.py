@@ -81,8 +81,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
     "duplicated stream": {"stream_maps": {"s": {}, "t": {"__source__": "s", "name": None}}},
     "removed stream": {"stream_maps": {"s": None}},
+    "streams that are not chosen": {"stream_maps": {"t": {}, "__else__": None}},
 }
-ON_SLOW_PATH = {"many kinds of values", "duplicated stream", "removed stream"}
+ON_SLOW_PATH = {"many kinds of values", "duplicated stream"}
 
 _TIMES = re.compile(rb'("sdc_(?:received_at|batched_at|sequence|sync_started_at)":)[^,}]+')
 
@@ -160,6 +161,23 @@ def test_invalid_records_are_rejected_in_their_place(name: str, tmp_path: Path) 
     fast, slow = run_both(build_lines(records), tmp_path, **SETTINGS[name])
     assert fast == slow
     assert fast.rejected
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"type":"RECORD","stream":"s","record":5}',
+        b'{"type":"RECORD","stream":"s","record":{}',
+        b'{"type":"RECORD","stream":"s","record":{"a":NaN}}',
+        b'{"type":"RECORD","stream":"s","record":{},"stream":"unknown"}',
+    ],
+)
+def test_lines_of_removed_streams_are_checked(line: bytes, tmp_path: Path) -> None:
+    """A line that is not a RECORD message of the stream means what it means anywhere else."""
+    lines = build_lines([RECORD % number for number in range(1, 5)])
+    lines.insert(4, line + b"\n")
+    fast, slow = run_both(lines, tmp_path, stream_maps={"s": None})
+    assert fast == slow
 
 
 def test_sinks_of_two_streams_with_one_alias_are_found(tmp_path: Path) -> None:

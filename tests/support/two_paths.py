@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gzip
 import io
 import json
@@ -127,7 +128,7 @@ def run_and_collect(
                 "max_parallel_sessions": 1,
                 "invalid_records": "dead_letter",
                 "dead_letter_path": str(rejects),
-                **config,
+                **copy.deepcopy(config),  # the SDK removes options from it
             }
         )
         with redirect_stdout(io.StringIO()) as output:
