@@ -103,6 +103,8 @@ def _read_moves(
         else:
             sources[name] = source
             required.add(source)
+    if "__else__" not in definition and not required <= {*declared, *definition}:
+        return None  # the SDK also keeps an undeclared property whose value it copies
     removed = {*declared, *definition} - _OPTIONS - {*sources.values()}
     names = (*sources, *sources.values(), *removed)
     return PropertyMoves(sources, required, removed) if all(map(is_plain_name, names)) else None

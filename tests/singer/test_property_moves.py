@@ -7,7 +7,7 @@ import logging
 from typing import Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from singer_sdk.exceptions import StreamMapConfigError
 from singer_sdk.mapper import PluginMapper, StreamMap
@@ -64,11 +64,12 @@ def test_record_is_changed_or_left_to_the_sdk(
         {"a": "None"},
         {"__filter__": "a"},
         {"__key_properties__": None},
+        {"a": "x"},
         {'"': None},
     ],
 )
 def test_other_stream_maps_are_left_to_the_sdk(definition: dict[str, Any]) -> None:
-    """Expressions, filters, streams without a key, and names that JSON escapes."""
+    """Expressions, filters, streams without a key, undeclared sources, and escaped names."""
     assert make_stream_map({"s": definition})[1] is None
 
 
@@ -104,7 +105,10 @@ options = st.fixed_dictionaries(
 values = st.none() | st.integers() | st.lists(st.text(max_size=2), max_size=2)
 
 
+@settings(max_examples=300)
 @given(definitions, options, st.lists(st.dictionaries(names, values), max_size=4))
+@example({"id": "x"}, {}, [{"id": 1, "x": 2}])
+@example({"id": "x"}, {"__else__": None}, [{"id": 1, "x": 2}])
 def test_moves_are_what_the_sdk_does(
     definition: dict[str, Any], chosen: dict[str, Any], records: list[dict[str, Any]]
 ) -> None:
