@@ -23,7 +23,7 @@ from benchmarks.inputs import A, B
 from benchmarks.runs import LOWER_BOUND, OURS, bench_options
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from benchmarks.inputs import Shape
     from benchmarks.runs import Bench, Candidate, Input, Run
@@ -114,8 +114,8 @@ def _measure_totals(bench: Bench, candidates: list[Candidate], source: Input) ->
     ]
 
 
-def _find_lowest(rounds: list[list[Run]], number: int) -> float:
-    return min(runs[number].cpu_seconds for runs in rounds)
+def _find_lowest(rounds: Sequence[Sequence[Run | None]], number: int) -> float:
+    return min(run.cpu_seconds for runs in rounds if (run := runs[number]) is not None)
 
 
 def _time_transformation(shape: Shape, config: Mapping[str, Any], source: Input) -> float:
