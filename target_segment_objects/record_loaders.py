@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, cast
 import msgspec
 from singer_sdk.mapper import RemoveRecordTransform, SameRecordTransform
 
+from target_segment_objects.singer.batch_files import BatchLoader
 from target_segment_objects.singer.line_groups import LineLoader
 from target_segment_objects.singer.property_moves import LineMover, find_moves
 from target_segment_objects.sinks import SegmentObjectsSink
@@ -56,11 +57,8 @@ class _RecordMessage(msgspec.Struct, tag_field="type", tag="RECORD"):
 _decode_message: Final = msgspec.json.Decoder(_RecordMessage, float_hook=Decimal).decode
 
 
-class RecordLoader(LineLoader, Protocol):
+class RecordLoader(LineLoader, BatchLoader, Protocol):
     """Loads the records of one stream, of RECORD messages and of BATCH files."""
-
-    def load_batch_lines(self, lines: list[bytes], load_slowly: LoadSlowly) -> None:
-        """Load records without a message around them; for the rest, see `load_lines`."""
 
 
 class ChangedStreamLoader:

@@ -9,7 +9,6 @@ run.
 from __future__ import annotations
 
 import copy
-import functools
 import os
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, ClassVar, cast
@@ -18,13 +17,10 @@ from dotenv import find_dotenv, load_dotenv
 from singer_sdk import Target
 from singer_sdk.exceptions import ConfigValidationError, RecordsWithoutSchemaException
 from singer_sdk.helpers.capabilities import PluginCapabilities, TargetCapabilities
-from singer_sdk.singerlib.json import serialize_json
 
 from target_segment_objects import config_validation
 from target_segment_objects.context import RunContext
 from target_segment_objects.exceptions import (
-    InputError,
-    InvalidMessageError,
     InvalidRecordError,
     UnmappableStreamError,
 )
@@ -38,7 +34,6 @@ from target_segment_objects.singer import batch_files
 from target_segment_objects.singer.reader import (
     RECORD_KEY,
     MessageReader,
-    ReadingStopped,
     is_string_list,
 )
 from target_segment_objects.singer.replay import ReplayLog
@@ -243,21 +238,13 @@ class TargetSegmentObjects(Target):
 
     def _process_batch_message(self, message_dict: dict[str, Any]) -> None:
         stream = self.message_reader.require_stream(message_dict, "encoding", "manifest")
-        storage = (self.config.get("batch_config") or {}).get("storage")
-        first_number = 1
-        for lines in batch_files.read_record_blocks(
-            message_dict, storage, self.message_reader.waiting
-        ):
-            if self.message_reader.stop_requested:
-                raise ReadingStopped
-            load_slowly = functools.partial(self._load_batch_record, stream, lines, first_number)
-            loader = self._find_loader(stream)
-            if loader is not None:
-                loader.load_batch_lines(lines, load_slowly)
-            else:
-                for position in range(len(lines)):
-                    load_slowly(position)
-            first_number += len(lines)
+        batch_files.load_records(
+            message_dict,
+            (self.config.get("batch_config") or {}).get("storage"),
+            self.message_reader,
+            find_loader=lambda: self._find_loader(stream),
+            load_record=self._load_record,
+        )
 
     def _process_activate_version_message(self, message_dict: dict[str, Any]) -> None:
         stream = self.message_reader.require_stream(message_dict, "version")
@@ -294,25 +281,6 @@ class TargetSegmentObjects(Target):
         if record is not None:  # else it is filtered out
             sink = self.get_sink(stream_map.stream_alias, record=record)
             cast("SegmentObjectsSink", sink).load_record(record, message)
-
-    def _load_batch_record(
-        self, stream: str, lines: list[bytes], first_number: int, position: int
-    ) -> None:
-        """Load a record of BATCH files on the slow path.
-
-        Args:
-            stream: Its stream.
-            lines: Records as JSON.
-            first_number: The number of the first of them among the records of the message.
-            position: The position of the record in them.
-        """
-        if self.message_reader.stop_requested:
-            raise ReadingStopped
-        line = lines[position]
-        record = _decode_batch_record(self.message_reader, stream, first_number + position, line)
-        stream_json = serialize_json(stream).encode()
-        message_line = b'{"type":"RECORD","stream":%b,"record":%b}' % (stream_json, line.strip())
-        self._load_record({"type": "RECORD", "stream": stream, "record": record}, message_line)
 
     # The fast path
 
@@ -356,16 +324,3 @@ def _deep_schema_error(stream: str, schema: dict[str, Any]) -> UnmappableStreamE
         f"Stream '{stream}': the property '{label}' is nested too deeply in the SCHEMA. Exclude or "
         "simplify it in the tap."
     )
-
-
-def _decode_batch_record(
-    reader: MessageReader, stream: str, number: int, line: bytes
-) -> dict[str, Any]:
-    try:
-        return reader.deserialize_json(line)
-    except InvalidMessageError as cause:
-        msg = (
-            f"Record {number} of the BATCH files of stream '{stream}' (line {reader.line_number} "
-            "of the input) is not a JSON object. Everything before it is delivered."
-        )
-        raise InputError(msg) from cause

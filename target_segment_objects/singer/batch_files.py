@@ -1,4 +1,4 @@
-"""Read the files of a BATCH message as JSON lines, without loading a whole file into memory.
+"""Load the records of a BATCH message's files, without loading a whole file into memory.
 
 Files may be on any storage that `universal-pathlib` can open: local folders and, with its extras,
 S3, GCS and Azure. A Parquet row becomes the JSON line that a JSONL file would contain.
@@ -6,23 +6,107 @@ S3, GCS and Azure. A Parquet row becomes the JSON line that a JSONL file would c
 
 from __future__ import annotations
 
+import functools
 import re
 import zlib
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final, Protocol
 
+from singer_sdk.singerlib.json import serialize_json
 from upath import UPath
 
-from target_segment_objects.exceptions import InputError
+from target_segment_objects.exceptions import InputError, InvalidMessageError
 from target_segment_objects.singer.raw_input import explain_read_error, open_input, read_blocks
-from target_segment_objects.singer.reader import is_string_list
+from target_segment_objects.singer.reader import ReadingStopped, is_string_list
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
+    from target_segment_objects.singer.reader import MessageReader
+
 _LOCAL: Final = frozenset({"", "file", "local"})  # protocols of a `UPath`
+
+
+class BatchLoader(Protocol):
+    """Loads the records of BATCH files of one stream."""
+
+    def load_batch_lines(self, lines: list[bytes], load_slowly: Callable[[int], None]) -> None:
+        """Load lines in their order; those at some positions by calling `load_slowly`."""
+
+
+def load_records(
+    message: dict[str, Any],
+    storage: Mapping[str, Any] | None,
+    reader: MessageReader,
+    *,
+    find_loader: Callable[[], BatchLoader | None],
+    load_record: Callable[[dict[str, Any], bytes], None],
+) -> None:
+    """Load the records of a BATCH message's files.
+
+    Args:
+        message: The message, which has a stream.
+        storage: See `read_record_blocks`.
+        reader: Reads the input that has the message.
+        find_loader: Returns what may load lines before they are decoded; None if nothing may.
+        load_record: Loads another record; takes its RECORD message, decoded and as a line.
+
+    Raises:
+        InputError: A file cannot be read, or a line is not a record.
+        ReadingStopped: The reader was asked to stop.
+    """
+    first_number = 1
+    for lines in read_record_blocks(message, storage, reader.waiting):
+        if reader.stop_requested:
+            raise ReadingStopped
+        load_slowly = functools.partial(
+            _load_slowly, message["stream"], lines, first_number, reader, load_record
+        )
+        loader = find_loader()
+        if loader is not None:
+            loader.load_batch_lines(lines, load_slowly)
+        else:
+            for position in range(len(lines)):
+                load_slowly(position)
+        first_number += len(lines)
+
+
+def _load_slowly(
+    stream: str,
+    lines: Sequence[bytes],
+    first_number: int,
+    reader: MessageReader,
+    load_record: Callable[[dict[str, Any], bytes], None],
+    position: int,
+) -> None:
+    """Load a record by decoding it.
+
+    Args:
+        stream: Its stream.
+        lines: Records as JSON.
+        first_number: The number of the first of them among the records of the message.
+        reader: See `load_records`.
+        load_record: See `load_records`.
+        position: The position of the record in the lines.
+    """
+    if reader.stop_requested:
+        raise ReadingStopped
+    try:
+        record = reader.deserialize_json(lines[position])
+    except InvalidMessageError as cause:
+        msg = (
+            f"Record {first_number + position} of the BATCH files of stream '{stream}' (line "
+            f"{reader.line_number} of the input) is not a JSON object. Everything before it is "
+            "delivered."
+        )
+        raise InputError(msg) from cause
+    message_line = b'{"type":"RECORD","stream":%b,"record":%b}' % (
+        serialize_json(stream).encode(),
+        lines[position].strip(),
+    )
+    load_record({"type": "RECORD", "stream": stream, "record": record}, message_line)
 
 
 def read_record_blocks(

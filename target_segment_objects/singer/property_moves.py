@@ -12,7 +12,6 @@ from __future__ import annotations
 import ast
 import fnmatch
 import itertools
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -39,8 +38,7 @@ _NO_PROPERTIES: Final = frozenset(
 """Names that have another meaning in an expression."""
 
 
-@dataclass(frozen=True, slots=True)
-class PropertyMoves:
+class PropertyMoves(msgspec.Struct, frozen=True):
     """What a stream map without expressions makes of the properties of a record.
 
     Attributes:
