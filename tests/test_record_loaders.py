@@ -267,6 +267,16 @@ def test_metadata_of_the_tap_is_left_out_on_the_fast_path(tmp_path: Path) -> Non
     assert not any(b"sdc_" in file for file in fast.files)
 
 
+def test_schema_that_only_the_slow_path_supports(tmp_path: Path) -> None:
+    """All its records take the slow path, as the tap wrote them."""
+    lines = build_lines([RECORD % number for number in range(1, 10)])
+    lines[0] = lines[0].replace(b'"properties"', b'"minProperties": 1, "properties"', 1)
+    config = {"stream_maps": {"s": {"name": "md5(name)"}}}
+    fast, slow = run_both(lines, tmp_path, **config)
+    assert fast == slow
+    assert fast.slow_records == fast.records
+
+
 numbers = st.integers(-(2**70), 2**70) | st.decimals(allow_nan=False, allow_infinity=False)
 scalars = st.none() | st.booleans() | st.text(max_size=5) | numbers
 any_json = st.recursive(

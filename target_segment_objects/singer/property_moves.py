@@ -69,10 +69,13 @@ def find_moves(
         stream_map: The only stream map of the stream.
     """
     # Without a key, a record may have nothing left, and the SDK drops it.
-    keys = [key for key in stream_map.transformed_key_properties or () if is_plain_name(key)]
-    if type(stream_map) is not CustomStreamMap or stream_map.flattening_enabled:
-        return None
-    if all(key.startswith(METADATA_PREFIX) for key in keys):
+    keys = stream_map.transformed_key_properties or ()
+    if (
+        type(stream_map) is not CustomStreamMap
+        or stream_map.flattening_enabled
+        or all(key.startswith(METADATA_PREFIX) for key in keys)
+        or not (is_plain_name(stream) and is_plain_name(stream_map.stream_alias))
+    ):
         return None
     definitions = [
         definition

@@ -73,6 +73,11 @@ def test_other_stream_maps_are_left_to_the_sdk(definition: dict[str, Any]) -> No
     assert make_stream_map({"s": definition})[1] is None
 
 
+def test_alias_that_json_cannot_write_is_left_to_the_sdk() -> None:
+    """An unpaired surrogate, for example."""
+    assert make_stream_map({"s": {"__alias__": "'\\ud800'"}})[1] is None
+
+
 def test_last_definition_of_a_stream_counts() -> None:
     """As in the SDK, where the names of streams may be patterns."""
     _, moves = make_stream_map({"*": {"a": None}, "s": {"b": None}, "t": {}})
