@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import zlib
 from contextlib import closing
@@ -16,6 +17,14 @@ from target_segment_objects.sandbox.warehouse.schema import ColumnCollector, Col
 if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
+
+_GZIP_ERRORS: tuple[type[Exception], ...] = (EOFError, gzip.BadGzipFile, zlib.error)
+_GzipFile: type[gzip.GzipFile] = gzip.GzipFile
+with contextlib.suppress(ImportError):  # isal is faster; not every platform has a wheel of it
+    from isal.igzip import IGzipFile as _GzipFile
+    from isal.igzip_lib import IsalError
+
+    _GZIP_ERRORS += (cast("type[Exception]", IsalError),)  # its stub is wrong
 
 _BUFFER_BYTES: Final = 256 * 1024
 
@@ -90,20 +99,11 @@ def _read_lines(path: Path, max_file_bytes: int) -> Generator[tuple[int, list[by
     The last line may end without a newline.
     """
     try:
-        with _open_gzip(path) as unzipped:
+        with _GzipFile(path, "rb") as unzipped:
             yield from _split_lines(cast("_Reader", unzipped), max_file_bytes)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+    except _GZIP_ERRORS as error:
         reason = "the body is not valid gzip from its first byte to its last"
         raise RejectedRequestError(reason) from error
-
-
-def _open_gzip(path: Path) -> gzip.GzipFile:
-    """Open a file for reading; with isal, which is faster, where it is installed."""
-    try:
-        from isal import igzip  # noqa: PLC0415 - not every platform has a wheel of it
-    except ImportError:
-        return gzip.open(path)
-    return cast("gzip.GzipFile", igzip.IGzipFile(path, "rb"))  # type: ignore[no-untyped-call]
 
 
 def _split_lines(file: _Reader, max_file_bytes: int) -> Generator[tuple[int, list[bytes]]]:

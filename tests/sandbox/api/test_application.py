@@ -291,6 +291,7 @@ def test_upload_headers_are_required(client: BareClient, name: str, value: str) 
         pytest.param(gzip.compress(object_line()) + b"x", id="trailing garbage"),
         pytest.param(gzip.compress(object_line())[:-8] + bytes(8), id="wrong checksum"),
         pytest.param(gzip.compress(object_line())[:12] + b"\xff" * 40, id="corrupt"),
+        pytest.param(gzip.compress(object_line())[:10] + b"\xff" * 40, id="no deflate block"),
     ],
 )
 def test_body_must_be_gzip(client: BareClient, body: bytes) -> None:
