@@ -1,203 +1,30 @@
-"""What loads the RECORD lines of a stream, before the reader decodes them.
+"""Find what loads the lines of a stream, before the reader decodes them.
 
-Where the SDK does nothing to the records of a stream but to add metadata, its sink loads the lines.
-Where stream maps or flattening change the records, the lines of the changed records take the fast
-path. What needs no expression, `property_moves` makes of the lines. For the rest, the records are
-decoded, changed by the SDK, and encoded again.
-
-The rule that makes this safe: a changed record is encoded only if its line says exactly what the
-slow path would be given. Else the slow path gets the line of the tap.
+Where the SDK does nothing to the records of a stream but to add metadata, its sink loads the lines;
+else `changed_streams` does.
 """
 
 from __future__ import annotations
 
-from decimal import Decimal
-from types import NoneType
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
-import msgspec
 from singer_sdk.mapper import RemoveRecordTransform, SameRecordTransform
 
 from target_segment_objects.singer.batch_files import BatchLoader
 from target_segment_objects.singer.line_groups import LineLoader
-from target_segment_objects.singer.property_moves import LineMover, find_moves
 from target_segment_objects.sinks import SegmentObjectsSink
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from singer_sdk.mapper import StreamMap
     from singer_sdk.sinks import Sink
 
     from target_segment_objects.reporting.stats import StreamStats
-    from target_segment_objects.singer.property_moves import PropertyMoves
-
-    LoadSlowly = Callable[[int], None]
-
-Record: TypeAlias = "dict[str, Any]"
-
-_UNSUPPORTED: Final = b""  # no JSON, so that the fast path leaves it to the slow path
-_EXACT_TYPES: Final = frozenset({str, int, bool, NoneType, Decimal})
-_DECODING_ERRORS: Final = (msgspec.DecodeError, UnicodeDecodeError, ArithmeticError, RecursionError)
-_MIN_PLAIN_FLOAT: Final = 1e-4
-_MAX_PLAIN_FLOAT: Final = 1e15
-_encode: Final = msgspec.json.Encoder(decimal_format="number").encode
-_decode_record: Final = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode
-
-
-class _RecordMessage(msgspec.Struct, tag_field="type", tag="RECORD"):
-    """A RECORD message with the members that become metadata."""
-
-    stream: str
-    record: Record
-    time_extracted: Any = None
-    version: Any = None
-
-
-_decode_message: Final = msgspec.json.Decoder(_RecordMessage, float_hook=Decimal).decode
 
 
 class RecordLoader(LineLoader, BatchLoader, Protocol):
     """Loads the records of one stream, of RECORD messages and of BATCH files."""
-
-
-class ChangedStreamLoader:
-    """Loads the lines of a stream whose records the SDK changes."""
-
-    def __init__(
-        self,
-        stream: str,
-        stream_map: StreamMap,
-        moves: PropertyMoves | None,
-        sinks: Mapping[str, Sink],
-        stats: StreamStats,
-    ) -> None:
-        """Keep what the loader works with.
-
-        Args:
-            stream: The stream's name, as RECORD messages have it.
-            stream_map: Changes its records.
-            moves: What it does to them, if that takes no expression.
-            sinks: The sinks by the names of their streams; a SCHEMA may replace one.
-            stats: The stream's counts.
-        """
-        self._stream = stream
-        self._transform = stream_map.transform
-        self._alias = stream_map.stream_alias
-        self._mover = None if moves is None else LineMover(stream, self._alias, moves)
-        self._sinks = sinks
-        self._stats = stats
-
-    @property
-    def collection(self) -> str:
-        """The collection of its objects."""
-        return self._sink.collection
-
-    @property
-    def _sink(self) -> SegmentObjectsSink:
-        return cast("SegmentObjectsSink", self._sinks[self._alias])
-
-    def load_lines(self, lines: list[bytes], load_slowly: LoadSlowly) -> None:
-        """Load RECORD lines; see `LineLoader`."""
-        moved = None if self._mover is None else self._mover.move_messages(lines)
-        changed, positions = self._change_lines(lines, moved, self._change_message)
-        self._sink.load_lines(changed, lambda row: load_slowly(positions[row]), self._stats)
-
-    def load_batch_lines(self, lines: list[bytes], load_slowly: LoadSlowly) -> None:
-        """Load the records of BATCH files; see `LineLoader`."""
-        moved = None if self._mover is None else self._mover.move_records(lines)
-        changed, positions = self._change_lines(lines, moved, self._change_record)
-        self._sink.load_batch_lines(changed, lambda row: load_slowly(positions[row]), self._stats)
-
-    def _change_lines(
-        self,
-        lines: list[bytes],
-        moved: list[bytes | None] | None,
-        change_line: Callable[[bytes], bytes | None],
-    ) -> tuple[list[bytes], Sequence[int]]:
-        """Return the lines of the changed records, and the positions that they had.
-
-        Args:
-            lines: The lines of the tap.
-            moved: Those that are changed already; None if none is.
-            change_line: Changes another one.
-        """
-        if moved is not None and None not in moved:
-            return cast("list[bytes]", moved), range(len(moved))
-        changed: list[bytes] = []
-        positions: list[int] = []
-        for position, line in enumerate(lines):
-            try:
-                changed_line = (moved and moved[position]) or change_line(line)
-            except Exception:  # noqa: BLE001 - an expression may raise any exception
-                changed_line = _UNSUPPORTED
-            if changed_line is not None:  # else it is filtered out
-                changed.append(changed_line)
-                positions.append(position)
-        self._stats.read += len(lines) - len(changed)
-        return changed, positions
-
-    def _change_message(self, line: bytes) -> bytes | None:
-        message = _decode_message(line)
-        if message.stream != self._stream:
-            return _UNSUPPORTED
-        record = self._transform(message.record)
-        if record is None:
-            return None
-        if not _is_exact_record(record, message.record):
-            return _UNSUPPORTED
-        message.stream, message.record = self._alias, record
-        return _encode(message)
-
-    def _change_record(self, line: bytes) -> bytes | None:
-        before = _decode_record(line)
-        record = self._transform(before)
-        if record is None:
-            return None
-        return _encode(record) if _is_exact_record(record, before) else _UNSUPPORTED
-
-
-class RemovedStreamLoader:
-    """Counts the lines of a stream that the user removes."""
-
-    def __init__(self, stream: str, stats: StreamStats) -> None:
-        """Keep what the loader works with.
-
-        Args:
-            stream: The stream's name, as RECORD messages have it.
-            stats: The stream's counts.
-        """
-        self._stream = stream
-        self._stats = stats
-
-    @property
-    def collection(self) -> str:
-        """The name of the stream, because it has no collection."""
-        return self._stream
-
-    def load_lines(self, lines: list[bytes], load_slowly: LoadSlowly) -> None:
-        """Count RECORD lines; see `LineLoader`."""
-        self._count_lines(lines, self._is_message, load_slowly)
-
-    def load_batch_lines(self, lines: list[bytes], load_slowly: LoadSlowly) -> None:
-        """Count the records of BATCH files; see `LineLoader`."""
-        self._count_lines(lines, _is_record, load_slowly)
-
-    def _is_message(self, line: bytes) -> bool:
-        return _decode_message(line).stream == self._stream
-
-    def _count_lines(
-        self, lines: list[bytes], is_valid: Callable[[bytes], bool], load_slowly: LoadSlowly
-    ) -> None:
-        for position, line in enumerate(lines):
-            try:
-                can_count = is_valid(line)
-            except _DECODING_ERRORS:
-                can_count = False
-            if can_count:
-                self._stats.read += 1
-            else:
-                load_slowly(position)
 
 
 def find_loader(
@@ -220,12 +47,18 @@ def find_loader(
         return None
     (stream_map,) = stream_maps
     if type(stream_map) is RemoveRecordTransform:
+        # Not at the start: most runs have no stream maps.
+        from target_segment_objects.changed_streams import RemovedStreamLoader  # noqa: PLC0415
+
         return RemovedStreamLoader(stream, stats)
     sink = sinks.get(stream_map.stream_alias)
     if not isinstance(sink, SegmentObjectsSink):
         return None
     if _leaves_records_unchanged(stream_map, stream):
         return sink
+    from target_segment_objects.changed_streams import ChangedStreamLoader  # noqa: PLC0415
+    from target_segment_objects.singer.property_moves import find_moves  # noqa: PLC0415
+
     moves = find_moves(settings, stream, stream_map)
     return ChangedStreamLoader(stream, stream_map, moves, sinks, stats)
 
@@ -237,26 +70,3 @@ def _leaves_records_unchanged(stream_map: StreamMap, stream: str) -> bool:
         and stream_map.stream_alias == stream
         and not stream_map.flattening_enabled
     )
-
-
-def _is_record(line: bytes) -> bool:
-    return isinstance(_decode_record(line), dict)
-
-
-def _is_exact_record(record: Record, before: Record) -> bool:
-    """Return whether the JSON of a changed record says all that the slow path would see."""
-    if _EXACT_TYPES.issuperset(map(type, record.values())):
-        return True
-    # What the tap wrote is exact.
-    return all(value is before.get(name) or _is_exact(value) for name, value in record.items())
-
-
-def _is_exact(value: object) -> bool:
-    if type(value) is float:
-        # Others are written with an exponent, and not by all encoders in the same way.
-        return value == 0 or _MIN_PLAIN_FLOAT <= abs(value) < _MAX_PLAIN_FLOAT
-    if type(value) is dict:
-        return all(type(name) is str and _is_exact(item) for name, item in value.items())
-    if type(value) is list:
-        return all(map(_is_exact, value))
-    return type(value) in _EXACT_TYPES
