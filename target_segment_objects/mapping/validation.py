@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from target_segment_objects.mapping.fallback_validation import FallbackValidator
     from target_segment_objects.mapping.naming import PropertyPath
 
+_USES_BEFORE_KEEPING: Final = 10
+"""A compiled schema has about 15 KB, and most streams need it for their first records only."""
+
 _MAX_SHOWN_CHARACTERS: Final = 80  # of a constraint in a reason
 _CONTAINER_TYPES: Final = frozenset({"array", "object"})
 _CLOSING_KEYWORDS: Final = frozenset({"additionalProperties", "unevaluatedProperties"})
@@ -83,11 +86,11 @@ class RecordValidator(BaseJSONSchemaValidator):
     """Validates the records of one stream against one schema."""
 
     def __init__(self, stream: str, schema: dict[str, Any], *, warnings: DataWarnings) -> None:
-        """Compile the schema.
+        """Check the schema.
 
         Args:
             stream: The stream's name, for messages.
-            schema: Its JSON schema.
+            schema: Its JSON schema. It must not be changed later.
             warnings: Takes what is not checked, or does no harm.
 
         Raises:
@@ -99,13 +102,13 @@ class RecordValidator(BaseJSONSchemaValidator):
         self._warnings = warnings
         self._matcher = patterns.PatternMatcher()
         self._readable_schema = schema
-        self._validator = compile_validator(schema)
-        if self._validator is None:
+        self._validator: jsonschema_rs.Draft202012Validator | None = None
+        self._uses = 0
+        if compile_validator(schema) is None:
             self._check_schema()
             self._readable_schema = patterns.translate_patterns(
                 schema, self._matcher, warnings.warn_unchecked_pattern
             )
-            self._validator = compile_validator(self._readable_schema)
 
     def validate(self, record: dict[str, Any]) -> None:
         """Validate a record.
@@ -113,13 +116,14 @@ class RecordValidator(BaseJSONSchemaValidator):
         Raises:
             InvalidRecordError: The schema does not accept it, and it would do harm.
         """
+        validator = self._get_validator()
         try:
-            if self._validator is not None and self._validator.is_valid(record):
+            if validator is not None and validator.is_valid(record):
                 return
         except ValueError:
             pass  # jsonschema-rs cannot read the record
         harmless: dict[PropertyPath, str] = {}
-        for violation in self._iterate_violations(record):
+        for violation in self._iterate_violations(record, validator):
             path = self._find_json_text(violation.path, record)
             if path is None:
                 field = naming.format_path(self._select_declared(violation.path)) or None
@@ -130,6 +134,16 @@ class RecordValidator(BaseJSONSchemaValidator):
             self._warnings.warn_schema_mismatch(naming.format_path(path), reason)
 
     # The schema
+
+    def _get_validator(self) -> jsonschema_rs.Draft202012Validator | None:
+        """Return the validator, which is kept if the stream turns out to need it often."""
+        if self._validator is None and self._uses <= _USES_BEFORE_KEEPING:
+            self._uses += 1
+            validator = compile_validator(self._readable_schema)
+            if self._uses > _USES_BEFORE_KEEPING:
+                self._validator = validator
+            return validator
+        return self._validator
 
     def _check_schema(self) -> None:
         try:
@@ -151,10 +165,12 @@ class RecordValidator(BaseJSONSchemaValidator):
 
     # Violations
 
-    def _iterate_violations(self, record: dict[str, Any]) -> Iterator[_Violation]:
-        if self._validator is not None and not has_non_finite(record):
+    def _iterate_violations(
+        self, record: dict[str, Any], validator: jsonschema_rs.Draft202012Validator | None
+    ) -> Iterator[_Violation]:
+        if validator is not None and not has_non_finite(record):
             try:
-                errors = [*self._validator.iter_errors(record)]
+                errors = [*validator.iter_errors(record)]
             except ValueError:
                 errors = []  # jsonschema-rs cannot read the record
             if errors:

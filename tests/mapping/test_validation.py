@@ -454,3 +454,13 @@ def test_schema_nested_too_deeply_to_be_validated_is_refused() -> None:
             UnmappableStreamError, match=r"'deep' is nested too deeply .* stream_maps"
         ):
             validate(build_schema(depth), {})
+
+
+def test_validator_gives_the_same_result_each_time() -> None:
+    """When its schema is compiled for one record, and when it is kept for the next ones."""
+    schema = {"type": "object", "properties": {"a": {"type": "integer", "maximum": 3}}}
+    validator = RecordValidator("s", schema, warnings=DataWarnings("s", print))
+    for _ in range(30):
+        validator.validate({"a": 3})
+        with pytest.raises(InvalidRecordError, match="requires maximum 3"):
+            validator.validate({"a": 4})
