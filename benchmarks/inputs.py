@@ -14,10 +14,12 @@ the plain SDK target does not preserve these.
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import random
 from dataclasses import dataclass
 from datetime import timedelta
+from string import ascii_lowercase
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks import api_shape
@@ -140,9 +142,9 @@ def _format_line(message: Record) -> str:
 
 def _generate_stream_names(stream: str, count: int) -> Iterator[str]:
     """Yield names without digits, because a collection's name cannot have any."""
-    for number in range(count):
-        first, second = divmod(number, 26)
-        yield f"{stream}_{chr(ord('a') + first)}{chr(ord('a') + second)}"
+    length = 2 if count <= len(ascii_lowercase) ** 2 else 3
+    for letters in itertools.islice(itertools.product(ascii_lowercase, repeat=length), count):
+        yield f"{stream}_{''.join(letters)}"
 
 
 # Schemas and values

@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
     from target_segment_objects import limits
+    from target_segment_objects.delivery.batch import Batch
+    from target_segment_objects.delivery.batch_file import BatchFile
     from target_segment_objects.delivery.scheduler import DeliveryOptions, DeliveryScheduler
-    from target_segment_objects.delivery.spool import Batch, BatchFile, Spool
+    from target_segment_objects.delivery.spool import Spool
     from target_segment_objects.delivery.uploader import SessionReport
     from target_segment_objects.exceptions import (
         ApiError,
@@ -64,8 +66,8 @@ __all__ = [
 
 _MODULES: Final = {
     "DEFAULT_API_URL": "segment.client",
-    "Batch": "delivery.spool",
-    "BatchFile": "delivery.spool",
+    "Batch": "delivery.batch",
+    "BatchFile": "delivery.batch_file",
     "BulkApi": "segment.api",
     "Client": "segment.client",
     "DeliveryOptions": "delivery.scheduler",

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from target_segment_objects import limits
+from target_segment_objects.delivery.batch import Batch
 from target_segment_objects.delivery.scheduler import QUEUED_BATCHES_PER_SESSION
-from target_segment_objects.delivery.spool import Batch, Spool
+from target_segment_objects.delivery.spool import Spool
 from target_segment_objects.exceptions import (
     ApiError,
     AuthenticationError,

@@ -29,9 +29,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from target_segment_objects.delivery.batch import Batch
 from target_segment_objects.delivery.checkpoints import Checkpoint, Checkpoints
 from target_segment_objects.delivery.interface import DeliveryStatus
-from target_segment_objects.delivery.spool import Batch
 from target_segment_objects.delivery.uploader import BatchUploader
 from target_segment_objects.exceptions import DeliveryAbortedError, SegmentObjectsError
 from target_segment_objects.segment.session import DEFAULT_KEEP_ALIVE_INTERVAL_SECONDS

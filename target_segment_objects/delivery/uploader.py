@@ -31,7 +31,7 @@ from target_segment_objects.segment.session import Session
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from target_segment_objects.delivery.spool import Batch
+    from target_segment_objects.delivery.batch import Batch
     from target_segment_objects.segment.api import BulkApi
 
 MAX_SESSION_RETRIES: Final = 3

@@ -178,7 +178,7 @@ def test_superseded_states_are_not_kept(sandbox: Sandbox, start: Callable[..., R
         run.delivery.add_state({"at": number, "padding": "x" * 1000 + str(number)})
     kept, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert kept < 500_000
+    assert kept < 700_000  # all STATEs have 2,000,000
     run.delivery.drain()
     assert [state["at"] for state in run.states] == [1999]
 

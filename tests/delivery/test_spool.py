@@ -18,7 +18,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from target_segment_objects.delivery.spool import Batch, Spool
+from target_segment_objects.delivery.batch import Batch
+from target_segment_objects.delivery.spool import Spool
 from target_segment_objects.exceptions import SpoolError
 
 if sys.platform == "win32":
@@ -289,7 +290,8 @@ def test_folder_is_removed_at_exit(tmp_path: Path, end: str) -> None:
     """
     ran = _run_python(
         "import os, signal, sys\n"
-        "from target_segment_objects.delivery.spool import Batch, Spool\n"
+        "from target_segment_objects.delivery.batch import Batch\n"
+        "from target_segment_objects.delivery.spool import Spool\n"
         "batch = Batch('users', Spool(sys.argv[1]), max_file_bytes=100)\n"
         "batch.add_lines([b'1'])\n"
         "assert len(os.listdir(sys.argv[1])) == 1\n"
@@ -355,7 +357,8 @@ def _add_and_close(batch: Batch) -> None:
 
 DISK_FULL = """
 import resource, signal, sys
-from target_segment_objects.delivery.spool import Batch, Spool
+from target_segment_objects.delivery.batch import Batch
+from target_segment_objects.delivery.spool import Spool
 from target_segment_objects.exceptions import SpoolError
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

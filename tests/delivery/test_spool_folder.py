@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from target_segment_objects.delivery import spool_folder
-from target_segment_objects.delivery.spool import Batch, Spool
+from target_segment_objects.delivery.batch import Batch
+from target_segment_objects.delivery.spool import Spool
 from target_segment_objects.delivery.spool_folder import (
     FOLDER_PREFIX,
     LOCK_NAME,
@@ -30,7 +31,8 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills processes
 
 RUN = """
 import sys
-from target_segment_objects.delivery.spool import Batch, Spool
+from target_segment_objects.delivery.batch import Batch
+from target_segment_objects.delivery.spool import Spool
 
 batch = Batch("users", Spool(sys.argv[1]), max_file_bytes=10)
 for _ in range(3):

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from benchmarks import inputs
+from target_segment_objects.mapping.naming import to_collection_name
 from target_segment_objects.mapping.schema import read_property_types
 
 
@@ -53,3 +54,11 @@ def test_records_of_streams_alternate() -> None:
     assert len(set(schemas)) == 3
     assert records == schemas * 3
     assert lines[-1]["type"] == "STATE"
+
+
+@pytest.mark.parametrize("count", [676, 677, 1000])
+def test_streams_have_collections_of_their_own(count: int) -> None:
+    """Their names differ in Segment, too, whatever their number."""
+    lines = map(json.loads, inputs.generate_lines(inputs.A, 1, streams=count))
+    streams = [line["stream"] for line in lines if line["type"] == "SCHEMA"]
+    assert len({to_collection_name(stream) for stream in streams}) == count

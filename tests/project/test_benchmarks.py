@@ -93,6 +93,7 @@ def test_comparison(tmp_path: Path) -> None:
         "time against the lower bound",
         "peak memory, one stream",
         "peak memory, 100 streams",
+        "… 1,000 streams",
     ):
         assert f"| {row}" in printed
 
