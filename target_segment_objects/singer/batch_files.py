@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import re
-import zlib
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, Protocol
@@ -17,7 +16,12 @@ from singer_sdk.singerlib.json import serialize_json
 from upath import UPath
 
 from target_segment_objects.exceptions import InputError, InvalidMessageError
-from target_segment_objects.singer.raw_input import explain_read_error, open_input, read_blocks
+from target_segment_objects.singer.raw_input import (
+    GZIP_ERRORS,
+    explain_read_error,
+    open_input,
+    read_blocks,
+)
 from target_segment_objects.singer.reader import ReadingStopped, is_string_list
 
 if TYPE_CHECKING:
@@ -147,7 +151,8 @@ def _read_jsonl(
     file: IO[bytes], wait: Callable[[], AbstractContextManager[None]], *, require_gzip: bool
 ) -> Iterator[list[bytes]]:
     """Yield the lines. Gzip is decompressed without being declared: the SDK's writer does that."""
-    for lines in read_blocks(open_input(file, wait, require_gzip=require_gzip)):
+    opened = open_input(file, wait, require_gzip=require_gzip, is_complete=True)
+    for lines in read_blocks(opened):
         yield [line for line in lines if not line.isspace()]
 
 
@@ -180,7 +185,7 @@ def _open_file(
 
 def _get_reason(cause: Exception) -> str:
     """Return why a file cannot be read. Parquet's own messages may quote values, so drop them."""
-    if isinstance(cause, (OSError, EOFError, zlib.error, ImportError)):
+    if isinstance(cause, (OSError, ImportError, *GZIP_ERRORS)):
         return explain_read_error(cause)
     return type(cause).__name__
 

@@ -7,6 +7,7 @@ when a signal may interrupt it.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import zlib
@@ -15,6 +16,12 @@ from typing import IO, TYPE_CHECKING, Final, cast
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
+
+GZIP_ERRORS: tuple[type[Exception], ...] = (EOFError, zlib.error)
+with contextlib.suppress(ImportError):  # not every platform has a wheel of it
+    from isal.igzip_lib import IsalError
+
+    GZIP_ERRORS += (cast("type[Exception]", IsalError),)  # its stub is wrong
 
 GZIP_MAGIC: Final = b"\x1f\x8b"
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"  # of UTF-8
@@ -25,7 +32,11 @@ _BUFFER_BYTES: Final = 256 * 1024  # records that are read together are mapped t
 
 
 def open_input(
-    file: IO[bytes], wait: Callable[[], AbstractContextManager[None]], *, require_gzip: bool = False
+    file: IO[bytes],
+    wait: Callable[[], AbstractContextManager[None]],
+    *,
+    require_gzip: bool = False,
+    is_complete: bool = False,
 ) -> io.BufferedReader:
     """Return the decompressed lines of a file. Nothing is read yet.
 
@@ -33,8 +44,10 @@ def open_input(
         file: The file. It stays open.
         wait: Returns the context manager for each read that may block.
         require_gzip: Refuse a file that is not gzip, such as an empty one.
+        is_complete: Whether nobody writes to the file any more, so that gzip may be read ahead.
     """
-    return io.BufferedReader(_RawInput(file, wait, require_gzip=require_gzip), _BUFFER_BYTES)
+    raw = _RawInput(file, wait, require_gzip=require_gzip, is_complete=is_complete)
+    return io.BufferedReader(raw, _BUFFER_BYTES)
 
 
 def read_blocks(file: io.BufferedReader) -> Iterator[list[bytes]]:
@@ -58,7 +71,7 @@ def explain_read_error(cause: Exception) -> str:
     """Return why an input cannot be read, without an end of the sentence."""
     if isinstance(cause, EOFError):
         return "its gzip data ends too early, so the file is incomplete"
-    if isinstance(cause, zlib.error):
+    if isinstance(cause, GZIP_ERRORS):
         return "its gzip data is damaged"
     reason = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
     return str(reason).rstrip(".")
@@ -73,11 +86,13 @@ class _RawInput(io.RawIOBase):
         wait: Callable[[], AbstractContextManager[None]],
         *,
         require_gzip: bool,
+        is_complete: bool,
     ) -> None:
         super().__init__()
         self._file = file
         self._wait = wait
         self._require_gzip = require_gzip
+        self._is_complete = is_complete
         self._read_available: Callable[[memoryview], int | None] = self._read_first
 
     def readable(self) -> bool:
@@ -91,7 +106,8 @@ class _RawInput(io.RawIOBase):
         prefix = _read_prefix(self._file)
         if prefix.startswith(GZIP_MAGIC):
             compressed = cast("IO[bytes]", _PrefixedInput(prefix, self._file))
-            self._file = cast("IO[bytes]", gzip.GzipFile(fileobj=compressed, mode="rb"))
+            open_gzip = _open_complete_gzip if self._is_complete else _open_gzip
+            self._file = open_gzip(compressed)
             prefix = _read_prefix(self._file)
         elif self._require_gzip:
             raise gzip.BadGzipFile("Not a gzipped file" if prefix else "Not gzip, but empty")
@@ -100,6 +116,22 @@ class _RawInput(io.RawIOBase):
         rest = _PrefixedInput(prefix.removeprefix(BYTE_ORDER_MARK), self._file)
         self._read_available = rest.readinto
         return rest.readinto(buffer)
+
+
+def _open_gzip(file: IO[bytes]) -> IO[bytes]:
+    return cast("IO[bytes]", gzip.GzipFile(fileobj=file, mode="rb"))
+
+
+def _open_complete_gzip(file: IO[bytes]) -> IO[bytes]:
+    """Open a file with isal, which is faster, where it is installed.
+
+    isal waits for more input than the next line needs.
+    """
+    try:
+        from isal import igzip  # noqa: PLC0415 - for BATCH files only
+    except ImportError:  # not every platform has a wheel of it
+        return _open_gzip(file)
+    return cast("IO[bytes]", igzip.IGzipFile(fileobj=file, mode="rb"))  # type: ignore[no-untyped-call]
 
 
 class _PrefixedInput(io.RawIOBase):

@@ -13,7 +13,6 @@ from __future__ import annotations
 import io
 import json
 import sys
-import zlib
 from collections import Counter
 from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
@@ -27,6 +26,7 @@ from target_segment_objects.mapping.values import NonFinite
 from target_segment_objects.singer.line_groups import LineGroups
 from target_segment_objects.singer.raw_input import (
     BYTE_ORDER_MARK,
+    GZIP_ERRORS,
     explain_read_error,
     open_input,
     read_blocks,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     Callbacks = dict[str, Callable[[dict[str, Any]], None]]
 
+_READ_ERRORS: Final[tuple[type[Exception], ...]] = (OSError, UnicodeDecodeError, *GZIP_ERRORS)
 _DECODER: Final = msgspec.json.Decoder(float_hook=Decimal)
 _TRUNCATED: Final = "the input ends in the middle of it, so the tap has probably crashed"
 _NO_PREFIX: Final = b"\n\n"  # no line starts with it
@@ -252,7 +253,7 @@ class MessageReader(GenericSingerReader[bytes]):
         try:
             with self.waiting():
                 yield
-        except (OSError, EOFError, zlib.error, UnicodeDecodeError) as cause:
+        except _READ_ERRORS as cause:
             msg = (
                 f"The input cannot be read beyond line {self.line_number}: "
                 f"{explain_read_error(cause)}. Everything up to that line is delivered."

@@ -247,6 +247,13 @@ def test_damaged_gzip_is_refused(tmp_path: Path, damage: slice, reason: str) -> 
         read_lines(GZIP, path)
 
 
+def test_damaged_gzip_data_is_refused(tmp_path: Path) -> None:
+    """A file that is gzip by its first bytes only is named with the cause."""
+    path = write_file(tmp_path, gzip.compress(LINES[0])[:10] + b"\xff" * 40)
+    with pytest.raises(InputError, match=r"BATCH file .*a.jsonl cannot be read: .* is damaged"):
+        read_lines(GZIP, path)
+
+
 @pytest.mark.parametrize(
     "content",
     [b"", b"no parquet", b"PAR1" + b"\0" * 100 + b"PAR1"],
