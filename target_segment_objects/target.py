@@ -221,6 +221,7 @@ class TargetSegmentObjects(Target):
         for stream_map in self.mapper.stream_maps[stream]:
             sink = self._sinks_active.get(stream_map.stream_alias)
             if isinstance(sink, SegmentObjectsSink):
+                _share_schema(stream_map, sink)
                 keys = tuple(sink.key_properties)
                 mapped = MappedStream(stream, sink.stream_name, keys, sink.mapper)
                 self.outlets.log_stream(mapped)
@@ -324,3 +325,11 @@ def _deep_schema_error(stream: str, schema: dict[str, Any]) -> UnmappableStreamE
         f"Stream '{stream}': the property '{label}' is nested too deeply in the SCHEMA. Exclude or "
         "simplify it in the tap."
     )
+
+
+def _share_schema(stream_map: StreamMap, sink: SegmentObjectsSink) -> None:
+    """Drop the SDK's copies of a schema that equal it: they take 8 KB or more a stream."""
+    if sink.original_schema == sink.schema:
+        sink.original_schema = sink.schema
+    if stream_map.raw_schema == sink.schema:
+        stream_map.raw_schema = sink.schema

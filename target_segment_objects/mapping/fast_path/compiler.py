@@ -48,6 +48,14 @@ class MappedLines(NamedTuple):
     unsupported: list[int]
 
 
+class _Object(msgspec.Struct, gc=False):
+    """An object; its properties are a struct of the stream's own."""
+
+    id: str
+    collection: str
+    properties: Any
+
+
 class FastPath:
     """Maps the records of one stream, many at a time."""
 
@@ -244,15 +252,11 @@ def _compile_encoder(
         positions: The positions of the columns in the order in which they are sent.
         make_properties: The type of their properties.
     """
-    make_object = msgspec.defstruct(
-        "Object", [("id", str), ("collection", str), ("properties", make_properties)], gc=False
-    )
-
     encode = ENCODER.encode
 
     def encode_objects(ids: Column, columns: list[Column]) -> list[bytes]:
         properties = map(make_properties, *[columns[position] for position in positions])
-        return [*map(encode, map(make_object, ids, itertools.repeat(collection), properties))]
+        return [*map(encode, map(_Object, ids, itertools.repeat(collection), properties))]
 
     return encode_objects
 
