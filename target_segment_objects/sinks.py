@@ -58,7 +58,11 @@ class LoadingTarget(Protocol):
 
 
 class SegmentObjectsSink(RecordSink):
-    """Maps a stream's records and adds them to delivery, one by one."""
+    """Maps a stream's records and adds them to delivery.
+
+    Attributes:
+        collection: The collection of its objects.
+    """
 
     def __init__(
         self,
@@ -86,9 +90,10 @@ class SegmentObjectsSink(RecordSink):
         if context.settings.ledger_path is not None:
             schema = sort_properties(schema)  # else an object would be new after each other order
         super().__init__(cast("Target", target), stream_name, schema, key_properties)
+        self.collection = context.resolve_collection(stream_name)
         self._mapper = RecordMapper(
             stream_name,
-            context.resolve_collection(stream_name),
+            self.collection,
             self.schema,
             self.key_properties,
             options=context.settings.mapping,
@@ -103,11 +108,6 @@ class SegmentObjectsSink(RecordSink):
     def mapper(self) -> RecordMapper:
         """How its records become objects."""
         return self._mapper
-
-    @property
-    def collection(self) -> str:
-        """The collection of its objects."""
-        return self._mapper.collection
 
     def load_lines(
         self,
@@ -168,8 +168,8 @@ class SegmentObjectsSink(RecordSink):
         """Deliver objects that the fast path has mapped."""
         if not objects:
             return
+        stats.read += len(objects)  # also where delivery fails: they are not delivered then
         self._add_objects(objects)
-        stats.read += len(objects)
         counter = self._record_counter
         before, counter.value = counter.value, counter.value + len(objects)
         if before // _RECORDS_PER_CLOCK_READ != counter.value // _RECORDS_PER_CLOCK_READ:
@@ -218,9 +218,7 @@ class SegmentObjectsSink(RecordSink):
 
     def _describe_stream(self) -> StreamInfo:
         properties = tuple((mapped.name, mapped.type.value) for mapped in self._mapper.properties)
-        return StreamInfo(
-            self.stream_name, self._mapper.collection, tuple(self.key_properties), properties
-        )
+        return StreamInfo(self.stream_name, self.collection, tuple(self.key_properties), properties)
 
     def _make_metadata(self) -> dict[str, Any]:
         metadata: dict[str, Any] = {}
@@ -285,7 +283,7 @@ class SegmentObjectsSink(RecordSink):
         try:
             return compile_fast_path(
                 stream=self.stream_name,
-                collection=self._mapper.collection,
+                collection=self.collection,
                 schema=self.schema,
                 key_properties=self.key_properties,
                 properties=self._mapper.properties,

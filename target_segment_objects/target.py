@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import os
 from functools import cached_property
-from typing import IO, TYPE_CHECKING, Any, ClassVar, cast
+from typing import IO, TYPE_CHECKING, Any, ClassVar, Final, cast
 
 from dotenv import find_dotenv, load_dotenv
 from singer_sdk import Target
@@ -49,6 +49,17 @@ if TYPE_CHECKING:
     from target_segment_objects.record_loaders import RecordLoader
 
 
+_CAPABILITIES: Final = [
+    PluginCapabilities.ABOUT,
+    PluginCapabilities.BATCH,
+    PluginCapabilities.STREAM_MAPS,
+    PluginCapabilities.FLATTENING,
+    PluginCapabilities.STRUCTURED_LOGGING,
+    TargetCapabilities.VALIDATE_RECORDS,
+    TargetCapabilities.SOFT_DELETE,
+]
+
+
 class TargetSegmentObjects(Target):
     """Loads any tap's records into Segment's Objects Bulk API."""
 
@@ -57,15 +68,7 @@ class TargetSegmentObjects(Target):
     default_sink_class = SegmentObjectsSink
     message_reader_class = MessageReader
     message_reader: MessageReader
-    capabilities: ClassVar[list[CapabilitiesEnum]] = [
-        PluginCapabilities.ABOUT,
-        PluginCapabilities.BATCH,
-        PluginCapabilities.STREAM_MAPS,
-        PluginCapabilities.FLATTENING,
-        PluginCapabilities.STRUCTURED_LOGGING,
-        TargetCapabilities.VALIDATE_RECORDS,
-        TargetCapabilities.SOFT_DELETE,
-    ]
+    capabilities: ClassVar[list[CapabilitiesEnum]] = _CAPABILITIES
 
     def __init__(self, **kwargs: Any) -> None:  # noqa: ANN401 - the SDK's own arguments
         """Check the settings; nothing is sent or written yet.

@@ -211,10 +211,7 @@ class DeliveryScheduler:
         self._opened_at[batch] = time.monotonic()
         self._changed.notify_all()  # the age thread may have had nothing to wait for
         if self._age_thread is None:
-            self._age_thread = threading.Thread(
-                target=self._watch_batch_age, name="batch-age", daemon=True
-            )
-            self._age_thread.start()
+            self._age_thread = _start_thread(self._watch_batch_age, "batch-age")
         return batch
 
     def _enqueue_batch(self, collection: str) -> None:
@@ -233,11 +230,8 @@ class DeliveryScheduler:
     def _make_runnable(self, collection: str) -> None:
         self._runnable.append(collection)
         if len(self._workers) < self._options.max_parallel_sessions:
-            worker = threading.Thread(
-                target=self._run_worker, name=f"delivery-{len(self._workers) + 1}", daemon=True
-            )
-            self._workers.append(worker)
-            worker.start()
+            name = f"delivery-{len(self._workers) + 1}"
+            self._workers.append(_start_thread(self._run_worker, name))
         self._changed.notify_all()
 
     def _watch_batch_age(self) -> None:
@@ -325,3 +319,9 @@ class DeliveryScheduler:
             self._failure = failure
             self._changed.notify_all()
         self._on_failure()
+
+
+def _start_thread(run: Callable[[], None], name: str) -> threading.Thread:
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    thread.start()
+    return thread

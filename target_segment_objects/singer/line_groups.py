@@ -7,8 +7,9 @@ Those of streams that share a collection keep their order.
 from __future__ import annotations
 
 import bisect
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
+
+import msgspec
 
 from target_segment_objects.exceptions import SegmentObjectsError
 
@@ -27,8 +28,7 @@ class LineLoader(Protocol):
         """Load lines in their order; those at some positions by calling `load_slowly`."""
 
 
-@dataclass(slots=True, eq=False)
-class LineGroup:
+class LineGroup(msgspec.Struct, eq=False):
     """Lines of one stream, in the order of the input.
 
     Attributes:
@@ -38,10 +38,10 @@ class LineGroup:
     """
 
     loader: LineLoader
-    lines: list[bytes] = field(default_factory=list)
+    lines: list[bytes] = []
     slow_number: int = 0
-    _run_starts: list[int] = field(default_factory=list)  # positions of lines after a gap
-    _run_numbers: list[int] = field(default_factory=list)  # their line numbers
+    _run_starts: list[int] = []  # positions of lines after a gap
+    _run_numbers: list[int] = []  # their line numbers
 
     def start_run(self, number: int) -> list[bytes]:
         """Note the line number of the next line, and return the lines, to add it to them."""

@@ -38,7 +38,7 @@ UNNEEDED: Final = {
 
 DATACLASSES: Final = {
     # Of the fast path.
-    *("LineGroup", "RecordFields"),
+    "RecordFields",
     # It has a field that follows from the others.
     "PropertyMapping",
     # The values of delivery.

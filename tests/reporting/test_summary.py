@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import random
 import re
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +17,7 @@ from target_segment_objects.delivery.uploader import SessionReport
 from target_segment_objects.reporting.stats import RunStats
 from target_segment_objects.reporting.summary import print_summary
 from target_segment_objects.sandbox.server import Sandbox
-from tests.support import record_line, schema_line, state_line
+from tests.support import RUN_SECONDS, TARGET, record_line, schema_line, state_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -130,6 +133,30 @@ def test_undelivered_objects_are_reported_before_the_error(
     metrics = parse_metrics(done.stderr)
     (job,) = (metric for metric in metrics if metric["metric"] == "job_duration")
     assert job["tags"]["status"] == "failed"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a limit for the size of files")
+def test_records_are_counted_once_when_a_write_fails(tmp_path: Path) -> None:
+    """What was read for a collection is not delivered, as many in the total as in its own line."""
+    numbers = random.Random(1)  # noqa: S311 - not for security
+    rows = (record_line("Users", {"id": n, "v": numbers.randbytes(50).hex()}) for n in range(9_000))
+    config = tmp_path / "config.json"
+    config.write_text('{"write_key": "k", "api_url": "http://127.0.0.1:9"}')
+    done = subprocess.run(
+        ["/bin/sh", "-c", 'ulimit -f 300; exec "$@"', "sh", *TARGET, "--config", str(config)],
+        input="".join(f"{line}\n" for line in (USERS, *rows)),
+        capture_output=True,
+        text=True,
+        timeout=RUN_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "File too large" in done.stderr.splitlines()[-1]
+    metrics = parse_metrics(done.stderr)
+    (collection,) = (m["tags"] for m in metrics if m["metric"] == "batch_count")
+    (job,) = (m["tags"] for m in metrics if m["metric"] == "job_duration")
+    assert 0 < job["records"] < 9_000
+    assert collection["objects_read"] == collection["objects_undelivered"] == job["records"]
 
 
 def test_an_empty_run_is_reported(sandbox: Sandbox, run_target: RunTarget) -> None:

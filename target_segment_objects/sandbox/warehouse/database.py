@@ -361,13 +361,11 @@ class Warehouse:
 
 def _ensure_metadata(connection: duckdb.DuckDBPyConnection, path: Path, *, read_only: bool) -> None:
     """Create the metadata tables in a new file. Any other DuckDB file is left unchanged."""
-    schemas = {
-        schema
-        for (schema,) in connection.execute(
-            "SELECT table_schema FROM information_schema.tables"
-            " WHERE table_catalog = current_database()"
-        ).fetchall()
-    }
+    tables = connection.execute(
+        "SELECT table_schema FROM information_schema.tables"
+        " WHERE table_catalog = current_database()"
+    )
+    schemas = {schema for (schema,) in tables.fetchall()}
     if "sandbox_metadata" in schemas:
         if not read_only:
             connection.execute(history.HISTORY_DDL)  # the warehouse may be of an older version
