@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
+_GC_THRESHOLD = 20_000  # allocations; records become many tuples, which are soon freed
 _SIGNAL_EXIT_BASE = 128  # a shell's exit code for a process that a signal ended
 
 
@@ -35,6 +36,7 @@ def main(import_command: Callable[[], Callable[[], None]] | None = None) -> None
     gc.disable()
     run_command = (import_command or _import_command)()
     gc.freeze()
+    gc.set_threshold(_GC_THRESHOLD)
     gc.enable()
     _set_signal_handlers(_exit_orderly)
     try:

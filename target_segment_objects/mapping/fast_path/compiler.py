@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from decimal import Decimal
 from operator import attrgetter
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from target_segment_objects.mapping.naming import PropertyPath
     from target_segment_objects.mapping.properties.mapping import PropertyMapping
 
-_NO_PROPERTIES: Final = b"{}}"
 _DECODING_ERRORS: Final = (msgspec.DecodeError, UnicodeDecodeError, ArithmeticError, RecursionError)
 _get_record = attrgetter("record")
 
@@ -69,7 +69,7 @@ class FastPath:
         build_ids: IdBuilder,
         convert_columns: Conversion,
         encode_objects: Callable[[Column, list[Column]], list[bytes]],
-        may_be_empty: bool,
+        empty_bytes: int,
     ) -> None:
         """Keep the compiled steps.
 
@@ -81,7 +81,7 @@ class FastPath:
             build_ids: Builds the ids.
             convert_columns: Validates and converts the values.
             encode_objects: Returns the lines of objects with these ids and properties.
-            may_be_empty: Whether a record may have nothing to send.
+            empty_bytes: The size of an object without properties; 0 if there is none.
         """
         message_type = msgspec.defstruct(
             "Message",
@@ -100,7 +100,7 @@ class FastPath:
         self._build_ids = build_ids
         self._convert_columns = convert_columns
         self._encode_objects = encode_objects
-        self._may_be_empty = may_be_empty
+        self._empty_bytes = empty_bytes
 
     def map_messages(self, lines: Sequence[bytes]) -> MappedLines:
         """Map RECORD messages."""
@@ -145,17 +145,17 @@ class FastPath:
             ids = drop_rows(ids, unsupported)
             columns = [drop_rows(column, unsupported) for column in columns]
         objects = self._encode_objects(ids, columns)
-        # A line is at least as large as each of its values.
-        if max(map(len, objects), default=0) < limits.VALUE_BYTES_LIMIT and not self._may_be_empty:
+        sizes = [*map(len, objects)]
+        # An object is at least as large as each of its values.
+        if not sizes or (min(sizes) > self._empty_bytes and max(sizes) < limits.VALUE_BYTES_LIMIT):
             return objects
-        excluded = {at for at, line in enumerate(objects) if not self._can_send(line)}
+        excluded = {
+            at
+            for at, size in enumerate(sizes)
+            if not self._empty_bytes < size < limits.VALUE_BYTES_LIMIT
+        }
         unsupported.update(rows[at] for at in excluded)
-        return drop_rows(objects, excluded) if excluded else objects
-
-    def _can_send(self, line: bytes) -> bool:
-        return len(line) < limits.VALUE_BYTES_LIMIT and not (
-            self._may_be_empty and line.endswith(_NO_PROPERTIES)
-        )
+        return drop_rows(objects, excluded)
 
 
 def compile_fast_path(  # noqa: PLR0913 - keyword-only: all that the mapping of a line depends on
@@ -221,8 +221,15 @@ def compile_fast_path(  # noqa: PLR0913 - keyword-only: all that the mapping of 
             [fields.paths.index(prop.path) for prop in sent],
             _define_properties(sent, send_nulls=send_nulls),
         ),
-        may_be_empty=not key_properties,
+        # With a key, there is at least one property.
+        empty_bytes=0 if key_properties else _measure_empty_object(collection),
     )
+
+
+def _measure_empty_object(collection: str) -> int:
+    """Return the size of an object whose id is a digest and that has no properties."""
+    digest = hashlib.sha256().hexdigest()
+    return len(ENCODER.encode(_Object(digest, collection, {})))
 
 
 def _decode_lines(

@@ -187,7 +187,8 @@ def _convert_to_json(column: Column, text: JsonText, unsupported: set[int]) -> C
     elif texts:
         rest = iter(texts)
         column = [value if type(value) in _UNCHANGED_TYPES else next(rest) for value in column]
-    if max(map(len, select_present(column)), default=0) > text.max_characters:
+    strings = column if column is texts else select_present(column)
+    if max(map(len, strings), default=0) > text.max_characters:
         unsupported.update(
             row
             for row, value in enumerate(column)

@@ -35,6 +35,8 @@ _KEY_TYPES: Final = frozenset(
     {PropertyType.INTEGER, PropertyType.NUMBER, PropertyType.STRING, PropertyType.TIMESTAMP}
 )
 _NUMBER: Final = re.compile(r"-?[0-9]{1,100}(?:\.[0-9]{1,100})?")
+_WHOLE_NUMBERS: Final = re.compile(r"[0-9,]+")
+_TINY_START: Final = b"0.000000"
 _TINY_NUMBER: Final = re.compile(rb"-?0\.0{6}")
 """The canonical JSON of a record without keys writes such a number with an exponent."""
 
@@ -105,6 +107,10 @@ def _format_keys(column: Column, unsupported: set[int]) -> Column:
         return column
     if types == {int}:
         return [*map(str, column)]
+    if types == {Raw}:
+        digits = b",".join(column).decode()
+        if _WHOLE_NUMBERS.fullmatch(digits):
+            return digits.split(",")
     texts = [_format_key(value) for value in column]
     unsupported.update(row for row, text in enumerate(texts) if text is None)
     return [text or "" for text in texts]
@@ -153,6 +159,8 @@ def _compile_digests(record_type: type[msgspec.Struct], fields: RecordFields) ->
 
 def _find_tiny_numbers(column: Column) -> list[int]:
     """Return the rows with a number so small that its canonical JSON has an exponent."""
+    if _TINY_START not in b",".join([value for value in column if type(value) is Raw]):
+        return []
     return [
         row
         for row, value in enumerate(column)
