@@ -15,10 +15,13 @@ from tests.support import RUN_SECONDS, TARGET
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```sh\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+GENERATED = {"build", "dist", "output"}
+"""Folders that Git ignores; the benchmarks install other targets in one."""
 DOCUMENTS = sorted(
     path
     for path in ROOT.glob("**/*.md")
-    if not any(part.startswith(".") and part != ".github" for part in path.relative_to(ROOT).parts)
+    if path.relative_to(ROOT).parts[0] not in GENERATED
+    and not any(part.startswith(".") and part != ".github" for part in path.relative_to(ROOT).parts)
 )
 
 
