@@ -13,6 +13,7 @@ import click
 
 from benchmarks import docs_page, inputs, other_targets, outputs, plot
 from benchmarks.runs import CHINOOK, LOWER_BOUND, OURS, PAGE, PARQUET, PLAIN, bench_options
+from target_segment_objects.plurals import format_count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +52,7 @@ def main(bench: Bench, *, with_other_targets: bool) -> None:
     results = {
         source: list(bench.run_rounds(candidates, source)) for source in bench.prepare_inputs()
     }
-    about = f"{docs_page.describe_machine()}; {bench.rounds} rounds."
+    about = f"{docs_page.describe_machine()}; {format_count(bench.rounds, 'round')}."
     bench.publish_result("speed", f"{about}\n\n{build_speed_table(candidates, results)}")
     picture = plot.draw_bars(
         [candidate.name for candidate in candidates],

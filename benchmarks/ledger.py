@@ -21,6 +21,7 @@ import click
 
 from benchmarks import docs_page, month, nights, plot
 from benchmarks.runs import OURS, PAGE, Candidate, Input, bench_options
+from target_segment_objects.plurals import format_count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,7 +63,7 @@ def main(bench: Bench) -> None:
     """Measure, and publish the tables and the plot."""
     costs = [measure_cost(bench, rows, has_text_ids=False) for rows in _SIZES]
     costs_text = [measure_cost(bench, rows, has_text_ids=True) for rows in _SIZES[:2]]
-    about = f"{docs_page.describe_machine()}; {bench.rounds} rounds."
+    about = f"{docs_page.describe_machine()}; {format_count(bench.rounds, 'round')}."
     table = _build_cost_table(costs, costs_text)
     bench.publish_result("ledger", f"{about}\n\n{table}")
     bench.publish_result("ledger-night", build_night_table(bench))

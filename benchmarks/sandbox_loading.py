@@ -15,6 +15,7 @@ import click
 
 from benchmarks import docs_page, outputs
 from benchmarks.runs import OURS, bench_options
+from target_segment_objects.plurals import format_count
 from target_segment_objects.sandbox.server import Sandbox
 from target_segment_objects.segment.client import Client
 
@@ -32,7 +33,7 @@ def main(bench: Bench) -> None:
     rows = [_measure_row(bench, bench.prepare_input(shape)) for shape in bench.shapes]
     bench.publish_result(
         "sandbox-loading",
-        f"{docs_page.describe_machine()}; {bench.rounds} rounds.\n\n"
+        f"{docs_page.describe_machine()}; {format_count(bench.rounds, 'round')}.\n\n"
         f"{docs_page.format_table(header, rows)}",
     )
 

@@ -21,6 +21,7 @@ from singer_sdk.mapper import PluginMapper
 from benchmarks import docs_page
 from benchmarks.inputs import A, B
 from benchmarks.runs import LOWER_BOUND, OURS, bench_options
+from target_segment_objects.plurals import format_count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -73,7 +74,7 @@ def main(bench: Bench) -> None:
     rows = [[name, *itertools.chain(*(column[name] for column in columns))] for name in columns[0]]
     bench.publish_result(
         "sdk-settings",
-        f"{docs_page.describe_machine()}; lowest of {bench.rounds} rounds.\n\n"
+        f"{docs_page.describe_machine()}; lowest of {format_count(bench.rounds, 'round')}.\n\n"
         f"{docs_page.format_table(header, rows)}",
     )
 
