@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 import msgspec
 
+from target_segment_objects.mapping.values import DECODING_ERRORS
 from target_segment_objects.singer.property_moves import LineMover
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ Record: TypeAlias = "dict[str, Any]"
 
 _UNSUPPORTED: Final = b""  # no JSON, so that the fast path leaves it to the slow path
 _EXACT_TYPES: Final = frozenset({str, int, bool, NoneType, Decimal})
-_DECODING_ERRORS: Final = (msgspec.DecodeError, UnicodeDecodeError, ArithmeticError, RecursionError)
 _MIN_PLAIN_FLOAT: Final = 1e-4
 _MAX_PLAIN_FLOAT: Final = 1e15
 _encode: Final = msgspec.json.Encoder(decimal_format="number").encode
@@ -184,7 +184,7 @@ class RemovedStreamLoader:
         for position, line in enumerate(lines):
             try:
                 can_count = is_valid(line)
-            except _DECODING_ERRORS:
+            except DECODING_ERRORS:
                 can_count = False
             if can_count:
                 self._stats.read += 1

@@ -37,6 +37,10 @@ ENCODING_ERRORS: Final = (ValueError, RecursionError)
 """What encoding a value can raise; a `UnicodeEncodeError` is a `ValueError`."""
 
 
+DECODING_ERRORS: Final = (msgspec.DecodeError, UnicodeDecodeError, ArithmeticError, RecursionError)
+"""What msgspec can raise where it decodes JSON, with `Decimal` for numbers with a fraction."""
+
+
 class NonFinite(float):
     """NaN or an infinity that the tap wrote. msgspec writes other floats by itself."""
 

@@ -13,15 +13,16 @@ import ast
 import fnmatch
 import itertools
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from msgspec import UNSET, Raw
 from msgspec.structs import astuple
 from singer_sdk.mapper import CustomStreamMap
 
-from target_segment_objects.mapping.fast_path import is_plain_name
+from target_segment_objects.mapping.fast_path import define_message_type, is_plain_name
 from target_segment_objects.mapping.object_ids import METADATA_PREFIX
+from target_segment_objects.mapping.values import DECODING_ERRORS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -135,16 +136,8 @@ class LineMover:
         read = [*dict.fromkeys((*moves.sources.values(), *moves.removed))]
         self._positions = [read.index(source) for source in moves.sources.values()]
         record_type = Raw if self._is_identity else _define_record(read, moves)
-        message_type = msgspec.defstruct(
-            "Message",
-            [
-                ("type", Literal["RECORD"]),
-                ("stream", Literal[stream]),
-                ("record", record_type),
-                *((name, Raw, UNSET) for name in _MEMBERS),
-            ],
-            gc=False,
-        )
+        members = [(name, Raw, UNSET) for name in _MEMBERS]
+        message_type = define_message_type(stream, record_type, members)
         self._decode_message = msgspec.json.Decoder(message_type).decode
         self._decode_record = msgspec.json.Decoder(record_type).decode
         self._make_record = msgspec.defstruct(
@@ -209,7 +202,7 @@ def _decode_lines(decode: Callable[[bytes], Any], lines: Sequence[bytes]) -> lis
     for line in lines:
         try:
             decoded.append(decode(line))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except DECODING_ERRORS:
             decoded.append(None)
     return decoded
 

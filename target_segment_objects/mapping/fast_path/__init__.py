@@ -19,7 +19,7 @@ from target_segment_objects.mapping.fast_path.compiler import (
     MappedLines,
     compile_fast_path,
 )
-from target_segment_objects.mapping.fast_path.record_types import is_plain_name
+from target_segment_objects.mapping.fast_path.record_types import define_message_type, is_plain_name
 from target_segment_objects.mapping.fast_path.schemas import UnsupportedSchemaError
 
 __all__ = [
@@ -27,5 +27,6 @@ __all__ = [
     "MappedLines",
     "UnsupportedSchemaError",
     "compile_fast_path",
+    "define_message_type",
     "is_plain_name",
 ]

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 from decimal import Decimal
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from msgspec import UNSET
@@ -16,12 +16,16 @@ from target_segment_objects.mapping.fast_path.columns import build_columns, drop
 from target_segment_objects.mapping.fast_path.conversions import compile_conversion
 from target_segment_objects.mapping.fast_path.metadata import MESSAGE_FIELDS, MetadataColumns
 from target_segment_objects.mapping.fast_path.object_ids import compile_ids
-from target_segment_objects.mapping.fast_path.record_types import RecordTypeBuilder, is_encodable
+from target_segment_objects.mapping.fast_path.record_types import (
+    RecordTypeBuilder,
+    define_message_type,
+    is_encodable,
+)
 from target_segment_objects.mapping.fast_path.schemas import (
     UnsupportedSchemaError,
     is_valid_schema,
 )
-from target_segment_objects.mapping.values import ENCODER
+from target_segment_objects.mapping.values import DECODING_ERRORS, ENCODER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -32,7 +36,6 @@ if TYPE_CHECKING:
     from target_segment_objects.mapping.naming import PropertyPath
     from target_segment_objects.mapping.properties.mapping import PropertyMapping
 
-_DECODING_ERRORS: Final = (msgspec.DecodeError, UnicodeDecodeError, ArithmeticError, RecursionError)
 _get_record = attrgetter("record")
 
 
@@ -83,16 +86,8 @@ class FastPath:
             encode_objects: Returns the lines of objects with these ids and properties.
             empty_bytes: The size of an object without properties; 0 if there is none.
         """
-        message_type = msgspec.defstruct(
-            "Message",
-            [
-                ("type", Literal["RECORD"]),
-                ("stream", Literal[stream]),
-                ("record", record_type),
-                *(() if metadata is None else MESSAGE_FIELDS),
-            ],
-            gc=False,
-        )
+        members = () if metadata is None else MESSAGE_FIELDS
+        message_type = define_message_type(stream, record_type, members)
         self._decode_message = msgspec.json.Decoder(message_type, float_hook=Decimal).decode
         self._decode_record = msgspec.json.Decoder(record_type, float_hook=Decimal).decode
         self._nested = nested
@@ -243,7 +238,7 @@ def _decode_lines(
         try:
             for line in remaining:
                 decoded.append(decode(line))  # noqa: PERF401 - what was decoded is kept
-        except _DECODING_ERRORS:
+        except DECODING_ERRORS:
             undecoded.append(len(decoded) + len(undecoded))
         else:
             return decoded, undecoded

@@ -7,17 +7,19 @@ deletion is the record's own.
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-from msgspec import UNSET, Meta
+from msgspec import UNSET
 
 from target_segment_objects import limits
+from target_segment_objects.mapping.fast_path.record_types import build_plain_type
 from target_segment_objects.mapping.fast_path.schemas import UnsupportedSchemaError
 from target_segment_objects.mapping.schema import PropertyType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
+
+    import msgspec
 
     from target_segment_objects.mapping.fast_path.columns import Column
     from target_segment_objects.mapping.naming import PropertyPath
@@ -26,13 +28,10 @@ _DELETED_AT: Final = "_sdc_deleted_at"
 _MESSAGE_MEMBERS: Final = {"_sdc_extracted_at": "time_extracted", "_sdc_table_version": "version"}
 _TYPES: Final = {str: PropertyType.TIMESTAMP, int: PropertyType.INTEGER}
 
+_MAX_LENGTH: Final = limits.WAREHOUSE_STRING_CHARACTERS
 MESSAGE_FIELDS: Final[list[tuple[str, Any, None]]] = [
-    (
-        "time_extracted",
-        Annotated[str, Meta(max_length=limits.WAREHOUSE_STRING_CHARACTERS)] | None,
-        None,
-    ),
-    ("version", Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None, None),
+    ("time_extracted", build_plain_type(PropertyType.TIMESTAMP, _MAX_LENGTH) | None, None),
+    ("version", build_plain_type(PropertyType.INTEGER, None) | None, None),
 ]
 """The members of a RECORD message that become metadata, with their types and defaults."""
 

@@ -30,7 +30,7 @@ from target_segment_objects.mapping.fast_path.schemas import (
 from target_segment_objects.mapping.schema import PropertyType
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from target_segment_objects.mapping.fast_path.schemas import Schema
     from target_segment_objects.mapping.naming import PropertyPath
@@ -210,7 +210,7 @@ class RecordTypeBuilder:
             return Any
         field_type = _build_exact_type(schema, property_type, max_length)
         if field_type is None:
-            field_type = _build_plain_type(property_type, max_length)
+            field_type = build_plain_type(property_type, max_length)
             self.fields.checks.append((position, self._compile_check(schema)))
         if property_type is PropertyType.NUMBER:
             self.fields.numbers.append((position, is_nullable))
@@ -244,7 +244,31 @@ def _make_optional(field_type: Any, *, is_nullable: bool) -> Any:  # noqa: ANN40
     return present | UnsetType
 
 
-def _build_plain_type(property_type: PropertyType, max_length: int | None) -> Any:  # noqa: ANN401
+def define_message_type(
+    stream: str,
+    record_type: Any,  # noqa: ANN401 - a type
+    members: Iterable[tuple[str, Any, Any]] = (),
+) -> type[msgspec.Struct]:
+    """Return the type of a stream's RECORD messages.
+
+    Args:
+        stream: The stream's name.
+        record_type: The type of a record.
+        members: Other members that are read, with their types and defaults.
+    """
+    return msgspec.defstruct(
+        "Message",
+        [
+            ("type", Literal["RECORD"]),
+            ("stream", Literal[stream]),
+            ("record", record_type),
+            *members,
+        ],
+        gc=False,
+    )
+
+
+def build_plain_type(property_type: PropertyType, max_length: int | None) -> Any:  # noqa: ANN401
     """Return a type that accepts all values which the fast path can write."""
     lowest, highest = _INT64_RANGE
     return {
@@ -264,7 +288,7 @@ def _build_exact_type(schema: Schema, property_type: PropertyType, max_length: i
     ):
         return None
     if not keywords:
-        return _build_plain_type(property_type, max_length)
+        return build_plain_type(property_type, max_length)
     if property_type is PropertyType.INTEGER and keywords <= {"minimum", "maximum"}:
         return _build_integer(schema)
     if property_type is PropertyType.STRING and keywords == {"enum"}:
