@@ -9,7 +9,8 @@ are four invariants:
 2. **Guarantee.** A STATE is written as soon as Segment has accepted (202) every object that was
    added before it, and never otherwise. `checkpoints` decides; the scheduler only writes.
 3. **Backpressure.** Adding goes on while sessions upload. Sessions of different collections run
-   side by side. What waits on disk is bounded: while too many batches wait, none is opened.
+   side by side, also when the tap writes one collection after the other in long blocks. What waits
+   on disk is bounded: while too much waits, no batch is opened.
 4. **Failure.** After a failure nothing new is started. What is under way is finished, and its
    STATEs are written where invariant 2 allows. Every session is finished: with a blank error, or
    with one that says what failed.
@@ -45,7 +46,16 @@ if TYPE_CHECKING:
     from target_segment_objects.segment.api import BulkApi
 
 QUEUED_BATCHES_PER_SESSION: Final = 2
-"""Closed batches, those under way included, for each session that may run at once."""
+"""Closed batches, those under way included, for each session that may run at once.
+
+So many may always wait, however large they are. Beyond them, the two limits below apply.
+"""
+
+MAX_QUEUED_BYTES: Final = 64_000_000
+"""Compressed bytes of the closed batches of all collections."""
+
+MAX_QUEUED_PER_COLLECTION: Final = 100
+"""Closed batches of one collection: reading on serves the others, whose objects come later."""
 
 _MIN_AGE_WAIT_SECONDS: Final = 0.01  # so that the age thread never spins
 
@@ -110,14 +120,16 @@ class DeliveryScheduler:
         self._max_queued = QUEUED_BATCHES_PER_SESSION * self._options.max_parallel_sessions
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
+        self._age_changed = threading.Condition(self._lock)  # wakes the age thread alone
         # The lock guards everything below.
         self._checkpoints = Checkpoints()
-        self._open_batches: dict[str, Batch] = {}
+        self._open_batches: dict[str, Batch] = {}  # oldest first
         self._opened_at: dict[Batch, float] = {}  # of each batch not delivered, oldest first
         self._queues: dict[str, deque[Batch]] = {}  # closed batches; the first may be under way
         self._runnable: deque[str] = deque()  # collections whose first batch no worker has taken
         self._outstanding: Counter[str] = Counter()  # objects that were added and not delivered
         self._queued_count = 0
+        self._queued_bytes = 0
         self._active_count = 0
         self._failure: SegmentObjectsError | None = None
         self._workers: list[threading.Thread] = []
@@ -137,7 +149,7 @@ class DeliveryScheduler:
     def add_objects(self, collection: str, lines: Sequence[bytes]) -> None:
         """Add the JSON of objects to their collection's batch, and queue each batch that is full.
 
-        It waits while too many batches are queued.
+        It waits while too much is queued.
 
         Raises:
             SegmentObjectsError: Delivery has failed; nothing can be added any more.
@@ -186,7 +198,7 @@ class DeliveryScheduler:
             while self._active_count if self._failure else self._queued_count:
                 self._changed.wait()
             self._closed = True
-            self._changed.notify_all()
+            self._notify_all_threads()
         for thread in (*self._workers, self._age_thread):
             if thread is not None:
                 thread.join()
@@ -200,8 +212,8 @@ class DeliveryScheduler:
     # Batches: from open to queued
 
     def _open_batch(self, collection: str) -> Batch:
-        """Open a collection's next batch, as soon as few enough wait."""
-        while self._queued_count >= self._max_queued and self._failure is None:
+        """Open a collection's next batch, as soon as there is room for it in the queue."""
+        while not self._has_room(collection) and self._failure is None:
             self._changed.wait()
         if self._failure is not None:
             raise self._failure
@@ -209,10 +221,18 @@ class DeliveryScheduler:
         self._checkpoints.open_batch(batch)
         self._open_batches[collection] = batch
         self._opened_at[batch] = time.monotonic()
-        self._changed.notify_all()  # the age thread may have had nothing to wait for
         if self._age_thread is None:
             self._age_thread = _start_thread(self._watch_batch_age, "batch-age")
+        elif len(self._open_batches) == 1:
+            self._age_changed.notify()  # it had nothing to wait for
         return batch
+
+    def _has_room(self, collection: str) -> bool:
+        """Return whether one more batch of a collection may wait on disk."""
+        return self._queued_count < self._max_queued or (
+            self._queued_bytes < MAX_QUEUED_BYTES
+            and len(self._queues.get(collection, ())) < MAX_QUEUED_PER_COLLECTION
+        )
 
     def _enqueue_batch(self, collection: str) -> None:
         """Close a collection's open batch, and queue it behind its earlier ones.
@@ -224,6 +244,7 @@ class DeliveryScheduler:
         queue = self._queues.setdefault(collection, deque())
         queue.append(batch)
         self._queued_count += 1
+        self._queued_bytes += batch.gzip_bytes
         if len(queue) == 1:
             self._make_runnable(collection)
 
@@ -236,18 +257,26 @@ class DeliveryScheduler:
 
     def _watch_batch_age(self) -> None:
         """Queue each batch that reaches its maximum age, even while the tap is silent."""
-        with self._changed:
+        with self._age_changed:
             while not self._closed and self._failure is None:
-                deadline = time.monotonic() - self._options.batch_max_age_seconds
                 with suppress(SegmentObjectsError), self._propagate_failure():
-                    for collection, batch in list(self._open_batches.items()):
-                        if self._opened_at[batch] <= deadline:
-                            self._enqueue_batch(collection)
-                opened = [self._opened_at[batch] for batch in self._open_batches.values()]
-                oldest = min(opened, default=None)
-                self._changed.wait(
-                    None if oldest is None else max(_MIN_AGE_WAIT_SECONDS, oldest - deadline)
-                )
+                    seconds = self._enqueue_aged_batches()
+                    self._age_changed.wait(seconds)
+
+    def _enqueue_aged_batches(self) -> float | None:
+        """Queue the batches that have reached their maximum age.
+
+        Returns:
+            The seconds until the next one does; None if no batch is open.
+        """
+        while self._open_batches:
+            collection, batch = next(iter(self._open_batches.items()))
+            age = time.monotonic() - self._opened_at[batch]
+            remaining = self._options.batch_max_age_seconds - age
+            if remaining > 0:
+                return max(_MIN_AGE_WAIT_SECONDS, remaining)
+            self._enqueue_batch(collection)
+        return None
 
     # Delivery: the workers' threads
 
@@ -293,6 +322,7 @@ class DeliveryScheduler:
             del self._opened_at[batch]
             self._outstanding[batch.collection] -= batch.objects
             self._queued_count -= 1
+            self._queued_bytes -= batch.gzip_bytes
             self._write_checkpoint(self._checkpoints.mark_delivered(batch))
 
     def _write_checkpoint(self, checkpoint: Checkpoint | None) -> None:
@@ -317,8 +347,12 @@ class DeliveryScheduler:
             if self._failure is not None:
                 return
             self._failure = failure
-            self._changed.notify_all()
+            self._notify_all_threads()
         self._on_failure()
+
+    def _notify_all_threads(self) -> None:
+        self._changed.notify_all()
+        self._age_changed.notify_all()
 
 
 def _start_thread(run: Callable[[], None], name: str) -> threading.Thread:

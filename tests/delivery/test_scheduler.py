@@ -8,13 +8,19 @@ import json
 import threading
 import time
 import tracemalloc
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
 
+from target_segment_objects.delivery import scheduler
 from target_segment_objects.delivery.interface import DeliveryStatus, StreamInfo
-from target_segment_objects.delivery.scheduler import DeliveryOptions, DeliveryScheduler
+from target_segment_objects.delivery.scheduler import (
+    MAX_QUEUED_PER_COLLECTION,
+    DeliveryOptions,
+    DeliveryScheduler,
+)
 from target_segment_objects.delivery.spool import Spool
 from target_segment_objects.exceptions import (
     AuthenticationError,
@@ -31,7 +37,7 @@ from tests.support import wait_for
 from tests.support.faulty_proxy import FaultyProxy, ManualClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from target_segment_objects.delivery.uploader import SessionReport
@@ -183,19 +189,147 @@ def test_superseded_states_are_not_kept(sandbox: Sandbox, start: Callable[..., R
     assert [state["at"] for state in run.states] == [1999]
 
 
-def test_adding_waits_while_too_many_batches_wait(
-    sandbox: Sandbox, tmp_path: Path, start: Callable[..., Run]
-) -> None:
-    """With a slow service: at most two files for each session, and one for the open batch."""
-    most_files = 0
-    with FaultyProxy(sandbox.url, latency_seconds=0.02) as proxy:
-        run = start(proxy.url, DeliveryOptions(batch_size_rows=1, max_parallel_sessions=2))
-        for number in range(20):
-            run.add("abcde"[number % 5], number)
-            most_files = max(most_files, len(list((tmp_path / "spool").rglob("*.gz"))))
-        run.delivery.drain()
-    assert 2 <= most_files <= 5
-    assert sum(map(sandbox.warehouse.count, sandbox.warehouse.collections())) == 20
+class GateApi:
+    """Answers each call at once, except Start: it waits for the gate.
+
+    Attributes:
+        gate: Opens all Starts.
+        started: Calls of Start, answered or not.
+    """
+
+    def __init__(self) -> None:
+        """Begin with a closed gate."""
+        self.gate = threading.Event()
+        self.started = 0
+        self._lock = threading.Lock()
+
+    def start(self) -> str:
+        """Start a session once the gate is open."""
+        with self._lock:
+            self.started += 1
+            number = self.started
+        assert self.gate.wait(30)
+        return f"s{number}"
+
+    def upload(self, sync_id: str, file: Path, **_: object) -> str:
+        """Accept a file."""
+        return f"{sync_id}-{file.name}"
+
+    def keep_alive(self, sync_id: str) -> None:
+        """Accept a session that is in use."""
+
+    def finish(self, sync_id: str, error: str = "", **_: object) -> None:
+        """Accept a session."""
+
+    def abort_session(self, sync_id: str, error: str) -> None:
+        """Accept the end of a session."""
+
+
+class GatedRun:
+    """A delivery to a `GateApi`, with a thread that adds objects."""
+
+    def __init__(self, folder: Path, options: DeliveryOptions) -> None:
+        """Prepare the delivery.
+
+        Args:
+            folder: Where batch files wait.
+            options: Its options.
+        """
+        self.api = GateApi()
+        self.spool = Spool(str(folder))
+        self.reports: list[SessionReport] = []
+        self.delivery = DeliveryScheduler(
+            self.api,
+            self.spool,
+            write_state=lambda _: None,
+            on_session_finished=self.reports.append,
+            options=options,
+        )
+        self.added = 0
+
+    def add_until_full(self, collections: Iterable[str]) -> threading.Thread:
+        """Add an object of each collection, in a thread, which waits while the queue is full."""
+
+        def add() -> None:
+            for number, collection in enumerate(collections):
+                self.delivery.add_object(collection, object_line(collection, number))
+                self.added += 1
+
+        thread = threading.Thread(target=add, daemon=True)
+        thread.start()
+        return thread
+
+    def finish(self, thread: threading.Thread) -> None:
+        """Open the gate, and deliver everything."""
+        self.api.gate.set()
+        thread.join(30)
+        assert not thread.is_alive()
+        self.delivery.drain()
+        self.spool.close()
+
+
+def wait_until_still(count: Callable[[], int]) -> int:
+    """Return a count that has not changed for half a second."""
+    last, since = count(), time.monotonic()
+    deadline = since + 30
+    while time.monotonic() < min(since + 0.5, deadline):
+        time.sleep(0.02)
+        if count() != last:
+            last, since = count(), time.monotonic()
+    return last
+
+
+def test_long_blocks_of_one_collection_do_not_hold_up_the_others(tmp_path: Path) -> None:
+    """Four collections in blocks of 50 batches: each has a session under way, not one by one."""
+    run = GatedRun(tmp_path, DeliveryOptions(batch_size_rows=1, max_parallel_sessions=4))
+    thread = run.add_until_full(collection for collection in "abcd" for _ in range(50))
+    wait_for(lambda: run.api.started == 4)
+    run.finish(thread)
+    assert Counter(report.collection for report in run.reports) == dict.fromkeys("abcd", 50)
+
+
+def test_queue_of_a_collection_is_bounded(tmp_path: Path) -> None:
+    """With a service that does not answer, one collection waits in 100 batches at most."""
+    run = GatedRun(tmp_path, DeliveryOptions(batch_size_rows=1))
+    thread = run.add_until_full("a" for _ in range(150))
+    assert wait_until_still(lambda: run.added) == MAX_QUEUED_PER_COLLECTION == 100
+    run.finish(thread)
+    assert len(run.reports) == 150
+
+
+def test_queue_is_bounded_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond two batches for each session, the compressed bytes of all collections count."""
+    monkeypatch.setattr(scheduler, "MAX_QUEUED_BYTES", 0)
+    run = GatedRun(tmp_path, DeliveryOptions(batch_size_rows=1, max_parallel_sessions=2))
+    thread = run.add_until_full("abcde"[number % 5] for number in range(20))
+    assert wait_until_still(lambda: run.added) == 4
+    files = len(list(tmp_path.rglob("*.gz")))
+    run.finish(thread)
+    assert files == 4
+    assert len(run.reports) == 20
+
+
+def test_open_batches_are_not_searched_for_each_session(tmp_path: Path) -> None:
+    """The age thread sleeps until the oldest of 2,000 open batches is due, whatever is sent."""
+    run = GatedRun(tmp_path, DeliveryOptions(batch_size_rows=2))
+    run.api.gate.set()
+    checks = 0
+    enqueue_aged = run.delivery._enqueue_aged_batches  # noqa: SLF001 - its calls are counted
+
+    def count_check() -> float | None:
+        nonlocal checks
+        checks += 1
+        return enqueue_aged()
+
+    run.delivery._enqueue_aged_batches = count_check  # type: ignore[method-assign] # noqa: SLF001
+    thread = run.add_until_full(f"open_{number}" for number in range(2000))
+    thread.join(30)
+    for number in range(200):
+        run.delivery.add_object("sent", object_line("sent", number))
+    wait_for(lambda: len(run.reports) == 100)
+    assert checks <= 2
+    run.finish(thread)
+    assert len(run.reports) == 2100
 
 
 def test_at_most_twenty_requests_are_under_way(sandbox: Sandbox, start: Callable[..., Run]) -> None:
@@ -504,9 +638,9 @@ def test_group_interrupted_by_a_failure_counts_as_not_delivered(
     with FaultyProxy(sandbox.url, [None, None, None, "500"]) as proxy:
         run = start(proxy.url, DeliveryOptions(batch_size_rows=2), max_retries=0)
         with pytest.raises(TransientApiError):
-            run.delivery.add_objects("a", [object_line("a", number) for number in range(100)])
+            run.delivery.add_objects("a", [object_line("a", number) for number in range(1000)])
     assert [report.objects for report in run.reports] == [2]
-    assert run.delivery.get_status().outstanding == {"a": 98}
+    assert run.delivery.get_status().outstanding == {"a": 998}
 
 
 def test_status_reports_what_is_not_delivered(sandbox: Sandbox, start: Callable[..., Run]) -> None:
