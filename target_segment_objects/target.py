@@ -43,6 +43,8 @@ from target_segment_objects.sinks import SegmentObjectsSink
 from target_segment_objects.versions import find_version
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from singer_sdk.helpers.capabilities import CapabilitiesEnum
     from singer_sdk.mapper import StreamMap
 
@@ -221,6 +223,8 @@ class TargetSegmentObjects(Target):
             super()._process_schema_message(message_dict)
         except RecursionError:  # where the SDK copies the schema
             raise _deep_schema_error(stream, message_dict["schema"]) from None
+        # The SDK keeps the sinks of earlier SCHEMAs to drain them at the end. Ours hold nothing.
+        self._sinks_to_clear.clear()
         for stream_map in self.mapper.stream_maps[stream]:
             sink = self._sinks_active.get(stream_map.stream_alias)
             if isinstance(sink, SegmentObjectsSink):
@@ -246,9 +250,15 @@ class TargetSegmentObjects(Target):
             message_dict,
             (self.config.get("batch_config") or {}).get("storage"),
             self.message_reader,
+            declared=self._find_declared(stream),
             find_loader=lambda: self._find_loader(stream),
             load_record=self._load_record,
         )
+
+    def _find_declared(self, stream: str) -> Collection[str]:
+        """Return the names of the properties that a stream's SCHEMA declares."""
+        stream_maps = self.mapper.stream_maps.get(stream)
+        return stream_maps[0].raw_schema.get("properties", ()) if stream_maps else ()
 
     def _process_activate_version_message(self, message_dict: dict[str, Any]) -> None:
         stream = self.message_reader.require_stream(message_dict, "version")
@@ -278,6 +288,9 @@ class TargetSegmentObjects(Target):
                 self.context.deleted_rows.add_reject(error)
                 invalid = error
         if invalid is not None:
+            # The traceback has this frame, which has the error: a circle that would keep the record
+            # until the next garbage collection.
+            invalid = invalid.with_traceback(None)
             self.context.reject_record(RejectedRecord(invalid, self._schema_lines[stream], line))
 
     def _load_mapped_record(self, stream_map: StreamMap, message: dict[str, Any]) -> None:

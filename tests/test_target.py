@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 from typing import TYPE_CHECKING, Any
@@ -354,3 +355,19 @@ def test_unusual_records_are_loaded_unchanged(sandbox: Sandbox) -> None:
     for row in rows:
         assert (row["user_id"], row["user_id_2"]) == ("snake", "camel")
         assert (row["prenom"], row["ming_qian"], row["text"]) == ("Zoë", "山田", unusual)
+
+
+def test_sinks_of_earlier_schemas_are_not_kept(sandbox: Sandbox) -> None:
+    """A tap may write a SCHEMA with other content again and again."""
+    lines = "".join(
+        f"{schema_line('users', {'id': {}, f'p{number % 7}': {}})}\n"
+        f"{record_line('users', {'id': str(number)})}\n"
+        for number in range(50)
+    )
+    target = TargetSegmentObjects(config={"write_key": "k", "api_url": sandbox.url})
+    target.process_lines(io.BytesIO(lines.encode()))  # type: ignore[arg-type]  # our reader reads bytes
+    gc.collect()
+    sinks = [item for item in gc.get_objects() if isinstance(item, SegmentObjectsSink)]
+    assert len([sink for sink in sinks if sink.config == target.config]) == 1
+    target.process_endofpipe()
+    assert sandbox.warehouse.count("users") == 50

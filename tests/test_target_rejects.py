@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import gc
 import io
 import json
+import tracemalloc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -232,3 +234,33 @@ def test_dry_run_reports_the_limit_at_the_end(run_target: RunTarget, tmp_path: P
     )
     assert done.returncode == 1
     assert "5 of 5 records are invalid, more than max_invalid_records allows (2)" in done.stderr
+
+
+def test_rejected_records_are_not_kept(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Their memory is free at once, not at the next garbage collection."""
+    source = tmp_path / "input.singer"
+    with source.open("w") as file:
+        file.write(f"{USERS}\n")
+        for _ in range(60):
+            record = {"id": "none", "name": "n" * 1_000_000}
+            file.write(f"{record_line('users', record)}\n")
+    target = TargetSegmentObjects(
+        config={
+            "write_key": "k",
+            "api_url": sandbox.url,
+            "invalid_records": "dead_letter",
+            "dead_letter_path": str(tmp_path / "rejects.singer"),
+        }
+    )
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        with source.open("rb") as lines:
+            assert load_input(target, lines) == 0
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    assert target.stats.records_rejected == 60
+    assert peak < 20_000_000  # all of them have 60,000,000

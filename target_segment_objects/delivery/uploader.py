@@ -131,7 +131,10 @@ class BatchUploader:
             threading.Thread(
                 target=session.abort,
                 args=(reason,),
-                kwargs={"wait_seconds": _ABORT_WAIT_SECONDS},
+                kwargs={
+                    "wait_seconds": _ABORT_WAIT_SECONDS,
+                    "start_wait_seconds": ABORT_DEADLINE_SECONDS,
+                },
                 daemon=True,
             )
             for session in list(self._open_sessions)
@@ -144,14 +147,9 @@ class BatchUploader:
     def _attempt_upload(self, batch: Batch) -> SessionReport:
         started = time.monotonic()
         session = Session(self._api, keep_alive_seconds=self._keep_alive_seconds)
-        with self._track_session(session), session:
-            for file in batch.files:
-                if self._aborted:
-                    msg = "Delivery was stopped"
-                    raise DeliveryAbortedError(msg)
-                session.upload(file.path)
-                with self._count_lock:
-                    self._uploaded_bytes += file.gzip_bytes
+        with self._track_session(session):
+            self._require_running()  # an abort knows the sessions before it only
+            self._upload_files(session, batch)
         return SessionReport(
             batch.collection,
             session.sync_id,
@@ -161,6 +159,19 @@ class BatchUploader:
             batch.gzip_bytes,
             time.monotonic() - started,
         )
+
+    def _upload_files(self, session: Session, batch: Batch) -> None:
+        with session:
+            for file in batch.files:
+                self._require_running()
+                session.upload(file.path)
+                with self._count_lock:
+                    self._uploaded_bytes += file.gzip_bytes
+
+    def _require_running(self) -> None:
+        if self._aborted:
+            msg = "Delivery was stopped"
+            raise DeliveryAbortedError(msg)
 
     @contextmanager
     def _track_session(self, session: Session) -> Iterator[None]:

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 _BUFFER_BYTES: Final = 8_000_000
 _LINE_OVERHEAD_BYTES: Final = 700  # so that 8,000 lines of 300 bytes fill the buffer
+_MAX_STATES: Final = 32
+"""STATEs in the buffer: some taps write one after each record, with bookmarks of all streams."""
 _MAX_AGE_SECONDS: Final = 1.0
 _FOLD_ROWS: Final = 100_000
 """Pending objects from which on a pause of the tap is used to fold them."""
@@ -105,6 +107,7 @@ class LedgerStage:
         self._open: _Stream | None = None  # that of the last section, unless a STATE closed it
         self._lines: list[bytes] = []  # the last section's
         self._space = _BUFFER_BYTES
+        self._state_count = 0  # of the buffer
         self._passing_on: Counter[str] = Counter()  # what has left the buffer and is not passed on
         self._failure: SegmentObjectsError | None = None
         self._age_thread: threading.Thread | None = None
@@ -144,6 +147,9 @@ class LedgerStage:
             if self._sections:
                 self._sections[-1].states = [state]  # a newer one says more
                 self._open = None
+                self._state_count += 1
+                if self._state_count > _MAX_STATES:
+                    self._drop_states()
                 return
         with self._flush_lock:  # what has left the buffer is passed on first
             self._raise_failure()
@@ -224,6 +230,13 @@ class LedgerStage:
             )
             self._age_thread.start()
 
+    def _drop_states(self) -> None:
+        """Drop every other STATE of the buffer; the next one says what it says, and more."""
+        with_states = [section for section in self._sections if section.states]
+        for section in with_states[-2::-2]:
+            section.states = []
+        self._state_count = len(with_states) - len(with_states[-2::-2])
+
     def _watch_age(self) -> None:
         """Pass on what waits, once a second, even while the tap is silent."""
         while not self._closed.wait(_MAX_AGE_SECONDS):
@@ -247,7 +260,7 @@ class LedgerStage:
             self._raise_failure()
             with self._buffer_lock:
                 sections, self._sections = self._sections, []
-                self._open, self._space = None, _BUFFER_BYTES
+                self._open, self._space, self._state_count = None, _BUFFER_BYTES, 0
                 self._passing_on = _count_lines(sections)
             try:
                 self._pass_on(sections)

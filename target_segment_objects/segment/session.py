@@ -16,7 +16,8 @@ The legal steps, and the state that each leads to:
 
 Any other step is a `SessionStateError`. `abort` may be called by another thread at any time; all
 else belongs to one thread. A session that is aborted while it is being opened is finished with an
-error as soon as it is open. One that is aborted during an upload can no longer be finished.
+error as soon as it is open, and `abort` waits for that. One that is aborted during an upload can no
+longer be finished.
 
 The order of uploads holds even if a response is lost and Segment carries out an upload late, behind
 the next one: after such an upload, the session takes no other one, and raises `UploadOrderError`.
@@ -112,6 +113,7 @@ class Session:
         self._last_call = 0.0
         self._stopped = threading.Event()
         self._abort_requested = threading.Event()
+        self._opening = threading.Lock()  # held from Start until the session is open or ended
         self._is_upload_lost = False  # whether an upload may be carried out late
         self._is_finish_lost = False
         self._keepalive_thread: threading.Thread | None = None
@@ -140,14 +142,15 @@ class Session:
 
     def open(self) -> None:
         """Start the session and its Keep Alive."""
-        self._require_state(_State.NEW, "open")
-        self._sync_id = self._api.start()
-        self._record_call()
-        with self._end_lock:
-            if self._state is not _State.NEW:
-                self._finish_with_error("aborted while it was being opened")
-                self._require_state(_State.NEW, "open")
-            self._state = _State.OPEN
+        with self._opening:
+            self._require_state(_State.NEW, "open")
+            self._sync_id = self._api.start()
+            self._record_call()
+            with self._end_lock:
+                if self._state is not _State.NEW:
+                    self._finish_with_error("aborted while it was being opened")
+                    self._require_state(_State.NEW, "open")
+                self._state = _State.OPEN
         self._keepalive_thread = threading.Thread(
             target=self._run_keepalive, name=f"keep-alive-{self._sync_id}", daemon=True
         )
@@ -228,14 +231,18 @@ class Session:
     def _record_lost_finish(self) -> None:
         self._is_finish_lost = True
 
-    def abort(self, reason: str, *, wait_seconds: float = -1) -> None:
+    def abort(
+        self, reason: str, *, wait_seconds: float = -1, start_wait_seconds: float = 0
+    ) -> None:
         """Finish the session with an error, unless it has ended.
 
         A failure to do so is logged and not raised: it must not hide the first one.
 
         Args:
             reason: What failed; Segment gets its beginning.
-            wait_seconds: Longest wait for a call that is under way; -1 for no limit.
+            wait_seconds: Longest wait for another call that is under way; -1 for no limit.
+            start_wait_seconds: Longest wait for a Start that is under way, after which the session
+                is finished: before, it has no name. Without the wait, the process may end first.
         """
         self._abort_requested.set()
         self._stop_keepalive(None if wait_seconds < 0 else wait_seconds)
@@ -247,6 +254,8 @@ class Session:
             self._state = _State.ENDED
         finally:
             self._end_lock.release()
+        if self._opening.acquire(timeout=start_wait_seconds):
+            self._opening.release()
 
     def _finish_with_error(self, reason: str) -> None:
         self._state = _State.ENDED

@@ -1,7 +1,6 @@
 """Load the records of a BATCH message's files, without loading a whole file into memory.
 
-Files may be on any storage that `universal-pathlib` can open: local folders and, with its extras,
-S3, GCS and Azure. A Parquet row becomes the JSON line that a JSONL file would contain.
+A Parquet row becomes the JSON line that a JSONL file would contain. `batch_storage` opens files.
 """
 
 from __future__ import annotations
@@ -9,15 +8,18 @@ from __future__ import annotations
 import functools
 import re
 from contextlib import contextmanager
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, Protocol
 
+import msgspec
 from singer_sdk.singerlib.json import serialize_json
-from upath import UPath
 
 from target_segment_objects.exceptions import InputError, InvalidMessageError
+from target_segment_objects.mapping.values import DECODING_ERRORS
+from target_segment_objects.singer.batch_storage import open_batch_file
 from target_segment_objects.singer.raw_input import (
     GZIP_ERRORS,
+    MAX_LINE_BYTES,
+    LineTooLongError,
     explain_read_error,
     open_input,
     read_blocks,
@@ -25,12 +27,19 @@ from target_segment_objects.singer.raw_input import (
 from target_segment_objects.singer.reader import ReadingStopped, is_string_list
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from target_segment_objects.singer.reader import MessageReader
 
-_LOCAL: Final = frozenset({"", "file", "local"})  # protocols of a `UPath`
+_MESSAGE_MEMBERS: Final = {
+    "RECORD": {"stream", "record"},
+    "SCHEMA": {"stream", "schema"},
+    "STATE": {"value"},
+    "BATCH": {"stream", "manifest"},
+    "ACTIVATE_VERSION": {"stream", "version"},
+}
+"""What a Singer message of each type has, besides its type."""
 
 
 class BatchLoader(Protocol):
@@ -45,6 +54,7 @@ def load_records(
     storage: Mapping[str, Any] | None,
     reader: MessageReader,
     *,
+    declared: Collection[str],
     find_loader: Callable[[], BatchLoader | None],
     load_record: Callable[[dict[str, Any], bytes], None],
 ) -> None:
@@ -54,6 +64,7 @@ def load_records(
         message: The message, which has a stream.
         storage: See `read_record_blocks`.
         reader: Reads the input that has the message.
+        declared: The names of the properties that the stream's SCHEMA declares.
         find_loader: Returns what may load lines before they are decoded; None if nothing may.
         load_record: Loads another record; takes its RECORD message, decoded and as a line.
 
@@ -62,7 +73,7 @@ def load_records(
         ReadingStopped: The reader was asked to stop.
     """
     first_number = 1
-    for lines in read_record_blocks(message, storage, reader.waiting):
+    for lines in read_record_blocks(message, storage, reader.waiting, declared=declared):
         if reader.stop_requested:
             raise ReadingStopped
         load_slowly = functools.partial(
@@ -117,13 +128,16 @@ def read_record_blocks(
     message: Mapping[str, Any],
     storage: Mapping[str, Any] | None,
     wait: Callable[[], AbstractContextManager[None]],
+    *,
+    declared: Collection[str] = (),
 ) -> Iterator[list[bytes]]:
     """Yield the records of a BATCH message's files, in order, as JSON lines, many at a time.
 
     Args:
         message: The message. Its `encoding` is the format of the files in its `manifest`.
-        storage: The setting `batch_config.storage`. Its `root` replaces the folder of each file.
+        storage: See `open_batch_file`.
         wait: Returns the context manager for each step that may block.
+        declared: The names of the properties that the stream's SCHEMA declares.
 
     Raises:
         InputError: A file cannot be read, or its format is not supported.
@@ -143,8 +157,12 @@ def read_record_blocks(
         with _open_file(url, storage, wait) as file:
             if file_format == "parquet":
                 yield from _read_parquet(file)
-            else:
-                yield from _read_jsonl(file, wait, require_gzip=compression == "gzip")
+                continue
+            blocks = _read_jsonl(file, wait, require_gzip=compression == "gzip")
+            for number, lines in enumerate(blocks):
+                if number == 0:
+                    _refuse_messages(lines[0], url, declared)
+                yield lines
 
 
 def _read_jsonl(
@@ -153,14 +171,32 @@ def _read_jsonl(
     """Yield the lines. Gzip is decompressed without being declared: the SDK's writer does that."""
     opened = open_input(file, wait, require_gzip=require_gzip, is_complete=True)
     for lines in read_blocks(opened):
-        yield [line for line in lines if not line.isspace()]
+        records = [line for line in lines if not line.isspace()]
+        if records:
+            yield records
 
 
-def _resolve_path(url: str, storage: Mapping[str, Any] | None) -> UPath:
-    if not storage or not storage.get("root"):
-        return UPath(url)
-    root = UPath(storage["root"], **storage.get("params", {}))
-    return UPath(root, UPath(url).name)
+def _refuse_messages(first_line: bytes, url: str, declared: Collection[str]) -> None:
+    """Refuse a file of Singer messages: their members would become properties.
+
+    A stream whose SCHEMA declares these members has records that only look like messages.
+
+    Raises:
+        InputError: The first line of the file is a Singer message.
+    """
+    try:
+        message = msgspec.json.decode(first_line)
+    except DECODING_ERRORS:
+        return  # whoever loads the line refuses it
+    message_type = message.get("type") if isinstance(message, dict) else None
+    members = _MESSAGE_MEMBERS.get(message_type) if isinstance(message_type, str) else None
+    if members is None or not members <= message.keys() or {"type", *members} <= {*declared}:
+        return
+    msg = (
+        f"The BATCH file {_remove_credentials(url)} contains Singer messages: its first line is a "
+        f"{message_type} message. A line of a BATCH file must be a record alone."
+    )
+    raise InputError(msg)
 
 
 @contextmanager
@@ -170,10 +206,8 @@ def _open_file(
     wait: Callable[[], AbstractContextManager[None]],
 ) -> Iterator[IO[bytes]]:
     try:
-        path = _resolve_path(url, storage)
         with wait():  # opening a pipe waits for its writer
-            # fsspec cannot open a pipe, so it gets no local file.
-            opened = (Path(path.path) if path.protocol in _LOCAL else path).open("rb")
+            opened = open_batch_file(url, storage)
         with opened as file:
             yield file
     except InputError:
@@ -203,4 +237,11 @@ def _read_parquet(file: IO[bytes]) -> Iterator[list[bytes]]:
             "pip install 'target-segment-objects[parquet]'"
         )
         raise InputError(msg) from None
-    yield from read_rows(file)
+    count = 0
+    for lines in read_rows(file):
+        sizes = [*map(len, lines)]
+        if max(sizes, default=0) > MAX_LINE_BYTES:
+            at = next(at for at, size in enumerate(sizes, 1) if size > MAX_LINE_BYTES)
+            raise LineTooLongError(count + at)
+        count += len(lines)
+        yield lines

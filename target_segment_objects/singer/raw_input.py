@@ -1,8 +1,9 @@
 """Read the bytes of an input: standard input, a file, or a BATCH file.
 
 Gzip is recognised by its first bytes, whatever the name of the file, and a byte order mark at the
-start is skipped. Every read that may block runs inside a context manager of the caller, which knows
-when a signal may interrupt it.
+start is skipped. Other formats that cannot be read are named. No line is longer than
+`MAX_LINE_BYTES`, so that no input takes all memory. Every read that may block runs inside a context
+manager of the caller, which knows when a signal may interrupt it.
 """
 
 from __future__ import annotations
@@ -23,10 +24,27 @@ with contextlib.suppress(ImportError):  # not every platform has a wheel of it
 
     GZIP_ERRORS += (cast("type[Exception]", IsalError),)  # its stub is wrong
 
+MAX_LINE_BYTES: Final = 64 * 1024 * 1024
+"""Longest line without its end; our choice. An object may have 400 KB."""
+
 GZIP_MAGIC: Final = b"\x1f\x8b"
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"  # of UTF-8
 
-_PREFIX_BYTES: Final = 3  # the longer of the two
+_REFUSED_FORMATS: Final = {
+    b"PK\x03\x04": "it is a ZIP archive. Extract it first",
+    b"PK\x05\x06": "it is an empty ZIP archive",
+    b"PAR1": "it is a Parquet file",
+    b"BZh": "it is compressed with bzip2. Only gzip is read as it is",
+    b"\xfd7zX": "it is compressed with xz. Only gzip is read as it is",
+    b"\x28\xb5\x2f\xfd": "it is compressed with zstd. Only gzip is read as it is",
+    **dict.fromkeys(
+        (b"\xff\xfe", b"\xfe\xff", b"{\x00", b"\x00{", b"\x00\x00\xfe\xff", b"\x00\x00\x00{"),
+        "it is UTF-16 or UTF-32 text. JSON lines must be UTF-8",
+    ),
+}
+"""The first bytes of formats that are not read, and why not. UTF-16 may lack a byte order mark."""
+
+_PREFIX_BYTES: Final = 4  # the longest of them
 _CHUNK_BYTES: Final = 8192  # for a tiny size, GzipFile may hold back output until more input comes
 _BUFFER_BYTES: Final = 256 * 1024  # records that are read together are mapped together
 
@@ -50,18 +68,42 @@ def open_input(
     return io.BufferedReader(raw, _BUFFER_BYTES)
 
 
+class LineTooLongError(OSError):
+    """A line is longer than `MAX_LINE_BYTES`; what is before it was yielded."""
+
+    def __init__(self, line_number: int) -> None:
+        """Say which line it is.
+
+        Args:
+            line_number: Its number, from 1.
+        """
+        size = MAX_LINE_BYTES // 1024**2
+        super().__init__(f"line {line_number} is longer than {size} MiB, or has no end")
+
+
 def read_blocks(file: io.BufferedReader) -> Iterator[list[bytes]]:
     """Yield the lines that are available, as soon as they are, with their ends.
 
     A slow writer's lines come one by one, those of a fast one many at a time.
+
+    Raises:
+        LineTooLongError: A line is too long.
     """
+    count = 0
     parts: list[bytes] = []  # of a line whose end has not come yet
+    size = 0  # of the parts
     while chunk := file.read1(_BUFFER_BYTES):
-        if b"\n" not in chunk:  # a line may be longer than many chunks
+        end = chunk.find(b"\n")
+        if size + (len(chunk) if end < 0 else end) > MAX_LINE_BYTES:
+            raise LineTooLongError(count + 1)
+        if end < 0:  # a line may be longer than many chunks
             parts.append(chunk)
+            size += len(chunk)
             continue
         lines = io.BytesIO(b"".join([*parts, chunk])).readlines()
         parts = [] if chunk.endswith(b"\n") else [lines.pop()]
+        size = len(parts[0]) if parts else 0
+        count += len(lines)
         yield lines
     if parts:
         yield [b"".join(parts)]
@@ -113,9 +155,16 @@ class _RawInput(io.RawIOBase):
             raise gzip.BadGzipFile("Not a gzipped file" if prefix else "Not gzip, but empty")
         elif not prefix:
             return 0  # a terminal that has been read to its end would be read again
+        _refuse_format(prefix)
         rest = _PrefixedInput(prefix.removeprefix(BYTE_ORDER_MARK), self._file)
         self._read_available = rest.readinto
         return rest.readinto(buffer)
+
+
+def _refuse_format(prefix: bytes) -> None:
+    for magic, reason in _REFUSED_FORMATS.items():
+        if prefix.startswith(magic):
+            raise OSError(reason)
 
 
 def _open_gzip(file: IO[bytes]) -> IO[bytes]:

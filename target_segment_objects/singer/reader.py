@@ -11,6 +11,7 @@ of a line.
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import sys
 from collections import Counter
@@ -27,13 +28,15 @@ from target_segment_objects.singer.line_groups import LineGroups
 from target_segment_objects.singer.raw_input import (
     BYTE_ORDER_MARK,
     GZIP_ERRORS,
+    MAX_LINE_BYTES,
+    LineTooLongError,
     explain_read_error,
     open_input,
     read_blocks,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from target_segment_objects.singer.line_groups import LineLoader
 
@@ -133,6 +136,9 @@ class MessageReader(GenericSingerReader[bytes]):
             if line.startswith(prefix):  # the stream is the same
                 current.append(line)
                 continue
+            if line.isspace():
+                prefix = _NO_PREFIX  # the next line's number does not follow the last one's
+                continue
             prefix = line[: line.find(RECORD_KEY)]
             group = groups.get(prefix)
             loader = self.fast_loaders.get(prefix) if group is None else None
@@ -213,19 +219,33 @@ class MessageReader(GenericSingerReader[bytes]):
             self.raise_invalid("its stream is not a string")
         return stream
 
-    def _read_blocks(self, file: IO[bytes] | IO[str]) -> Iterable[list[bytes]]:
-        """Return the lines of the input, those together that are available at the same time."""
+    def _read_blocks(self, file: IO[bytes] | IO[str]) -> Iterator[list[bytes]]:
+        """Yield the lines of the input, those together that are available at the same time.
+
+        Raises:
+            InputError: The input cannot be read.
+            ReadingStopped: `stop_requested` was set.
+        """
         if isinstance(file, io.TextIOBase):
-            return self._encode_lines(file)
-        return read_blocks(open_input(cast("IO[bytes]", file), self._wait_for_input))
+            blocks = self._encode_lines(file)
+        else:
+            blocks = read_blocks(open_input(cast("IO[bytes]", file), self._wait_for_input))
+        try:
+            yield from blocks
+        except LineTooLongError as cause:
+            raise self._read_error(cause) from cause
 
     def _encode_lines(self, file: IO[str]) -> Iterator[list[bytes]]:
-        with self._wait_for_input():
-            line = file.readline().removeprefix(BYTE_ORDER_MARK.decode())
-        while line:
-            yield [line.encode(errors="surrogatepass")]
+        for number in itertools.count(1):
             with self._wait_for_input():
-                line = file.readline()
+                line = file.readline(MAX_LINE_BYTES + 1)
+            if len(line) > MAX_LINE_BYTES and not line.endswith("\n"):
+                raise LineTooLongError(number)
+            if not line:
+                return
+            if number == 1:
+                line = line.removeprefix(BYTE_ORDER_MARK.decode())
+            yield [line.encode(errors="surrogatepass")]
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -254,16 +274,19 @@ class MessageReader(GenericSingerReader[bytes]):
             with self.waiting():
                 yield
         except _READ_ERRORS as cause:
-            msg = (
-                f"The input cannot be read beyond line {self.line_number}: "
-                f"{explain_read_error(cause)}. Everything up to that line is delivered."
-            )
-            raise InputError(msg) from cause
+            raise self._read_error(cause) from cause
+
+    def _read_error(self, cause: Exception) -> InputError:
+        reason = explain_read_error(cause)
+        if self.line_number == 0:
+            return InputError(f"The input cannot be read: {reason}.")
+        return InputError(
+            f"The input cannot be read beyond line {self.line_number}: {reason}. Everything up to "
+            "that line is delivered."
+        )
 
     def _deserialize_leniently(self, line: bytes) -> Any:  # noqa: ANN401 - JSON is anything
         """Decode what msgspec rejects but taps write: NaN, infinities, lone surrogates."""
-        if not line.strip():
-            self.raise_invalid("it is blank")
         try:
             return json.loads(
                 line.decode(),

@@ -1,6 +1,8 @@
 """One run over the input: its signals, what went wrong, and its exit code.
 
-The first SIGINT or SIGTERM stops reading; what was read is then delivered. The second one aborts.
+The first SIGINT, SIGTERM or SIGHUP stops reading; what was read is then delivered. Another one
+aborts if it comes a second later or more: what sends the first often sends it twice, such as a
+terminal to the process group and Meltano to its child, or systemd to the whole control group.
 A signal handler runs between any two steps of the main thread, so it raises only where that is
 harmless: while the reader waits for the tap, or when nothing more is to be delivered.
 """
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -26,7 +29,13 @@ if TYPE_CHECKING:
 
     from target_segment_objects.singer.reader import MessageReader
 
-_STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_STOP_SIGNALS: Final = (
+    signal.SIGINT,
+    signal.SIGTERM,
+    *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []),
+)
+_SAME_SIGNAL_SECONDS: Final = 1.0
+"""Signals that come within this time after the first one are the same request to stop."""
 _SIGNAL_EXIT_BASE: Final = 128  # a shell's exit code for a process that a signal ended
 
 
@@ -36,7 +45,7 @@ class RunOutcome(msgspec.Struct, frozen=True):
     Attributes:
         problems: What went wrong, the first problem first.
         stop_signal: The signal that stopped it; None when it read to the end.
-        was_aborted: Whether a second signal ended it before delivery was complete.
+        was_aborted: Whether another signal ended it before delivery was complete.
     """
 
     problems: tuple[Exception, ...] = ()
@@ -74,6 +83,7 @@ class Interrupts:
             reader: The reader to stop.
         """
         self.stop_signal: int | None = None
+        self._stopped_at = 0.0
         self._reader = reader
         self._is_waking = False
 
@@ -84,10 +94,12 @@ class Interrupts:
 
     @contextmanager
     def handle_signals(self) -> Iterator[None]:
-        """Handle SIGINT and SIGTERM; restore the handlers afterwards."""
+        """Handle SIGINT, SIGTERM and SIGHUP; restore the handlers afterwards."""
         handlers = {number: signal.getsignal(number) for number in _STOP_SIGNALS}
+        if hasattr(signal, "SIGHUP") and handlers[signal.SIGHUP] is signal.SIG_IGN:
+            del handlers[signal.SIGHUP]  # the process was started by nohup
         try:
-            for number in _STOP_SIGNALS:
+            for number in handlers:
                 signal.signal(number, self._handle_signal)
             yield
         finally:
@@ -107,10 +119,12 @@ class Interrupts:
     def _handle_signal(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002
         if self._is_waking:
             self._is_waking = False
-        elif self.stop_signal is not None:
-            raise RunAborted
+        elif self.stop_signal is None:
+            self.stop_signal, self._stopped_at = signum, time.monotonic()
+        elif time.monotonic() - self._stopped_at < _SAME_SIGNAL_SECONDS:
+            return
         else:
-            self.stop_signal = signum
+            raise RunAborted
         self._reader.stop_requested = True
         if self._reader.is_waiting:
             raise ReadingStopped

@@ -17,7 +17,16 @@ import pytest
 
 from target_segment_objects.sandbox.server import Sandbox
 from target_segment_objects.sandbox.warehouse.database import Warehouse
-from tests.support import DATA, RUN_SECONDS, TARGET, record_line, schema_line, state_line, wait_for
+from tests.support import (
+    DATA,
+    RUN_SECONDS,
+    SIGNAL_GAP_SECONDS,
+    TARGET,
+    record_line,
+    schema_line,
+    state_line,
+    wait_for,
+)
 from tests.support.faulty_proxy import FaultyProxy
 
 if TYPE_CHECKING:
@@ -373,9 +382,9 @@ posix_only = pytest.mark.skipif(os.name != "posix", reason="Windows has no such 
 
 
 @posix_only
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_one_signal_delivers_what_was_read(
-    sandbox: Sandbox, tmp_path: Path, targets: list[RunningTarget], number: signal.Signals
+    sandbox: Sandbox, tmp_path: Path, targets: list[RunningTarget], number: str
 ) -> None:
     """Reading stops although the tap is silent; what was read is delivered, STATE included."""
     spool = tmp_path / "spool"
@@ -388,13 +397,60 @@ def test_one_signal_delivers_what_was_read(
     target.write_lines(USERS_SCHEMA, *map(user_line, range(100)), state_line({"at": 99}))
     wait_for(lambda: list(spool.rglob("*.gz")))
     time.sleep(0.3)  # the first record is read, so the few others are soon
-    target.process.send_signal(number)
+    target.process.send_signal(signal.Signals[number])
     code, out, err = target.wait_for_exit(20)
-    assert code == 128 + number
+    assert code == 128 + signal.Signals[number]
     assert json.loads(out) == {"at": 99}
     assert sandbox.warehouse.count("users") == 100
     assert "Traceback" not in err
     assert "Stopped reading after 102 lines" in err
+
+
+@posix_only
+@pytest.mark.parametrize("second", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_signals_at_the_same_time_are_one(
+    sandbox: Sandbox, tmp_path: Path, targets: list[RunningTarget], second: str
+) -> None:
+    """A terminal and Meltano, or systemd and a shell, send two: the run still stops gracefully."""
+    with FaultyProxy(sandbox.url, [None, "hold"]) as proxy:
+        target = RunningTarget(
+            config={"write_key": "k", "api_url": proxy.url, "batch_size_rows": 10},
+            folder=tmp_path,
+        )
+        targets.append(target)
+        target.write_lines(USERS_SCHEMA, *map(user_line, range(10)), state_line({"at": 9}))
+        assert proxy.held.wait(20)
+        target.process.send_signal(signal.SIGINT)
+        target.process.send_signal(signal.Signals[second])
+        time.sleep(0.3)
+        target.process.send_signal(signal.Signals[second])
+        proxy.released.set()
+        code, out, err = target.wait_for_exit(20)
+    assert code - 128 in {signal.SIGINT, signal.Signals[second]}  # the lower number may be first
+    assert json.loads(out) == {"at": 9}
+    assert "Stopped reading" in err
+    assert sandbox.warehouse.count("users") == 10
+
+
+@posix_only
+def test_ignored_hangup_stays_ignored(
+    sandbox: Sandbox, tmp_path: Path, targets: list[RunningTarget]
+) -> None:
+    """What `nohup` has started goes on when its terminal is closed."""
+    handler = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        target = RunningTarget(
+            config={"write_key": "k", "api_url": sandbox.url, "batch_size_rows": 1},
+            folder=tmp_path,
+        )
+    finally:
+        signal.signal(signal.SIGHUP, handler)
+    targets.append(target)
+    target.write_lines(USERS_SCHEMA, user_line(1))
+    wait_for(sandbox.warehouse.sessions)
+    target.process.send_signal(signal.SIGHUP)
+    out, _ = target.process.communicate(f"{user_line(2)}\n{state_line(2)}\n", timeout=20)
+    assert (target.process.returncode, out) == (0, "2\n")
 
 
 @posix_only
@@ -411,7 +467,7 @@ def test_second_signal_aborts_the_open_session(
         target.write_lines(USERS_SCHEMA, *map(user_line, range(10)), state_line({"at": 9}))
         assert proxy.held.wait(20)
         target.process.send_signal(signal.SIGINT)
-        time.sleep(0.5)
+        time.sleep(SIGNAL_GAP_SECONDS)
         target.process.send_signal(signal.SIGINT)
         began = time.monotonic()
         code, out, err = target.wait_for_exit(15)

@@ -6,11 +6,12 @@ import json
 import os
 import signal
 import subprocess
+import time
 from typing import IO, TYPE_CHECKING
 
 import pytest
 
-from tests.support import RUN_SECONDS, TARGET, record_line, state_line
+from tests.support import RUN_SECONDS, SIGNAL_GAP_SECONDS, TARGET, record_line, state_line
 from tests.support.faulty_proxy import FaultyProxy
 from tests.support.in_process import USERS
 
@@ -80,6 +81,7 @@ def test_run_after_an_aborted_one(
                 assert proxy.held.wait(RUN_SECONDS)
                 process.send_signal(signal.SIGINT)
                 assert "press Ctrl-C again" in read_line(process.stderr, "Stopped reading")
+                time.sleep(SIGNAL_GAP_SECONDS)
                 process.send_signal(signal.SIGINT)
                 out, err = process.communicate(timeout=RUN_SECONDS)
             finally:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
+import tracemalloc
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from target_segment_objects.cli.load import load_input
+from target_segment_objects.target import TargetSegmentObjects
 from tests.support import record_line, schema_line, state_line
 from tests.support.in_process import USERS, run_target_in_process
 from tests.support.scripted_server import Reply, ScriptedServer
@@ -211,3 +216,24 @@ def test_order_of_the_properties_does_not_matter(
         ledger = str(tmp_path / "ledger.sqlite")
         assert run_target_in_process(sandbox, *lines, ledger_path=ledger) == (0, [])
         assert sum(session.objects for session in sandbox.warehouse.sessions()) == 2
+
+
+def test_states_in_the_buffer_are_bounded(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A tap that writes one after each record, with all bookmarks, takes no memory for each."""
+    source = tmp_path / "input.singer"
+    with source.open("w") as file:
+        file.write(f"{USERS}\n")
+        for number in range(1500):
+            file.write(f"{record_line('users', {'id': number})}\n")
+            bookmarks = {f"stream_{name}": {"at": number, "name": f"{name}"} for name in range(100)}
+            file.write(f"{state_line({'bookmarks': bookmarks, 'number': number})}\n")
+    config = {"write_key": "k", "api_url": sandbox.url, "ledger_path": str(tmp_path / "l.sqlite")}
+    target = TargetSegmentObjects(config=config)
+    with redirect_stdout(io.StringIO()) as stdout:
+        tracemalloc.start()
+        with source.open("rb") as lines:
+            assert load_input(target, lines) == 0
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 15_000_000  # all STATEs have more than 45,000,000
+    assert json.loads(stdout.getvalue().splitlines()[-1])["number"] == 1499

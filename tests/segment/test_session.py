@@ -631,6 +631,24 @@ def test_abort_while_the_session_is_opened(server: ScriptedServer, client: Clien
     assert finish.json["error"] != ""
 
 
+def test_abort_waits_for_a_start_that_is_under_way(server: ScriptedServer, client: Client) -> None:
+    """When it returns, the session was finished, so that the process may end."""
+    release = threading.Event()
+    server.script("start", Reply(201, b'{"sync_id": "late"}', until=release))
+    session = Session(client)
+    with ThreadPoolExecutor(2) as pool:
+        opening = pool.submit(session.open)
+        server.wait_for("start")
+        aborting = pool.submit(session.abort, "stopped", start_wait_seconds=30)
+        with pytest.raises(TimeoutError):
+            aborting.result(timeout=0.3)
+        release.set()
+        aborting.result(timeout=30)
+        assert [request.path for request in server.requests_to("finish")] == ["/v0/finish/late"]
+        with pytest.raises(SessionStateError):
+            opening.result()
+
+
 def test_concurrent_aborts_finish_once(server: ScriptedServer, client: Client) -> None:
     """However many threads abort a session, it is finished once."""
     session = Session(client)

@@ -14,16 +14,18 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from decimal import Decimal
 from typing import IO, TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from target_segment_objects.exceptions import InputError
+from target_segment_objects.singer import batch_files, raw_input
 from target_segment_objects.singer.batch_files import read_record_blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 JSONL = {"format": "jsonl", "compression": "none"}
@@ -126,14 +128,69 @@ def test_storage_without_root(tmp_path: Path, storage: dict[str, Any]) -> None:
     assert read_lines(JSONL, write_file(tmp_path, LINES[0]), storage=storage) == LINES[:1]
 
 
-def test_any_fsspec_storage_is_read() -> None:
-    """Any storage that fsspec can open is read; here, its memory."""
+def test_storage_root_may_be_on_any_storage() -> None:
+    """The root is the user's own, so it may be on whatever fsspec can open; here, its memory."""
     import fsspec  # type: ignore[import-untyped]  # noqa: PLC0415
 
     with fsspec.open("memory://bucket/a.jsonl", "wb") as file:
         file.write(LINES[0])
-    assert read_lines(JSONL, "memory://bucket/a.jsonl") == LINES[:1]
     assert read_lines(JSONL, "x/a.jsonl", storage={"root": "memory://bucket"}) == LINES[:1]
+    with pytest.raises(
+        InputError, match=r"may be local or on az, gs, s3\. For another storage, set"
+    ):
+        read_lines(JSONL, "memory://bucket/a.jsonl")
+
+
+@pytest.mark.parametrize("name", ["a b.jsonl", "a%20b.jsonl", "a%2520b.jsonl", "ü#?.jsonl"])
+@pytest.mark.parametrize("form", ["path", "URL", "URL with host", "short URL", "encoded", "root"])
+def test_local_urls(tmp_path: Path, name: str, form: str) -> None:
+    """Any form of a local URL is read, percent-encoded or not, whatever the file's name is."""
+    path = write_file(tmp_path, LINES[0], name)
+    url = {
+        "path": path,
+        "URL": f"file://{path}",
+        "URL with host": f"file://localhost{quote(path)}",
+        "short URL": f"file:{path}",
+        "encoded": f"FILE://{quote(path)}",
+        "root": f"file:///elsewhere/{quote(name)}",
+    }[form]
+    storage = {"root": str(tmp_path)} if form == "root" else None
+    assert read_lines(JSONL, url, storage=storage) == LINES[:1]
+
+
+MESSAGES = [
+    {"type": "RECORD", "stream": "s", "record": {"id": 1}},
+    {"type": "SCHEMA", "stream": "s", "schema": {}, "key_properties": []},
+    {"type": "STATE", "value": None},
+    {"type": "BATCH", "stream": "s", "encoding": {}, "manifest": []},
+    {"type": "ACTIVATE_VERSION", "stream": "s", "version": 1},
+]
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: message["type"])
+@pytest.mark.parametrize("compress", [bytes, gzip.compress], ids=["plain", "gzip"])
+def test_file_of_messages_is_refused(
+    tmp_path: Path, message: dict[str, Any], compress: Callable[[bytes], bytes]
+) -> None:
+    """Its members would become properties. The error names the file and the type."""
+    path = write_file(tmp_path, compress(b"\n" + json.dumps(message).encode() + b"\n"))
+    expected = rf"BATCH file .*a\.jsonl contains Singer messages: .* a {message['type']} message"
+    with pytest.raises(InputError, match=expected):
+        read_lines(JSONL, path)
+    batch = {"encoding": JSONL, "manifest": [path]}
+    blocks = read_record_blocks(batch, None, nullcontext, declared=message)
+    assert len([*itertools.chain(*blocks)]) == 1, "a stream with such properties"
+
+
+@pytest.mark.parametrize(
+    "record",
+    [{"type": "RECORD", "id": 1}, {"type": 1, "stream": "s", "record": 1}, ["RECORD"], "RECORD"],
+    ids=["other members", "other type", "list", "string"],
+)
+def test_record_that_resembles_a_message_is_read(tmp_path: Path, record: object) -> None:
+    """Only a line with the type and the members of a message is one."""
+    line = json.dumps(record).encode()
+    assert read_lines(JSONL, write_file(tmp_path, line)) == [line]
 
 
 # Parquet
@@ -222,6 +279,24 @@ def test_missing_file_is_named(tmp_path: Path, encoding: dict[str, str]) -> None
     """A missing file is named, with the cause."""
     with pytest.raises(InputError, match=r"BATCH file .*/gone cannot be read: No such file"):
         read_lines(encoding, str(tmp_path / "gone"))
+
+
+@pytest.mark.parametrize("encoding", [JSONL, PARQUET], ids=["jsonl", "parquet"])
+def test_too_long_line_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: dict[str, Any]
+) -> None:
+    """The error names the file and the line; what is before it was read."""
+    for module in (raw_input, batch_files):
+        monkeypatch.setattr(module, "MAX_LINE_BYTES", 1_000_000)
+    if encoding is PARQUET:
+        path = write_parquet(tmp_path, {"a": ["x"] * 600 + ["x" * 1_000_000]})
+    else:
+        path = write_file(tmp_path, LINES[0] * 600 + b'"%b"' % (b"x" * 1_000_000))
+    blocks = read_record_blocks({"encoding": encoding, "manifest": [path]}, None, nullcontext)
+    read: list[bytes] = []
+    with pytest.raises(InputError, match=r"BATCH file .* cannot be read: line 601 is longer than"):
+        read.extend(itertools.chain.from_iterable(blocks))
+    assert len(read) >= 500
 
 
 def test_folder_is_refused(tmp_path: Path) -> None:

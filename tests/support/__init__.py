@@ -18,6 +18,8 @@ RunTarget: TypeAlias = "Callable[..., subprocess.CompletedProcess[str]]"
 DATA = Path(__file__).parents[1] / "data"
 TARGET = (sys.executable, "-m", "target_segment_objects")
 RUN_SECONDS = 120
+SIGNAL_GAP_SECONDS = 1.2
+"""Between two signals that are two requests, the second one to abort."""
 
 
 def schema_line(
