@@ -1,4 +1,4 @@
-"""Measure what stream maps, flattening and metadata of the SDK cost: CPU time a record.
+"""Measure what stream maps and metadata of the SDK cost: CPU time a record.
 
 `python -m benchmarks.sdk_settings` prints the table; `--page` also writes it to the docs. Each run
 is a whole process, without the time to start it. For comparison, the SDK's own transformation of
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 _SHAPES: Final = (A, B)
 _MICROSECONDS: Final = 1_000_000
 _TIMED_RECORDS: Final = 2000
-_FLATTENING: Final = {"flattening_enabled": True, "flattening_max_depth": 3}
 
 _STREAM_MAPS: Final[dict[str, tuple[dict[str, Any], dict[str, Any]]]] = {
     "a property removed": ({"couponCode": None}, {"commentText": None}),
@@ -85,7 +84,6 @@ def _measure_column(bench: Bench, shape: Shape) -> dict[str, tuple[str, str]]:
     for name, stream_maps in _STREAM_MAPS.items():
         stream_map = stream_maps[_SHAPES.index(shape)]
         settings[f"stream map: {name}"] = {"stream_maps": {shape.stream: stream_map}}
-    settings["`flattening_enabled`"] = _FLATTENING
     settings["`add_record_metadata`"] = {"add_record_metadata": True}
     source = bench.prepare_input(shape)
     candidates = [
@@ -121,7 +119,7 @@ def _find_lowest(rounds: Sequence[Sequence[Run | None]], number: int) -> float:
 
 def _time_transformation(shape: Shape, config: Mapping[str, Any], source: Input) -> float:
     """Return the time that the SDK takes to transform a record, in microseconds."""
-    if "stream_maps" not in config and "flattening_enabled" not in config:
+    if "stream_maps" not in config:
         return 0
     mapper = PluginMapper(dict(config), logging.getLogger(__name__))
     mapper.register_raw_stream_schema(shape.stream, shape.schema, [shape.key])

@@ -1,8 +1,8 @@
 """Load the lines of a stream whose records the SDK changes or removes.
 
-Where stream maps or flattening change the records, the lines of the changed records take the fast
-path. What needs no expression, `property_moves` makes of the lines. For the rest, the records are
-decoded, changed by the SDK, and encoded again.
+Where stream maps change the records, the lines of the changed records take the fast path. What
+needs no expression, `property_moves` makes of the lines. For the rest, the records are decoded,
+changed by the SDK, and encoded again.
 
 The rule that makes this safe: a changed record is encoded only if its line says exactly what the
 slow path would be given. Else the slow path gets the line of the tap.

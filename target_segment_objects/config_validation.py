@@ -42,6 +42,7 @@ _LEDGER_SETTINGS: Final = (
     *("resend_after_days", "ledger_ignored_properties", "type_changes"),
     *("deleted_records", "full_table_streams", "deleted_after_runs", "deleted_limit_percent"),
 )
+_FLATTENING_SETTINGS: Final = ("flattening_max_depth", "flattening_max_key_length")
 _OWN_SETTINGS: Final = frozenset(SETTINGS["properties"])
 
 
@@ -127,6 +128,16 @@ def unused_setting_warnings(config: Mapping[str, Any]) -> Iterator[str]:
             default = SETTINGS["properties"][name]["default"]
             if config.get(name, default) != default:  # Meltano passes the defaults, too
                 yield f"{name} has no effect: it needs ledger_path."
+    if not config.get("flattening_enabled"):
+        for name in _FLATTENING_SETTINGS:
+            if config.get(name) is not None:
+                yield f"{name} has no effect: it needs flattening_enabled."
+    separator = config.get("flattening_separator")
+    if separator is not None and set(separator) != {"_"}:  # the SDK's default is __
+        yield (
+            "flattening_separator has no effect: Segment's snake case joins the levels of a name "
+            "by one underscore."
+        )
 
 
 def unknown_variable_warnings(

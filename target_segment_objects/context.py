@@ -11,7 +11,7 @@ from target_segment_objects.deleted_rows import DeletedRows, describe_options
 from target_segment_objects.delivery.scheduler import DeliveryScheduler
 from target_segment_objects.delivery.spool import Spool
 from target_segment_objects.exceptions import RejectLimitError, SegmentObjectsError
-from target_segment_objects.mapping.naming import CollectionResolver, to_path_name
+from target_segment_objects.mapping.naming import CollectionResolver, shorten_name, to_path_name
 from target_segment_objects.mapping.properties.sent import PropertyMemory, SentProperty
 from target_segment_objects.mapping.schema import PropertyType
 from target_segment_objects.mapping.stream_state import StreamState
@@ -101,7 +101,9 @@ class RunContext:
         if stream not in self._stream_states:
             log = functools.partial(self.log_warning, stream)
             memory = self._open_property_memory(stream)
-            self._stream_states[stream] = StreamState(stream, log, memory=memory)
+            self._stream_states[stream] = StreamState(
+                stream, log, memory=memory, max_name_length=self.settings.mapping.max_name_length
+            )
         return self._stream_states[stream]
 
     def resolve_collection(self, stream: str) -> str:
@@ -213,7 +215,7 @@ class RunContext:
                 use.destination or settings.api_url,
                 settings.write_key if use.checks_key else None,
                 settings.resend_after_days,
-                tuple(to_path_name((name,)) for name in settings.ledger_ignored_properties),
+                tuple(map(self._name_property, settings.ledger_ignored_properties)),
                 describe_options(settings, accepts_deletes=self._accepts_deletes),
                 copy=self._spool.new_path().with_suffix(".sqlite") if use.is_read_only else None,
             ),
@@ -226,6 +228,10 @@ class RunContext:
         self._close_ledger = opened.stage.close
         self.stats.uses_ledger = True
         return opened.stage
+
+    def _name_property(self, name: str) -> str:
+        """Return the name in Segment that a property of a record gets unless another has it."""
+        return shorten_name(to_path_name((name,)), self.settings.mapping.max_name_length)
 
     def _open_property_memory(self, stream: str) -> PropertyMemory | None:
         """Return what the ledger remembers of a stream's properties; None without one."""

@@ -64,9 +64,5 @@ def find_loader(
 
 
 def _leaves_records_unchanged(stream_map: StreamMap, stream: str) -> bool:
-    """Return whether no stream map and no flattening changes a stream's records."""
-    return (
-        type(stream_map) is SameRecordTransform
-        and stream_map.stream_alias == stream
-        and not stream_map.flattening_enabled
-    )
+    """Return whether no stream map changes a stream's records."""
+    return type(stream_map) is SameRecordTransform and stream_map.stream_alias == stream

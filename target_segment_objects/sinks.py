@@ -87,6 +87,7 @@ class SegmentObjectsSink(RecordSink):
         self._log_warning = functools.partial(context.log_warning, stream_name)
         self._omitted: frozenset[str] = frozenset()
         self._state = context.get_stream_state(stream_name)
+        options = self._options = context.settings.mapping
         if context.settings.ledger_path is not None:
             schema = sort_properties(schema)  # else an object would be new after each other order
         super().__init__(cast("Target", target), stream_name, schema, key_properties)
@@ -96,11 +97,10 @@ class SegmentObjectsSink(RecordSink):
             self.collection,
             self.schema,
             self.key_properties,
-            options=context.settings.mapping,
+            options=options,
             state=self._state,
         )
         self._stream_stats = context.stats.streams[stream_name]
-        self._sends_nulls = context.settings.mapping.null_properties == "send"
         self._fast_path = self._compile_fast_path()
         self._add_objects = context.delivery.open_stream(self._describe_stream())
 
@@ -197,7 +197,12 @@ class SegmentObjectsSink(RecordSink):
         """Return a validator by jsonschema-rs; None where `validate_records` is off."""
         if not self.validate_schema:
             return None
-        return RecordValidator(self.stream_name, self.schema, warnings=self._state.warnings)
+        return RecordValidator(
+            self.stream_name,
+            self.schema,
+            warnings=self._state.warnings,
+            max_depth=self._options.max_depth,
+        )
 
     def process_record(self, record: dict[str, Any], context: dict[str, Any]) -> None:  # noqa: ARG002
         """Validate, map and deliver a record.
@@ -296,7 +301,7 @@ class SegmentObjectsSink(RecordSink):
                 make_metadata=(
                     self._make_metadata if self.include_sdc_metadata_properties else None
                 ),
-                send_nulls=self._sends_nulls,
+                send_nulls=self._options.null_properties == "send",
                 warned_long_paths=self._warned_long_paths,
                 unsent_paths=self._unsent_paths,
             )

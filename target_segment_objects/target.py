@@ -89,8 +89,8 @@ class TargetSegmentObjects(Target):
         self.accepts_deletes = False
 
     def setup_mapper(self) -> None:
-        """Set up the SDK's stream maps."""
-        self._mapper = StreamMapper(dict(self.config), self.logger)
+        """Set up the SDK's stream maps, without its flattening."""
+        self._mapper = StreamMapper(self.config, self.logger)
 
     # The parts of a run
 

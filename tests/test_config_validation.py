@@ -111,6 +111,8 @@ REJECTED: list[tuple[str, object, str]] = [
     ("max_retries", [3], "an integer"),
     ("max_parallel_sessions", 0, "an integer from 1 to 20"),
     ("max_parallel_sessions", 21, "an integer from 1 to 20"),
+    ("flattening_max_depth", -1, "an integer of at least 0"),
+    ("flattening_max_key_length", 19, "an integer of at least 20"),
     ("pluralize_collections", "perhaps", "true or false"),
     ("pluralize_collections", 1, "true or false"),
     ("null_properties", "drop", '"send" or "omit"'),
@@ -513,6 +515,23 @@ def test_an_unknown_setting_without_a_similar_name() -> None:
         "Unknown setting 'zzz' is ignored."
     ]
     assert list(unknown_setting_warnings(dict.fromkeys(SCHEMA["properties"]), SCHEMA)) == []
+
+
+@pytest.mark.parametrize("name", ["flattening_max_depth", "flattening_max_key_length"])
+def test_options_of_flattening_need_flattening_enabled(name: str) -> None:
+    """Without it there is a warning, but not for a null."""
+    (warning,) = unused_setting_warnings({name: 20, "flattening_enabled": False})
+    assert warning == f"{name} has no effect: it needs flattening_enabled."
+    assert not [*unused_setting_warnings({name: None})]
+    assert not [*unused_setting_warnings({name: 20, "flattening_enabled": True})]
+
+
+@pytest.mark.parametrize(("separator", "has_warning"), [(".", 1), ("", 1), ("_", 0), ("__", 0)])
+def test_separator_of_flattening_has_no_effect(separator: str, has_warning: int) -> None:
+    """There is a warning, but not for underscores, which is what the SDK uses by default."""
+    warnings = [*unused_setting_warnings({"flattening_separator": separator})]
+    assert len(warnings) == has_warning
+    assert all("flattening_separator has no effect" in warning for warning in warnings)
 
 
 @pytest.mark.parametrize(

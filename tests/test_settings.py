@@ -40,6 +40,7 @@ DEFAULTS = {
     "max_retries": 10,
     "max_parallel_sessions": 4,
     "load_method": "upsert",
+    "flattening_enabled": False,
     "resend_after_days": 45,
     "type_changes": "fail",
     "ledger_ignored_properties": [
@@ -57,6 +58,7 @@ DEFAULTS = {
 }
 WITHOUT_DEFAULT = (
     "write_key",
+    *("flattening_max_depth", "flattening_max_key_length", "flattening_separator"),
     "dead_letter_path",
     "max_invalid_records",
     "spool_dir",

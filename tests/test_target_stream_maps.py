@@ -1,4 +1,4 @@
-"""Stream maps and flattening of the SDK, which are applied before the mapping."""
+"""Stream maps of the SDK, which are applied before the mapping."""
 
 from __future__ import annotations
 
@@ -56,25 +56,6 @@ def test_stream_map_can_duplicate_a_stream(sandbox: Sandbox) -> None:
     )
     assert code == 0
     assert sandbox.warehouse.collections() == ["copies", "users"]
-
-
-def test_flattening_yields_the_same_columns(sandbox: Sandbox) -> None:
-    """`flattening_enabled` joins names with two underscores, which snake case folds."""
-    schema = schema_line(
-        "u",
-        {
-            "id": {"type": "integer"},
-            "home": {"type": "object", "properties": {"street": {"type": "string"}}},
-        },
-    )
-    record = record_line("u", {"id": 1, "home": {"street": "x"}})
-    for flattened in (False, True):
-        code, _ = run_target_in_process(
-            sandbox, schema, record, flattening_enabled=flattened, flattening_max_depth=3
-        )
-        assert code == 0
-    (row,) = sandbox.warehouse.rows("u")
-    assert set(row) == {"id", "home_street"}
 
 
 def test_failing_expression_ends_the_run_like_an_invalid_record(
@@ -143,18 +124,3 @@ def test_stream_map_that_does_not_fit_its_stream_ends_the_run(
     assert message in caplog.text
     assert "Stream 'users': " in caplog.text
     assert "Traceback" not in caplog.text
-
-
-def test_schema_that_cannot_be_flattened_ends_the_run(
-    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A column that flattening would produce twice is reported with its stream."""
-    street = {"street": {"type": "string"}}
-    home = {"type": "object", "properties": street}
-    schema = schema_line("u", {"id": {"type": "integer"}, "home": home, "home__street": {}})
-    code, _ = run_target_in_process(
-        sandbox, schema, flattening_enabled=True, flattening_max_depth=3
-    )
-    assert code == 1
-    assert "Stream 'u': " in caplog.text
-    assert "Duplicate column name produced in schema: home__street" in caplog.text

@@ -43,7 +43,7 @@ class DataWarnings:
         self.long_paths: frozenset[PropertyPath] = frozenset()
 
     def warn_names(self, names: Mapping[PropertyPath, str], key_properties: Sequence[str]) -> None:
-        """Warn of new names that a collision changed, or that a warehouse changes or hides."""
+        """Warn of new names that are not as expected, or that a warehouse changes or hides."""
         self._warn_renamed(names)
         self._warn_hidden_id(names, key_properties)
         self._warn_warehouse_names(names, tuple(key_properties))
@@ -101,16 +101,23 @@ class DataWarnings:
         )
 
     def _warn_renamed(self, names: Mapping[PropertyPath, str]) -> None:
-        changes = [
-            f"'{naming.format_path(path)}' is sent as {name}"
-            for path, name in names.items()
-            if name != naming.to_path_name(path) and path not in self._renamed
-        ]
-        if changes:
-            self._renamed.update(names)
+        numbered: list[str] = []
+        shortened: list[str] = []
+        for path, name in names.items():
+            wanted = naming.to_path_name(path)
+            if name != wanted and path not in self._renamed:
+                changes = numbered if name.startswith(wanted) else shortened
+                changes.append(f"'{naming.format_path(path)}' is sent as {name}")
+        if numbered:
             self._log_warning(
-                f"some properties have the same name in Segment, so {', '.join(changes)}."
+                f"some properties have the same name in Segment, so {', '.join(numbered)}."
             )
+        if shortened:
+            self._log_warning(
+                f"some names are longer than flattening_max_key_length, so {', '.join(shortened)}."
+            )
+        if numbered or shortened:
+            self._renamed.update(names)
 
     def _warn_hidden_id(
         self, names: Mapping[PropertyPath, str], key_properties: Sequence[str]

@@ -44,14 +44,18 @@ class MappingOptions(msgspec.Struct, frozen=True):
     Attributes:
         null_properties: Whether nulls are sent or left out.
         oversized_values: What happens to a string of 32 KB or more.
+        max_depth: How many levels of objects are flattened; None for all.
+        max_name_length: The most characters of a property's name; None for no limit.
     """
 
     null_properties: Literal["send", "omit"] = "send"
     oversized_values: Literal["reject", "truncate"] = "reject"
+    max_depth: int | None = None
+    max_name_length: int | None = None
 
 
 class _DeclaredObject(msgspec.Struct, frozen=True):
-    """An object with declared properties; the record itself is the outermost."""
+    """An object that is flattened; the record itself is the outermost."""
 
     path: PropertyPath
     children: dict[str, PropertyMapping | _DeclaredObject] = {}
@@ -101,6 +105,7 @@ class RecordMapper:
         self._key_properties = tuple(key_properties)
         self._send_nulls = options.null_properties == "send"
         self._truncate = options.oversized_values == "truncate"
+        self._max_depth = options.max_depth
         self._sent = state.properties
         self._warnings = state.warnings
         self.properties: list[PropertyMapping] = []
@@ -158,7 +163,7 @@ class RecordMapper:
 
     def _compile_schema(self, schema: dict[str, Any]) -> None:
         try:
-            types = read_property_types(schema)
+            types = read_property_types(schema, max_depth=self._max_depth)
         except SchemaTooLargeError as error:
             label = None if error.property is None else naming.format_path((error.property,))
             subject = "its SCHEMA" if label is None else f"the property '{label}'"

@@ -27,8 +27,13 @@
    >>> assign_unique_names([("userId",), ("user_id",), ("user", "id")])
    {('user_id',): 'user_id', ('userId',): 'user_id_2', ('user', 'id'): 'user_id_3'}
 
-5. A collection's name has no digits: they are spelled out. It has at most 100 characters. The end
-   of a longer name is replaced by ten letters of a digest, so that two long names stay different.
+5. If names have a maximum length, the end of a longer one is replaced by ten letters of a digest,
+   so that two long names stay different.
+
+   >>> shorten_name("billing_address_street_name", 20)
+   'billing_a_limmuwppxd'
+
+6. A collection's name has no digits: they are spelled out. It has at most 100 characters.
 
    >>> to_collection_name("public-events_2024"), to_collection_name("S3Files")
    ('public_events_two_zero_two_four', 's_three_files')
@@ -92,34 +97,57 @@ def to_path_name(path: PropertyPath) -> str:
     return "_".join(levels) if all(levels) else ""
 
 
+def shorten_name(name: str, max_length: int | None) -> str:
+    """Return a name of at most a length, which depends on nothing but the name."""
+    if max_length is None or len(name) <= max_length:
+        return name
+    kept = name[: max_length - _DIGEST_LETTERS - 1].rstrip("_")
+    return f"{kept}_{_hash_to_letters(name)}"
+
+
+def find_free_name(wanted: str, taken: Container[str], max_length: int | None = None) -> str:
+    """Return a name that is not in use: the wanted one, or else one with a number.
+
+    Args:
+        wanted: The name, of at most the maximum length.
+        taken: Names that are in use.
+        max_length: The maximum length, or None.
+    """
+    name, number = wanted, 2
+    while name in taken:
+        suffix = f"_{number}"
+        kept = wanted if max_length is None else wanted[: max_length - len(suffix)]
+        name = f"{kept.rstrip('_')}{suffix}"
+        number += 1
+    return name
+
+
 def assign_unique_names(
-    paths: Iterable[PropertyPath], taken: Container[str] = ()
+    paths: Iterable[PropertyPath], taken: Iterable[str] = (), *, max_length: int | None = None
 ) -> dict[PropertyPath, str]:
     """Assign a different name to each path.
 
     Args:
         paths: Different paths in the schema's order. Each has a name of its own.
         taken: Names that are in use already.
+        max_length: The most characters of a name; None for no limit.
 
     Returns:
         Path to name: first the paths that keep their name, then those that get a number.
     """
-    wanted = {path: to_path_name(path) for path in paths}
+    wanted = {path: shorten_name(to_path_name(path), max_length) for path in paths}
     # A path that already is its name ranks first, then fewer levels rank before more. The sort is
     # stable, so the schema's order decides among equals.
     ranked = sorted(wanted, key=lambda path: ("_".join(path) != wanted[path], len(path)))
     names: dict[PropertyPath, str] = {}
-    used: set[str] = set()
+    used = set(taken)
     for path in ranked:
-        if wanted[path] not in used and wanted[path] not in taken:
+        if wanted[path] not in used:
             names[path] = wanted[path]
             used.add(wanted[path])
     for path in [path for path in wanted if path not in names]:
-        number = 2
-        while (name := f"{wanted[path]}_{number}") in used or name in taken:
-            number += 1
-        names[path] = name
-        used.add(name)
+        names[path] = find_free_name(wanted[path], used, max_length)
+        used.add(names[path])
     return names
 
 
@@ -140,10 +168,7 @@ def to_collection_name(stream: str, *, pluralize: bool = False) -> str:
         name = inflection.pluralize(name)
     spelled = "".join(_DIGIT_WORDS.get(char, char) for char in name)
     words = "_".join(word for word in spelled.split("_") if word)
-    if len(words) <= limits.MAX_COLLECTION_CHARACTERS:
-        return words
-    kept = words[: limits.MAX_COLLECTION_CHARACTERS - _DIGEST_LETTERS - 1].rstrip("_")
-    return f"{kept}_{_hash_to_letters(words)}"
+    return shorten_name(words, limits.MAX_COLLECTION_CHARACTERS)
 
 
 def is_valid_collection(name: str) -> bool:

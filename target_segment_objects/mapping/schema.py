@@ -83,25 +83,30 @@ class PropertyType(enum.Enum):
     BOOLEAN = "boolean"
 
 
-def read_property_types(schema: JsonSchema) -> dict[PropertyPath, PropertyType]:
+def read_property_types(
+    schema: JsonSchema, *, max_depth: int | None = None
+) -> dict[PropertyPath, PropertyType]:
     """Return the type of each declared property that is sent, in the schema's order.
 
     Args:
         schema: The stream's JSON schema, as its SCHEMA message holds it. Local `$ref`s are
             followed; all variants of `allOf`, `anyOf` and `oneOf` count.
+        max_depth: How many levels of objects are flattened; None for all.
 
     Returns:
-        Path to type. An object with declared properties is not in it, but its properties are.
+        Path to type. An object that is flattened is not in it, but its properties are.
 
     Raises:
         SchemaTooLargeError: Reading or validation would take too long.
     """
-    return _SchemaReader(schema).read(lambda resolved: resolved.property_type)
+    return _SchemaReader(schema, max_depth).read(lambda resolved: resolved.property_type)
 
 
-def read_json_types(schema: JsonSchema) -> dict[PropertyPath, frozenset[str]]:
-    """Return the JSON types of each declared property that is sent, in the schema's order."""
-    return _SchemaReader(schema).read(lambda resolved: resolved.types)
+def read_json_types(
+    schema: JsonSchema, *, max_depth: int | None = None
+) -> dict[PropertyPath, frozenset[str]]:
+    """Return the JSON types of each declared property that is sent; see `read_property_types`."""
+    return _SchemaReader(schema, max_depth).read(lambda resolved: resolved.types)
 
 
 def find_deepest_property(schema: JsonSchema) -> str:
@@ -156,8 +161,9 @@ class _ResolvedSchema(msgspec.Struct):
 class _SchemaReader:
     """Reads the schema of one stream."""
 
-    def __init__(self, root: JsonSchema) -> None:
+    def __init__(self, root: JsonSchema, max_depth: int | None) -> None:
         self._root = root
+        self._max_depth = max_depth
         resource = DRAFT202012.create_resource(root)
         self._resolver = referencing.Registry().with_resource("", resource).resolver()
         self._recursive_refs: dict[str, bool] = {}
@@ -220,10 +226,11 @@ class _SchemaReader:
     def _iterate_properties(
         self, resolved: _ResolvedSchema, parent: PropertyPath
     ) -> Iterator[tuple[PropertyPath, _ResolvedSchema]]:
+        is_flattened = self._max_depth is None or len(parent) < self._max_depth
         for name, parts in resolved.properties.items():
             path = (*parent, name)
             child = self._resolve_schema(parts)
-            if child.is_declared_object:
+            if child.is_declared_object and is_flattened:
                 yield from self._iterate_properties(child, path)
             else:
                 yield path, child

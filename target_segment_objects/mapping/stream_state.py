@@ -31,6 +31,7 @@ class StreamState:
         log: Callable[[str], object],
         *,
         memory: PropertyMemory | None = None,
+        max_name_length: int | None = None,
     ) -> None:
         """Start without a warning, and with the names and types of earlier runs.
 
@@ -38,6 +39,7 @@ class StreamState:
             stream: The stream's name, for messages.
             log: Takes a warning; gets each at most once.
             memory: What a ledger remembers of the stream's properties; None without one.
+            max_name_length: The most characters of a property's new name; None for no limit.
         """
-        self.properties = StreamProperties(stream, memory, log)
+        self.properties = StreamProperties(stream, memory, log, max_name_length=max_name_length)
         self.warnings = DataWarnings(stream, log)

@@ -85,13 +85,21 @@ class _Violation(msgspec.Struct, frozen=True):
 class RecordValidator(BaseJSONSchemaValidator):
     """Validates the records of one stream against one schema."""
 
-    def __init__(self, stream: str, schema: dict[str, Any], *, warnings: DataWarnings) -> None:
+    def __init__(
+        self,
+        stream: str,
+        schema: dict[str, Any],
+        *,
+        warnings: DataWarnings,
+        max_depth: int | None = None,
+    ) -> None:
         """Check the schema.
 
         Args:
             stream: The stream's name, for messages.
             schema: Its JSON schema. It must not be changed later.
             warnings: Takes what is not checked, or does no harm.
+            max_depth: How many levels of objects are flattened; None for all.
 
         Raises:
             InvalidJSONSchema: It is not a valid schema.
@@ -100,6 +108,7 @@ class RecordValidator(BaseJSONSchemaValidator):
         super().__init__(schema)
         self._stream = stream
         self._warnings = warnings
+        self._max_depth = max_depth
         self._matcher = patterns.PatternMatcher()
         self._readable_schema = schema
         self._validator: jsonschema_rs.Draft202012Validator | None = None
@@ -223,7 +232,7 @@ class RecordValidator(BaseJSONSchemaValidator):
     @cached_property
     def _json_types(self) -> dict[PropertyPath, frozenset[str]]:
         try:
-            return read_json_types(self.schema)
+            return read_json_types(self.schema, max_depth=self._max_depth)
         except SchemaTooLargeError:  # such a stream has no mapper
             return {}
 

@@ -4,7 +4,7 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta
 
-from target_segment_objects.settings.load import LoadSettings
+from target_segment_objects.settings.flattening import FlatteningSettings
 
 DEFAULT_RESEND_DAYS: Final = 45
 """Half a month below 60 days, the shortest retention period of Segment's plans."""
@@ -22,7 +22,7 @@ DEFAULT_IGNORED_PROPERTIES: Final = (
 """What the SDK and taps add to a record, and what is another value in each run."""
 
 
-class LedgerSettings(LoadSettings, frozen=True, kw_only=True):
+class LedgerSettings(FlatteningSettings, frozen=True, kw_only=True):
     """The settings of a load and of the ledger, complete with their defaults."""
 
     ledger_path: (

@@ -12,7 +12,6 @@ from msgspec import Meta
 
 from target_segment_objects import limits
 from target_segment_objects.delivery.scheduler import DeliveryOptions
-from target_segment_objects.mapping.mapper import MappingOptions
 from target_segment_objects.segment.client import (
     DEFAULT_API_URL,
     DEFAULT_MAX_RETRIES,
@@ -244,11 +243,6 @@ class LoadSettings(msgspec.Struct, frozen=True, kw_only=True):
         if self.dead_letter_file is None or self.max_invalid_records is None:
             return None
         return RejectLimit(self.max_invalid_records)
-
-    @property
-    def mapping(self) -> MappingOptions:
-        """The settings of the mapping."""
-        return MappingOptions(self.null_properties, self.oversized_values)
 
     @property
     def delivery(self) -> DeliveryOptions:

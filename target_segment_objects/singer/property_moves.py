@@ -73,7 +73,6 @@ def find_moves(
     keys = stream_map.transformed_key_properties or ()
     if (
         type(stream_map) is not CustomStreamMap
-        or stream_map.flattening_enabled
         or all(key.startswith(METADATA_PREFIX) for key in keys)
         or not (is_plain_name(stream) and is_plain_name(stream_map.stream_alias))
     ):

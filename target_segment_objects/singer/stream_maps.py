@@ -18,6 +18,7 @@ from singer_sdk.mapper import PluginMapper
 from target_segment_objects.exceptions import InputError, InvalidRecordError
 
 if TYPE_CHECKING:
+    import logging
     from collections.abc import Iterator, Mapping, Sequence
 
     from singer_sdk.mapper import StreamMap
@@ -26,9 +27,6 @@ STREAM_MAP_SETTINGS: Final = (
     "stream_maps",
     "stream_map_config",
     "faker_config",
-    "flattening_enabled",
-    "flattening_max_depth",
-    "flattening_max_key_length",
 )
 """The SDK's settings that change what becomes of a record."""
 
@@ -39,7 +37,25 @@ _OPTION_PREFIX: Final = "__"
 
 
 class StreamMapper(PluginMapper):
-    """The SDK's stream maps, whose failures at a SCHEMA are errors of this package."""
+    """The SDK's stream maps, whose failures at a SCHEMA are errors of this package.
+
+    They get no settings of the SDK's flattening, which loses the nulls of objects: the mapping
+    flattens, after the stream maps.
+    """
+
+    def __init__(self, config: Mapping[str, Any], logger: logging.Logger) -> None:
+        """Read the stream maps.
+
+        Args:
+            config: The settings of the run.
+            logger: Takes what the SDK logs.
+
+        Raises:
+            StreamMapConfigError: They are not valid.
+        """
+        super().__init__(
+            {name: config[name] for name in STREAM_MAP_SETTINGS if name in config}, logger
+        )
 
     def register_raw_stream_schema(
         self,
@@ -50,16 +66,16 @@ class StreamMapper(PluginMapper):
         """Apply the stream maps to a stream's schema.
 
         Raises:
-            InputError: They do not fit the stream, or it cannot be flattened.
+            InputError: They do not fit the stream.
         """
         try:
             super().register_raw_stream_schema(stream_name, schema, key_properties)
         except RecursionError:  # the schema is at fault: the target names its deepest property
             raise
-        except Exception as cause:  # the SDK raises whatever an alias or the flattening raises
+        except Exception as cause:  # the SDK raises whatever an alias raises
             msg = (
-                f"Stream '{stream_name}': stream_maps or flattening cannot be applied to its "
-                f"SCHEMA: {str(cause).rstrip('.') or type(cause).__name__}."
+                f"Stream '{stream_name}': stream_maps cannot be applied to its SCHEMA: "
+                f"{str(cause).rstrip('.') or type(cause).__name__}."
             )
             raise InputError(msg) from cause
         for stream_map in self.stream_maps[stream_name]:
@@ -125,10 +141,8 @@ def transform_record(stream_map: StreamMap, record: Mapping[str, Any]) -> dict[s
     try:
         return stream_map.transform(dict(record))
     except Exception as cause:  # noqa: BLE001 - an expression may raise any exception
-        name = _find_property(cause)
-        action = "flattening" if name is None else "the expression in stream_maps"
-        reason = f"{action} fails for this record: {_describe_cause(cause)}"
-        error = InvalidRecordError(stream_map.stream_alias, reason, field=name)
+        reason = f"the expression in stream_maps fails for this record: {_describe_cause(cause)}"
+        error = InvalidRecordError(stream_map.stream_alias, reason, field=_find_property(cause))
     raise error  # outside of the handler, because the cause may contain values of the record
 
 

@@ -235,3 +235,23 @@ def test_names_and_types_are_durable_before_a_session_starts(tmp_path: Path) -> 
     assert names[0].keys() >= {"id", "amount"}
     assert names[1]["amount"] == "integer"
     assert names[2]["undeclared"] == "string"
+
+
+def test_flattening_options_may_change(sandbox: Sandbox, load: Load) -> None:
+    """A name that is known stays with another key length; another depth gives other properties."""
+    names = ["a_long_name_of_a_property", "another_long_name_of_a_property"]
+    home = {"type": ["object", "null"], "properties": {"city": {"type": ["string", "null"]}}}
+    first = {"home": home, names[0]: {}}
+    both = {**first, names[1]: {}}
+    record = {"id": 1, "home": {"city": "Bonn"}, names[0]: "x"}
+    assert load(first, record) == 0
+    short = {"flattening_enabled": True, "flattening_max_key_length": 20}
+    assert load(both, {**record, names[1]: "y"}, **short) == 0
+    row = {"id": "1", "home_city": "Bonn", names[0]: "x", "another_l_zryjnakeor": "y"}
+    assert read_rows(sandbox) == [row]
+    flat = {"flattening_enabled": True, "flattening_max_depth": 0}
+    assert load(both, {**record, "home": {"city": "Ulm"}, names[1]: "y"}, **flat) == 0
+    row["home"] = '{"city":"Ulm"}'
+    assert read_rows(sandbox) == [row]
+    assert load(both, {**record, "home": None, names[1]: "z"}) == 0
+    assert read_rows(sandbox) == [{**row, "home_city": None, "another_l_zryjnakeor": "z"}]

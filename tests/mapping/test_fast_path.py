@@ -53,7 +53,9 @@ class BothPaths:
         self.mapper = RecordMapper(
             "s", "c", self.schema, self.keys, options=self.options, state=state
         )
-        self.validator = RecordValidator("s", self.schema, warnings=state.warnings)
+        self.validator = RecordValidator(
+            "s", self.schema, warnings=state.warnings, max_depth=self.options.max_depth
+        )
         self.warnings.clear()  # those of the schema are the same for both paths
 
     def compile_fast(self) -> Callable[[bytes], bytes | None]:
@@ -713,16 +715,30 @@ def streams(draw: st.DrawFn) -> tuple[dict[str, Any], tuple[str, ...], list[str]
 @given(
     stream=streams(),
     nulls=st.sampled_from(["send", "omit"]),
+    max_depth=st.none() | st.integers(0, 2),
     first_types=st.none()
     | st.lists(st.sampled_from([None, "same", "wider"]), min_size=1, max_size=5),
 )
-@example(stream=(FLAT, ("id",), SUPPORTED + UNSUPPORTED), nulls="send", first_types=None)
-@example(stream=(FLAT, ("id",), SUPPORTED + UNSUPPORTED), nulls="send", first_types=["wider"])
-@example(stream=(FLAT, (), SUPPORTED + UNSUPPORTED), nulls="omit", first_types=None)
-@example(stream=(COMPOSITE, ("id", "k"), COMPOSITE_RECORDS), nulls="send", first_types=None)
+@example(
+    stream=(FLAT, ("id",), SUPPORTED + UNSUPPORTED), nulls="send", max_depth=None, first_types=None
+)
+@example(
+    stream=(FLAT, ("id",), SUPPORTED + UNSUPPORTED),
+    nulls="send",
+    max_depth=None,
+    first_types=["wider"],
+)
+@example(stream=(FLAT, (), SUPPORTED + UNSUPPORTED), nulls="omit", max_depth=None, first_types=None)
+@example(
+    stream=(COMPOSITE, ("id", "k"), COMPOSITE_RECORDS),
+    nulls="send",
+    max_depth=None,
+    first_types=None,
+)
 def test_fast_path_agrees_with_the_slow_path_on_every_record(
     stream: tuple[dict[str, Any], tuple[str, ...], list[str]],
     nulls: Any,  # noqa: ANN401 - a literal
+    max_depth: int | None,
     first_types: list[str | None] | None,
 ) -> None:
     """Where it returns a line, the slow path returns the same bytes and gives no warning.
@@ -731,7 +747,8 @@ def test_fast_path_agrees_with_the_slow_path_on_every_record(
     """
     schema, keys, records = stream
     memory = None if first_types is None else remember_types(schema, keys, first_types)
-    both = BothPaths(schema, keys, MappingOptions(null_properties=nulls), memory=memory)
+    options = MappingOptions(null_properties=nulls, max_depth=max_depth)
+    both = BothPaths(schema, keys, options, memory=memory)
     for record in records * 2:  # what the first time is undeclared is known the second time
         line = build_line(record)
         try:

@@ -33,6 +33,7 @@ from target_segment_objects.mapping.stream_state import StreamState
 from target_segment_objects.mapping.validation import RecordValidator
 from target_segment_objects.mapping.warehouse.names import to_column_name, to_table_name
 from target_segment_objects.sandbox import objects as strict
+from target_segment_objects.settings import Settings
 from target_segment_objects.singer.reader import MessageReader
 from tests.support import documented_rows
 from tests.support.documented_rows import DocumentedRow
@@ -59,14 +60,16 @@ def compile_mapper(
     options: dict[str, Any] | None = None,
     warnings: list[str] | None = None,
 ) -> RecordMapper:
-    """Return a mapper of the stream `s`."""
+    """Return a mapper of the stream `s`; `options` are settings of the target."""
+    mapping = Settings.from_config({"write_key": "k", **(options or {})}).mapping
+    log = (warnings if warnings is not None else []).append
     return RecordMapper(
         "s",
         "s",
         {"type": "object", "properties": properties},
         keys,
-        options=MappingOptions(**(options or {})),
-        state=StreamState("s", (warnings if warnings is not None else []).append),
+        options=mapping,
+        state=StreamState("s", log, max_name_length=mapping.max_name_length),
     )
 
 

@@ -98,6 +98,30 @@ def test_collisions_are_numbered_in_the_schemas_order() -> None:
     assert names == {("b_a",): "b_a", ("B A",): "b_a_2", ("bA",): "b_a_3", ("b-a",): "b_a_4"}
 
 
+@given(
+    st.lists(st.lists(st.text("aB_", min_size=1, max_size=25).filter(naming.to_property_name),
+                      min_size=1, max_size=3).map(tuple), max_size=6, unique=True),
+    st.integers(20, 40),
+)  # fmt: skip
+@example([("a" * 21,), ("A" * 21,)], 20)
+@example([("a_" * 14,), ("A_" * 14,), ("a", "a_" * 13)], 20)
+def test_names_have_a_maximum_length(paths: list[tuple[str, ...]], length: int) -> None:
+    """They are no longer, they stay different, and a short one that is alone is not changed."""
+    names = naming.assign_unique_names(paths, max_length=length)
+    assert names.keys() == set(paths)
+    assert len(set(names.values())) == len(paths)
+    assert max(map(len, names.values()), default=0) <= length
+    assert [warehouse_name(name) for name in names.values()] == list(names.values())
+    if len({*map(naming.to_path_name, paths)}) == len(paths):
+        alone = [naming.assign_unique_names([path], max_length=length)[path] for path in paths]
+        assert [names[path] for path in paths] == alone
+        assert all(
+            name == naming.to_path_name(path)
+            for path, name in names.items()
+            if len(naming.to_path_name(path)) <= length
+        )
+
+
 @given(NAMES, st.booleans())
 def test_collection_name_is_valid(stream: str, pluralize: bool) -> None:  # noqa: FBT001 - hypothesis passes it
     """Any stream's collection follows Segment's rules, or there is none."""

@@ -50,10 +50,7 @@ KNOWN: Final[dict[Any, dict[str, str]]] = {
         "transform": "db46d82cacfd5593",
         "get_filter_result": "1bf3b70e2572a4c4",
     },
-    mapper.DefaultStreamMap.__mro__[1]: {
-        "transform": "3d21910fbf85f850",
-        "flattening_enabled": "9e9ab2f48c35207e",
-    },
+    mapper.DefaultStreamMap.__mro__[1]: {"transform": "3d21910fbf85f850"},
     metrics.Counter: {"increment": "7310d5f6f52fdbf2", "_ready_to_log": "57f5533effc3a205"},
 }
 

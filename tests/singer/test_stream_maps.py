@@ -6,10 +6,13 @@ import logging
 from typing import Any
 
 import pytest
-from singer_sdk.mapper import PluginMapper
 
 from target_segment_objects.exceptions import InvalidRecordError
-from target_segment_objects.singer.stream_maps import find_invalid_expressions, transform_record
+from target_segment_objects.singer.stream_maps import (
+    StreamMapper,
+    find_invalid_expressions,
+    transform_record,
+)
 
 SCHEMA = {
     "type": "object",
@@ -22,9 +25,9 @@ SCHEMA = {
 RECORD = {"id": 1, "name": "Ada Lovelace", "address": {"zip": "x"}}
 
 
-def transform(stream_map: dict[str, Any], record: dict[str, Any], **config: Any) -> Any:  # noqa: ANN401
+def transform(stream_map: dict[str, Any], record: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON
     """Apply a stream map to a record of the stream `users`."""
-    mapper = PluginMapper({"stream_maps": {"users": stream_map}, **config}, logging.getLogger())
+    mapper = StreamMapper({"stream_maps": {"users": stream_map}}, logging.getLogger())
     mapper.register_raw_stream_schema("users", SCHEMA, ["id"])
     (registered,) = mapper.stream_maps["users"]
     return transform_record(registered, record)
@@ -100,11 +103,3 @@ def test_failing_expression_makes_the_record_invalid(
     assert "Ada" not in str(error)
     assert error.__cause__ is None
     assert error.__context__ is None
-
-
-def test_failing_flattening_makes_the_record_invalid() -> None:
-    """A record that cannot be flattened is invalid like one whose expression fails."""
-    settings = {"flattening_enabled": True, "flattening_max_depth": 3}
-    record = {**RECORD, "address": {1: {"Ada": "Lovelace"}}}
-    with pytest.raises(InvalidRecordError, match="flattening fails for this record"):
-        transform({}, record, **settings)

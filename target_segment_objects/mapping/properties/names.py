@@ -15,8 +15,13 @@ if TYPE_CHECKING:
 class PropertyNames:
     """The names of one stream's properties."""
 
-    def __init__(self) -> None:
-        """Start without a name."""
+    def __init__(self, max_length: int | None = None) -> None:
+        """Start without a name.
+
+        Args:
+            max_length: The most characters of a new name; None for no limit.
+        """
+        self._max_length = max_length
         self._names: dict[PropertyPath, str] = {}
         self._used: set[str] = set()
 
@@ -24,7 +29,9 @@ class PropertyNames:
         """Return the name of each path; new ones in the given order."""
         paths = list(paths)
         unnamed = [path for path in paths if path not in self._names]
-        assigned = naming.assign_unique_names(unnamed, self._used)
+        if not unnamed:  # as for nearly every record with undeclared properties
+            return {path: self._names[path] for path in paths}
+        assigned = naming.assign_unique_names(unnamed, self._used, max_length=self._max_length)
         self._names.update(assigned)
         self._used.update(assigned.values())
         return {path: self._names[path] for path in paths}
@@ -36,9 +43,7 @@ class PropertyNames:
 
     def add_name(self, wanted: str) -> str:
         """Return a name, with a number if it is in use, for a property that has one already."""
-        name, number = wanted, 2
-        while name in self._used:
-            name = f"{wanted}_{number}"
-            number += 1
+        shortened = naming.shorten_name(wanted, self._max_length)
+        name = naming.find_free_name(shortened, self._used, self._max_length)
         self._used.add(name)
         return name

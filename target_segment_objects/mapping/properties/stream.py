@@ -27,7 +27,12 @@ class StreamProperties:
     """The properties of one stream."""
 
     def __init__(
-        self, stream: str, memory: PropertyMemory | None, log_warning: Callable[[str], object]
+        self,
+        stream: str,
+        memory: PropertyMemory | None,
+        log_warning: Callable[[str], object],
+        *,
+        max_name_length: int | None = None,
     ) -> None:
         """Start with the names and types of earlier runs.
 
@@ -35,8 +40,9 @@ class StreamProperties:
             stream: The stream's name, for messages.
             memory: What a ledger remembers of the stream; None without one.
             log_warning: Takes a warning; gets each at most once.
+            max_name_length: The most characters of a new name; None for no limit.
         """
-        self._names = PropertyNames()
+        self._names = PropertyNames(max_name_length)
         self._sent = (
             None if memory is None else SentProperties(stream, memory, self._names, log_warning)
         )

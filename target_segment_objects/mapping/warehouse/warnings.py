@@ -119,6 +119,8 @@ def _describe_long(names: Collection[str]) -> Iterator[str]:
             merged = ", some to the same one" if has_equal_prefixes(names, size) else ""
             shown = _list_names([f"{name[:size]}…" for name in long])
             yield f"{warehouse} truncates names to {size} bytes{merged}: {shown}."
+    if any(len(name) > limits.POSTGRES_NAME_BYTES for name in names):
+        yield "With flattening_enabled, flattening_max_key_length shortens such names."
 
 
 def _list_names(names: Sequence[str]) -> str:

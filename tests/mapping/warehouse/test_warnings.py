@@ -9,6 +9,7 @@ from target_segment_objects.mapping.data_warnings import DataWarnings
 from target_segment_objects.mapping.warehouse import warnings
 
 LONG = "x" * limits.POSTGRES_NAME_BYTES
+SHORTENED = "With flattening_enabled, flattening_max_key_length shortens such names."
 
 
 @pytest.mark.parametrize(
@@ -38,12 +39,12 @@ LONG = "x" * limits.POSTGRES_NAME_BYTES
         ),
         pytest.param(
             [f"{LONG}y"],
-            f"Postgres truncates names to 63 bytes: {LONG}….",
+            f"Postgres truncates names to 63 bytes: {LONG}…. {SHORTENED}",
             id="long",
         ),
         pytest.param(
             [f"{LONG}y", f"{LONG}z"],
-            f"Postgres truncates names to 63 bytes, some to the same one: {LONG}….",
+            f"Postgres truncates names to 63 bytes, some to the same one: {LONG}…. {SHORTENED}",
             id="long and equal",
         ),
         pytest.param(
