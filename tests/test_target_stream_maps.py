@@ -124,3 +124,55 @@ def test_stream_map_that_does_not_fit_its_stream_ends_the_run(
     assert message in caplog.text
     assert "Stream 'users': " in caplog.text
     assert "Traceback" not in caplog.text
+
+
+ADDRESS: dict[str, Any] = {
+    "type": ["object", "null"],
+    "properties": {"city": {"type": ["string", "null"]}, "zip": {"type": ["integer", "null"]}},
+}
+
+
+@pytest.mark.parametrize(
+    ("stream_map", "expected"),
+    [
+        ({"home": None, "house": "home"}, {"house_city": "Bonn", "house_zip": 7, "price": 2.5}),
+        ({"price": "__NULL__", "cost": "price"}, {"home_city": "Bonn", "home_zip": 7, "cost": 2.5}),
+        (
+            {"home": "str(home['city'])", "house": "home", "price": "str(price)", "cost": "price"},
+            {"home": "Bonn", "house_city": "Bonn", "house_zip": 7, "price": "2.5", "cost": 2.5},
+        ),
+        ({"home": "home", "id": "id", "__else__": None}, {"home_city": "Bonn", "home_zip": 7}),
+        (
+            {"__source__": "u", "home": None, "price": None, "house": "home"},
+            {"house_city": "Bonn", "house_zip": 7},
+        ),
+    ],
+    ids=["object", "number", "changed", "chosen", "duplicate"],
+)
+@pytest.mark.parametrize("flattening", [{}, {"flattening_enabled": True}], ids=str)
+@pytest.mark.parametrize("has_definitions", [False, True])
+def test_renamed_property_keeps_its_type(
+    sandbox: Sandbox,
+    stream_map: dict[str, Any],
+    expected: dict[str, Any],
+    flattening: dict[str, Any],
+    has_definitions: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    """Whatever the order of the stream map, and whether its schema is a definition or not."""
+    properties = {"id": {"type": "integer"}, "home": ADDRESS, "price": {"type": "number"}}
+    schema = json.loads(schema_line("u", properties))
+    if has_definitions:
+        schema["schema"]["$defs"] = {"address": ADDRESS}
+        properties["home"] = {"$ref": "#/$defs/address"}
+        schema["schema"]["properties"] = properties
+    name = "copies" if "__source__" in stream_map else "u"
+    code, _ = run_target_in_process(
+        sandbox,
+        json.dumps(schema),
+        record_line("u", {"id": 1, "home": {"city": "Bonn", "zip": 7}, "price": 2.5}),
+        record_line("u", {"id": 1, "home": {"city": "Bonn", "zip": 7}, "price": 2.5}),
+        stream_maps={name: stream_map},
+        **flattening,
+    )
+    assert code == 0
+    assert sandbox.warehouse.rows(name) == [{"id": "1", **expected}]

@@ -16,6 +16,7 @@ import simpleeval  # type: ignore[import-untyped]  # evaluates expressions for t
 from singer_sdk.mapper import PluginMapper
 
 from target_segment_objects.exceptions import InputError, InvalidRecordError
+from target_segment_objects.mapping.fast_path.schemas import DEFINITION_KEYWORDS
 
 if TYPE_CHECKING:
     import logging
@@ -53,9 +54,12 @@ class StreamMapper(PluginMapper):
         Raises:
             StreamMapConfigError: They are not valid.
         """
-        super().__init__(
-            {name: config[name] for name in STREAM_MAP_SETTINGS if name in config}, logger
-        )
+        settings = {name: config[name] for name in STREAM_MAP_SETTINGS if name in config}
+        stream_maps = {
+            stream: _order_expressions(stream_map) if isinstance(stream_map, dict) else stream_map
+            for stream, stream_map in settings.get("stream_maps", {}).items()
+        }
+        super().__init__({**settings, "stream_maps": stream_maps}, logger)
 
     def register_raw_stream_schema(
         self,
@@ -79,6 +83,8 @@ class StreamMapper(PluginMapper):
             )
             raise InputError(msg) from cause
         for stream_map in self.stream_maps[stream_name]:
+            for keyword in schema.keys() & DEFINITION_KEYWORDS:  # the SDK drops them at `__else__`
+                stream_map.transformed_schema.setdefault(keyword, schema[keyword])
             alias = cast("object", stream_map.stream_alias)  # the SDK does not check the type
             if not isinstance(alias, str):
                 msg = (
@@ -86,6 +92,22 @@ class StreamMapper(PluginMapper):
                     f"not {json.dumps(alias, default=str)}. Put quotes into it."
                 )
                 raise InputError(msg)
+
+
+def _order_expressions(stream_map: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a stream map that copies properties before it changes them, and removes them last.
+
+    Expressions see the tap's record, so their order has no effect on values. But the SDK looks the
+    type of a copied property up in a schema that what comes before has changed.
+    """
+
+    def rank(name: str) -> int:
+        expression = stream_map[name]
+        if expression is None or expression == _NULL:
+            return 2
+        return 0 if isinstance(expression, str) and expression.isidentifier() else 1
+
+    return {name: stream_map[name] for name in sorted(stream_map, key=rank)}
 
 
 def has_filter(stream_maps: Mapping[str, Any], stream: str) -> bool:

@@ -33,7 +33,7 @@ _JSON_TYPES: Final = frozenset(
 ANNOTATIONS: Final = frozenset({"type", "format", "title", "description", "default"})
 """What a schema may say without restricting its values, except to types."""
 
-_DEFINITION_KEYWORDS: Final = ("$defs", "definitions")
+DEFINITION_KEYWORDS: Final = ("$defs", "definitions")
 _SCOPE_KEYWORDS: Final = frozenset({"$id", "$anchor", "$dynamicAnchor", "$dynamicRef"})
 """Keywords whose meaning depends on the schema around them."""
 
@@ -61,7 +61,7 @@ def read_definitions(schema: Schema) -> dict[str, object]:
     """Return the definitions of a stream's schema by what `$ref` calls them."""
     return {
         f"#/{keyword}/{name}": definition
-        for keyword in _DEFINITION_KEYWORDS
+        for keyword in DEFINITION_KEYWORDS
         if isinstance(schema.get(keyword), dict)
         for name, definition in schema[keyword].items()
         if not set(name) & set("/~%")  # a JSON pointer escapes these
