@@ -197,12 +197,8 @@ class SegmentObjectsSink(RecordSink):
         """Return a validator by jsonschema-rs; None where `validate_records` is off."""
         if not self.validate_schema:
             return None
-        return RecordValidator(
-            self.stream_name,
-            self.schema,
-            warnings=self._state.warnings,
-            max_depth=self._options.max_depth,
-        )
+        warnings, depth = self._state.warnings, self._options.max_depth
+        return RecordValidator(self.stream_name, self.schema, warnings=warnings, max_depth=depth)
 
     def process_record(self, record: dict[str, Any], context: dict[str, Any]) -> None:  # noqa: ARG002
         """Validate, map and deliver a record.
