@@ -1,9 +1,10 @@
 """HTTP Basic authentication by write key, in the form that Segment accepts.
 
-Segment's pages disagree: the Objects API page encodes `write_key:`, with the key as the user name,
-and the page of the Objects Bulk API encodes the bare write key. Which of them the service accepts
-is not documented, so both are tried; this is our choice. The first Start that is answered 401 is
-sent once more in the other form. The form that was accepted is kept, and after that a 401 is final.
+Segment's pages disagree. The Objects API page encodes `write_key:`, with the key as the user name.
+The page of the Objects Bulk API tells to encode the write key, and its example (`echo "abc123" |
+base64`) encodes the key and a newline. Which of them the service accepts is not documented, so all
+are tried; this is our choice. A first Start that is answered 401 is sent again in the next form.
+The form that was accepted is kept, and after that a 401 is final.
 """
 
 from __future__ import annotations
@@ -17,10 +18,14 @@ if TYPE_CHECKING:
 
 
 class AuthForm(enum.Enum):
-    """What is encoded as credentials; its value is how messages show it."""
+    """What is encoded as credentials, in the order of attempts.
+
+    The value is how messages show it.
+    """
 
     USER_NAME = "write_key:"
     BARE_KEY = "write_key"
+    KEY_AND_NEWLINE = "write_key\\n"
 
 
 class WriteKeyAuth:
@@ -32,11 +37,12 @@ class WriteKeyAuth:
     """
 
     def __init__(self, write_key: str) -> None:
-        """Encode the key in both forms."""
+        """Encode the key in every form."""
         key = write_key.encode(errors="surrogatepass")
         self._tokens = {
             AuthForm.USER_NAME: base64.b64encode(key + b":").decode(),
             AuthForm.BARE_KEY: base64.b64encode(key).decode(),
+            AuthForm.KEY_AND_NEWLINE: base64.b64encode(key + b"\n").decode(),
         }
         self.form = AuthForm.USER_NAME
         self.is_accepted = False
@@ -45,12 +51,6 @@ class WriteKeyAuth:
     def tokens(self) -> tuple[str, ...]:
         """What stands for the write key in a request, to be hidden in messages."""
         return tuple(self._tokens.values())
-
-    @property
-    def other_form(self) -> AuthForm:
-        """The form that is not sent."""
-        is_user_name = self.form is AuthForm.USER_NAME
-        return AuthForm.BARE_KEY if is_user_name else AuthForm.USER_NAME
 
     def add_to(self, request: requests.PreparedRequest, form: AuthForm) -> requests.PreparedRequest:
         """Add the credentials to a request."""

@@ -125,23 +125,25 @@ class HttpTransport:
     def send_call(self, call: Call, timeout_seconds: float) -> Response:
         """Send a call once, and return its successful response.
 
-        The first Start is sent once more if it is answered 401, with the other form of credentials.
+        A Start that is answered 401 before any call has succeeded is sent again with each other form
+        of the credentials.
 
         Raises:
             ApiError: There was no response, or it was not the documented success.
             SpoolError: The file cannot be read.
         """
-        form = self.auth.form
-        try:
-            response = self._send_request(call, timeout_seconds, form)
-        except AuthenticationError as refused:
-            if self.auth.is_accepted or refused.status != _UNAUTHORIZED or call.sync_id is not None:
-                raise
-            form = self.auth.other_form
-            response = self._send_request(call, timeout_seconds, form)
-        if not self.auth.is_accepted:
-            self.auth.accept(form)
-        return response
+        is_first_start = call.sync_id is None and not self.auth.is_accepted
+        forms = list(AuthForm) if is_first_start else [self.auth.form]
+        while True:
+            form = forms.pop(0)
+            try:
+                response = self._send_request(call, timeout_seconds, form)
+            except AuthenticationError as refused:
+                if refused.status != _UNAUTHORIZED or not forms:
+                    raise
+            else:
+                self.auth.accept(form)
+                return response
 
     def _send_request(self, call: Call, timeout_seconds: float, form: AuthForm) -> Response:
         with (

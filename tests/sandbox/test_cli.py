@@ -187,7 +187,10 @@ def test_serve_with_a_write_key(tmp_path: Path, source: str) -> None:
         assert "s3cret" not in "".join(process.communicate(timeout=30))
 
 
-@pytest.mark.parametrize(("form", "status"), [("any", 201), ("user-name", 201), ("bare-key", 401)])
+@pytest.mark.parametrize(
+    ("form", "status"),
+    [("any", 201), ("user-name", 201), ("bare-key", 401), ("key-and-newline", 401)],
+)
 def test_serve_with_an_auth_form(tmp_path: Path, form: str, status: int) -> None:
     """`--auth-form` selects the accepted form of the credentials."""
     options = ["--warehouse", str(tmp_path / "w.duckdb"), "--port", "0", "--auth-form", form]

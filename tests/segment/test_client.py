@@ -28,6 +28,7 @@ from target_segment_objects.exceptions import (
     UnreachableError,
 )
 from target_segment_objects.segment import client as client_module
+from target_segment_objects.segment.authentication import AuthForm
 from target_segment_objects.segment.client import (
     MAX_BACKOFF_SECONDS,
     Client,
@@ -260,7 +261,7 @@ def test_only_the_documented_success_is_accepted(
 
 def test_errors_say_what_to_do(server: ScriptedServer, client: Client, part: Path) -> None:
     """A refused key and a file that is too large name the setting."""
-    server.script("start", Reply(401), Reply(401))
+    server.script("start", *(Reply(401) for _ in AuthForm))
     with pytest.raises(AuthenticationError, match=r"Check write_key"):
         client.start()
     server.script("upload", Reply(413))

@@ -7,7 +7,7 @@ import secrets
 from collections import Counter
 from contextlib import contextmanager, suppress
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import anyio
 from starlette.requests import Request
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class AuthForm(Enum):
-    """What HTTP Basic encodes. Segment's pages document both forms, and contradict each other."""
+    """What HTTP Basic encodes. Segment's pages have three forms, and contradict each other."""
 
     USER_NAME = "user-name"
     """The write key as the user name with an empty password: base64 of `write_key:`."""
@@ -30,8 +30,18 @@ class AuthForm(Enum):
     BARE_KEY = "bare-key"
     """The write key alone: base64 of `write_key`."""
 
+    KEY_AND_NEWLINE = "key-and-newline"
+    """The write key and a newline, as `echo "write_key" | base64` encodes it."""
+
     ANY = "any"
-    """Either of them."""
+    """Each of them."""
+
+
+_FORM_NAMES: Final = {
+    AuthForm.USER_NAME: "`write_key:`",
+    AuthForm.BARE_KEY: "`write_key`",
+    AuthForm.KEY_AND_NEWLINE: "`write_key` and a newline",
+}
 
 
 class AuthMiddleware:
@@ -186,16 +196,24 @@ def _read_write_key(header: str, auth_form: AuthForm) -> str:
     except ValueError:  # neither base64 nor UTF-8, or not even ASCII
         reason = "the credentials in the header Authorization must be base64 of UTF-8"
         raise _unauthorized_error(reason) from None
-    write_key, colon, password = decoded.partition(":")
+    write_key, form, password = _split_credentials(decoded)
     if not write_key or password:
         reason = "the write key must be the user name, with an empty password"
         raise _unauthorized_error(reason)
-    form = AuthForm.USER_NAME if colon else AuthForm.BARE_KEY
     if auth_form not in {form, AuthForm.ANY}:
-        expected = "write_key:" if auth_form is AuthForm.USER_NAME else "write_key"
-        reason = f"this sandbox accepts base64 of `{expected}` only"
+        reason = f"this sandbox accepts base64 of {_FORM_NAMES[auth_form]} only"
         raise _unauthorized_error(reason)
     return write_key
+
+
+def _split_credentials(decoded: str) -> tuple[str, AuthForm, str]:
+    """Return the write key, the form that it has, and the password."""
+    write_key, colon, password = decoded.partition(":")
+    if colon:
+        return write_key, AuthForm.USER_NAME, password
+    if decoded.endswith("\n"):
+        return decoded[:-1], AuthForm.KEY_AND_NEWLINE, ""
+    return decoded, AuthForm.BARE_KEY, ""
 
 
 def _is_same_key(first: str, second: str) -> bool:

@@ -180,35 +180,53 @@ def test_write_key_must_be_the_user_name(client: BareClient, header: str) -> Non
         assert response.reason
 
 
-@pytest.mark.parametrize("credentials", ["key:", "key"], ids=["user name", "bare key"])
-def test_both_documented_forms_are_accepted(shared_sandbox: Sandbox, credentials: str) -> None:
+FORMS = {"user name": "key:", "bare key": "key", "with a newline": "key\n"}
+
+
+@pytest.mark.parametrize("write_key", [None, "key"], ids=["any key", "one key"])
+@pytest.mark.parametrize("credentials", FORMS.values(), ids=FORMS)
+def test_every_documented_form_is_accepted(
+    tmp_path: Path, credentials: str, write_key: str | None
+) -> None:
     """The write key may be the user name, or all that is encoded; it is the same key."""
-    client = BareClient(shared_sandbox.url)
-    headers = {"Authorization": basic_auth(credentials)}
-    response = client.send_request("/v0/start", headers=headers)
-    assert response.status == 201
-    assert client.keep_alive(response.json["sync_id"]).status == 200
+    with Sandbox(tmp_path / "w.duckdb", write_key=write_key) as sandbox:
+        client = BareClient(sandbox.url)
+        headers = {"Authorization": basic_auth(credentials)}
+        response = client.send_request("/v0/start", headers=headers)
+        assert response.status == 201
+        assert client.keep_alive(response.json["sync_id"]).status == 200
+
+
+def test_a_newline_is_no_write_key(client: BareClient) -> None:
+    """`echo "" | base64` encodes no key."""
+    headers = {"Authorization": basic_auth("\n")}
+    assert client.send_request("/v0/start", headers=headers).status == 401
 
 
 @pytest.mark.parametrize(
-    ("auth_form", "accepted", "rejected"),
+    ("auth_form", "accepted", "name"),
     [
-        pytest.param(AuthForm.USER_NAME, "key:", "key", id="user name"),
-        pytest.param(AuthForm.BARE_KEY, "key", "key:", id="bare key"),
+        pytest.param(AuthForm.USER_NAME, "key:", "`write_key:` only", id="user name"),
+        pytest.param(AuthForm.BARE_KEY, "key", "`write_key` only", id="bare key"),
+        pytest.param(
+            AuthForm.KEY_AND_NEWLINE, "key\n", "`write_key` and a newline only", id="with a newline"
+        ),
     ],
 )
 def test_sandbox_can_accept_one_form_only(
-    tmp_path: Path, auth_form: AuthForm, accepted: str, rejected: str
+    tmp_path: Path, auth_form: AuthForm, accepted: str, name: str
 ) -> None:
-    """The other form gets 401, and the reason names the accepted one."""
+    """The other forms get 401, and the reason names the accepted one."""
     with Sandbox(tmp_path / "w.duckdb", auth_form=auth_form) as sandbox:
         client = BareClient(sandbox.url)
-        headers = {"Authorization": basic_auth(accepted)}
-        assert client.send_request("/v0/start", headers=headers).status == 201
-        headers = {"Authorization": basic_auth(rejected)}
-        response = client.send_request("/v0/start", headers=headers)
-        assert response.status == 401
-        assert f"`{accepted.replace('key', 'write_key')}`" in response.reason
+        for credentials in FORMS.values():
+            headers = {"Authorization": basic_auth(credentials)}
+            response = client.send_request("/v0/start", headers=headers)
+            if credentials == accepted:
+                assert response.status == 201
+            else:
+                assert response.status == 401
+                assert name in response.reason
 
 
 def test_configured_write_key_is_the_only_one_accepted(tmp_path: Path) -> None:

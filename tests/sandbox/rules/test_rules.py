@@ -100,7 +100,8 @@ def test_every_rule_has_a_source() -> None:
 def test_documented_credentials(lab: Lab, row: DocumentedRow) -> None:
     """A Start with the documented header has the documented answer."""
     value = ENCODED.sub(
-        lambda found: basic_auth(found[1]).removeprefix("Basic "), row["Authorization"]
+        lambda found: basic_auth(found[1].replace(r"\n", "\n")).removeprefix("Basic "),
+        row["Authorization"],
     )
     headers = {"Authorization": "" if value == "none" else value}
     check_answer(lab.client.send_request("/v0/start", headers=headers), row)
