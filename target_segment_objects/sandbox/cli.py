@@ -68,8 +68,8 @@ def main() -> None:
     type=click.Choice(["any", "user-name", "bare-key", "key-and-newline"]),
     default="any",
     show_default=True,
-    help="What HTTP Basic must encode: `write_key:` (user-name), `write_key` (bare-key), the key and "
-    "a newline (key-and-newline), or any of them, as Segment's documentation has all three.",
+    help="What HTTP Basic must encode: `write_key:` (user-name), `write_key` (bare-key), the key "
+    "and a newline (key-and-newline), or any of them, as Segment's documentation has all three.",
 )
 @click.option("--open", "opens_browser", is_flag=True, help="Open the page in the browser.")
 @click.option("--quiet", is_flag=True, help="Do not log the requests.")

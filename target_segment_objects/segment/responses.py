@@ -3,7 +3,7 @@
 The rules for others:
 
 - Only the documented success status is a success. 408, 429 and every 5xx are transient; any other
-  status is final.
+  status is final, and so is 501 to Start, which a web server of another kind answers.
 - A message may quote a response, but never the write key or what an upload holds: a server may
   quote the request.
 """
@@ -38,7 +38,9 @@ _RESPONSE_LOST: Final = frozenset({408, 502, 504})
 
 _KEY_REFUSED: Final = frozenset({401, 403})
 _SESSION_UNKNOWN: Final = frozenset({400, 404, 410})
+_BAD_REQUEST: Final = 400
 _TOO_LARGE: Final = 413
+_NOT_IMPLEMENTED: Final = 501
 _MAX_SHOWN_CHARACTERS: Final = 200
 
 
@@ -75,6 +77,11 @@ class Response(msgspec.Struct, frozen=True):
     retry_after: str | None
     body: bytes
 
+    @property
+    def is_html(self) -> bool:
+        """Whether the body is that of a web page."""
+        return self.body.lstrip()[:1] == b"<"
+
     def get_member(self, name: str) -> Any:  # noqa: ANN401 - JSON is anything
         """Return a member of the JSON object in the body; None if there is none."""
         try:
@@ -91,7 +98,11 @@ def parse_identifier(call: Call, response: Response, name: str) -> str:
     """
     identifier = response.get_member(name)
     if not isinstance(identifier, str) or not identifier or not identifier.isprintable():
-        msg = f"{call}: the response has no {name}. Check that api_url is Segment's."
+        page = " (an HTML page)" if response.is_html else ""
+        msg = (
+            f"{call}: the response{page} has no {name}. "
+            "Is api_url that of Segment's Objects Bulk API?"
+        )
         raise PermanentApiError(msg, status=response.status)
     return identifier
 
@@ -101,7 +112,14 @@ def build_error(
 ) -> ApiError:
     """Return the error for a response that is not the documented success."""
     status = response.status
-    problem = f"{call}: Segment answered {status}{_describe_body(call, response, secrets)}"
+    body = _describe_body(call, response, secrets)
+    if call.sync_id is None and _is_foreign(status):
+        msg = (
+            f"{call}: {api_url} answered {status}{body}, but {call.success} was expected. Is this "
+            "api_url that of Segment's Objects Bulk API?"
+        )
+        return PermanentApiError(msg, status=status)
+    problem = f"{call}: Segment answered {status}{body}"
     if status in _TRANSIENT:
         retry_after = parse_retry_after(response.retry_after)
         is_response_lost = status in _RESPONSE_LOST
@@ -120,6 +138,17 @@ def build_error(
     return PermanentApiError(msg, status=status)
 
 
+def _is_foreign(status: int) -> bool:
+    """Return whether a status is none that Segment's API, or what stands before it, has for Start.
+
+    400 is documented. A web server without this API answers 404 or 405, 501 to every POST, or
+    redirects.
+    """
+    if status == _NOT_IMPLEMENTED:
+        return True
+    return status not in _TRANSIENT | _KEY_REFUSED | {_BAD_REQUEST, _TOO_LARGE}
+
+
 def _describe_body(call: Call, response: Response, secrets: tuple[str, ...]) -> str:
     """Return what of a response's body may be shown.
 
@@ -131,7 +160,9 @@ def _describe_body(call: Call, response: Response, secrets: tuple[str, ...]) -> 
     if isinstance(error, dict) and isinstance(reason, str):
         line = error.get("line")
         text = f"line {line}: {reason}" if isinstance(line, int) else reason
-    elif call.file is not None or call.json is not None or response.body[:1] == b"<":  # HTML
+    elif response.is_html:
+        return " (an HTML page)"
+    elif call.file is not None or call.json is not None:
         text = ""
     else:
         text = response.body.decode(errors="replace")

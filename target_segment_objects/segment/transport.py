@@ -1,31 +1,28 @@
-"""One HTTP request and its response: authentication, redirects, proxies, errors.
+"""One HTTP request and its response: authentication, redirects, proxies.
 
-The only module that imports `requests`. Every error of `requests`, and of what lies below it, is
-raised as one of ours. The write key goes to the base address alone: no redirect is followed, and no
-proxy is used for plain `http://`.
+With `connection_errors`, the only module that imports `requests`. Every error of `requests`, and of
+what lies below it, is raised as one of ours. The write key goes to the base address alone: no
+redirect is followed, and no proxy is used for plain `http://`.
 """
 
 from __future__ import annotations
 
 import functools
 import io
-import ssl
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import requests
 import requests.adapters
-import urllib3.exceptions
 
 from target_segment_objects import limits
 from target_segment_objects.exceptions import (
     AuthenticationError,
-    PermanentApiError,
     SpoolError,
     TransientApiError,
-    UnreachableError,
 )
 from target_segment_objects.segment.authentication import AuthForm, WriteKeyAuth
+from target_segment_objects.segment.connection_errors import translate_errors
 from target_segment_objects.segment.responses import Call, Response, build_error
 from target_segment_objects.segment.urls import validate_api_url
 
@@ -39,17 +36,6 @@ CONNECT_TIMEOUT_SECONDS: Final = 30.0
 _MIN_SECRET_CHARACTERS: Final = 8  # a shorter key is no secret, and may be an ordinary word
 _UNAUTHORIZED: Final = 401
 _MAX_RESPONSE_BYTES: Final = 64 * 1024  # a response holds an identifier, or a reason
-
-_UNSENDABLE: Final = (
-    requests.exceptions.InvalidHeader,
-    requests.exceptions.InvalidJSONError,
-    requests.exceptions.InvalidSchema,
-    requests.exceptions.InvalidURL,
-    requests.exceptions.MissingSchema,
-    requests.exceptions.URLRequired,
-    urllib3.exceptions.LocationValueError,  # `requests` lets it through
-)
-"""The request itself is at fault, so that another attempt would fail, too."""
 
 
 class _NoRedirectSession(requests.Session):
@@ -125,8 +111,8 @@ class HttpTransport:
     def send_call(self, call: Call, timeout_seconds: float) -> Response:
         """Send a call once, and return its successful response.
 
-        A Start that is answered 401 before any call has succeeded is sent again with each other form
-        of the credentials.
+        A Start that is answered 401 before any call has succeeded is sent again with each other
+        form of the credentials.
 
         Raises:
             ApiError: There was no response, or it was not the documented success.
@@ -149,7 +135,7 @@ class HttpTransport:
         with (
             _open_part(call.file) as part,
             _check_completeness(part),
-            _translate_errors(call, self._api_url),
+            translate_errors(call, self._api_url),
         ):
             response = self._http.post(
                 f"{self._api_url}{call.path}",
@@ -199,65 +185,3 @@ def _read_response(response: requests.Response) -> Response:
             if len(body) >= _MAX_RESPONSE_BYTES:
                 break
     return Response(response.status_code, response.headers.get("Retry-After"), bytes(body))
-
-
-@contextmanager
-def _translate_errors(call: Call, api_url: str) -> Iterator[None]:
-    """Turn the errors of `requests` into ours."""
-    try:
-        yield
-    except _UNSENDABLE as cause:
-        msg = f"{call}: cannot be sent to {api_url}. Check api_url, write_key and the proxy."
-        raise PermanentApiError(msg) from cause
-    except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as cause:
-        msg = f"{call}: no response from {api_url} ({_describe_cause(cause)})"
-        if isinstance(_find_root_cause(cause), ssl.SSLCertVerificationError):
-            msg = f"{msg}. Check api_url, and the certificates that this machine trusts."
-            raise PermanentApiError(msg) from cause
-        if _is_unreachable(cause):
-            # A TLS failure may also come later, instead of the response.
-            is_sent = isinstance(cause, requests.exceptions.SSLError)
-            raise UnreachableError(msg, is_response_lost=is_sent) from cause
-        raise TransientApiError(msg, is_response_lost=True) from cause
-
-
-def _is_unreachable(cause: BaseException) -> bool:
-    """Return whether no connection was established, so that no request was sent."""
-    connection_failures = (
-        urllib3.exceptions.ConnectTimeoutError,
-        urllib3.exceptions.NewConnectionError,
-        urllib3.exceptions.NameResolutionError,
-        urllib3.exceptions.ProxyError,
-        urllib3.exceptions.SSLError,
-    )
-    reason = cause.args[0] if cause.args else None  # urllib3's MaxRetryError
-    return isinstance(
-        cause,
-        (
-            requests.exceptions.ConnectTimeout,
-            requests.exceptions.ProxyError,
-            requests.exceptions.SSLError,
-        ),
-    ) or isinstance(getattr(reason, "reason", reason), connection_failures)
-
-
-def _describe_cause(cause: BaseException) -> str:
-    """Say in a few words why there was no response, without the private parts of an address."""
-    root = _find_root_cause(cause)
-    if isinstance(cause, requests.exceptions.ConnectTimeout):
-        return "connection timed out"
-    if isinstance(cause, requests.exceptions.Timeout) or isinstance(
-        root, (TimeoutError, urllib3.exceptions.TimeoutError)
-    ):
-        return "timed out"
-    if isinstance(root, OSError) and root.strerror:
-        return root.strerror
-    return type(root).__name__
-
-
-def _find_root_cause(cause: BaseException) -> BaseException:
-    """Follow what `requests` and `urllib3` wrap around each other."""
-    for inner in (getattr(cause, "reason", None), *cause.args, cause.__cause__):
-        if isinstance(inner, BaseException) and inner is not cause:
-            return _find_root_cause(inner)
-    return cause

@@ -159,7 +159,7 @@ def test_a_url_that_is_not_segment_is_reported() -> None:
         server.always("start", Reply(404))
         passed, lines = check_settings(api_url=server.url)
     assert not passed
-    assert "is the right api_url" in lines[-2]
+    assert "Is this api_url that of Segment's Objects Bulk API?" in lines[-2]
 
 
 def test_a_failed_finish_is_reported_with_what_succeeded() -> None:
