@@ -6,6 +6,7 @@ that others may rely on:
 - A call returns when Segment responded as documented, and raises an `ApiError` otherwise.
 - Transient failures are retried with exponential backoff and full jitter, or as `Retry-After` asks:
   no response (refused, reset, timed out), 408, 429 and every 5xx. Any other response is final.
+- Retries are logged as warnings, but only those of one call if several meet the same outage.
 - There are never more than `limits.MAX_CONCURRENT_REQUESTS` requests under way. One slot is
   reserved for Keep Alive and for aborting, so that long uploads cannot let a session expire.
 - The write key is in no message, no log and no `repr`, nor is what an upload holds.
@@ -14,7 +15,9 @@ that others may rely on:
 from __future__ import annotations
 
 import logging
+import math
 import threading
+import time
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
@@ -77,12 +80,18 @@ class _Attempts(msgspec.Struct):
     Attributes:
         limit: Returns how often a call is sent at most, if it fails with an error.
         on_lost_response: Called when an attempt may be carried out later.
+        outages: Which calls report.
         failures: Their number.
+        began: When the first attempt was made.
+        ended: When the last attempt failed.
     """
 
     limit: Callable[[Exception], int]
     on_lost_response: Callable[[], object]
+    outages: _Outages
     failures: int = 0
+    began: float = msgspec.field(default_factory=time.monotonic)
+    ended: float | None = None
 
     def add_failure(self, error: Exception) -> bool:
         """Count a failure, and return whether it was the last attempt."""
@@ -93,13 +102,42 @@ class _Attempts(msgspec.Struct):
 
     def log_retry(self, details: Any) -> None:  # noqa: ANN401 - backoff has no public type for it
         """Log the wait before the next attempt."""
-        logger.warning(
+        error = details["exception"]
+        logger.log(
+            logging.WARNING if self.outages.has_to_report(self, error) else logging.DEBUG,
             "%s. Retrying in %.1f s (attempt %d of %d).",
-            details["exception"],
+            error,
             details["wait"],
             self.failures + 1,
-            self.limit(details["exception"]),
+            self.limit(error),
         )
+
+
+class _Outages:
+    """Which call reports an outage, as calls of several collections meet the same one at once.
+
+    The first one that meets it reports all its retries. When it succeeds, another one takes over.
+    When it fails, those that began before its end stay silent: their next attempts say nothing new.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._reporters: dict[tuple[type[ApiError], int | None], _Attempts] = {}
+
+    def has_to_report(self, attempts: _Attempts, error: TransientApiError) -> bool:
+        """Return whether a call is the one that reports the outage behind its failure."""
+        outage = type(error), error.status
+        with self._lock:
+            reporter = self._reporters.get(outage)
+            if reporter is None or (reporter.ended or math.inf) < attempts.began:
+                reporter = self._reporters[outage] = attempts
+        return reporter is attempts
+
+    def remove_reporter(self, attempts: _Attempts) -> None:
+        """Let another call report, as this one has succeeded."""
+        with self._lock:
+            for outage in [key for key, value in self._reporters.items() if value is attempts]:
+                del self._reporters[outage]
 
 
 class Client:
@@ -124,7 +162,8 @@ class Client:
             write_key: The source's write key.
             api_url: The API's base address.
             timeout_seconds: Longest wait for one response.
-            max_retries: Retries of a call, after the first attempt.
+            max_retries: Retries of a call, after the first attempt. While there was no response to
+                any call, a failure to connect is retried twice at most: the address may be wrong.
             max_wait_seconds: Longest wait between two attempts, whatever a response asks for.
             user_agent: The User-Agent header; None for the HTTP library's.
 
@@ -138,6 +177,7 @@ class Client:
         self._slots = threading.BoundedSemaphore(limits.MAX_CONCURRENT_REQUESTS - 1)
         self._reserved_slot = threading.Lock()
         self._is_reachable = False  # whether there was a response, to any call
+        self._outages = _Outages()
         self._finish_timeout_seconds = timeout_seconds
 
     def __enter__(self) -> Self:
@@ -253,7 +293,7 @@ class Client:
     ) -> Response:
         """Send a call until the response is final."""
         timeout_seconds = timeout_seconds or self._timeout_seconds
-        attempts = _Attempts(self._limit_attempts, on_lost_response)
+        attempts = _Attempts(self._limit_attempts, on_lost_response, self._outages)
         retrying = backoff.on_exception(
             _generate_waits,
             TransientApiError,
@@ -264,11 +304,15 @@ class Client:
             logger=None,
         )
         try:
-            return retrying(self._send_in_slot)(call, timeout_seconds)
+            response = retrying(self._send_in_slot)(call, timeout_seconds)
         except TransientApiError as error:
+            attempts.ended = time.monotonic()
             count = f", {attempts.failures} times" if attempts.failures > 1 else ""
             msg = f"{error}{count}. {self._advise(error)}"
             raise type(error)(msg, status=error.status) from error
+        if attempts.failures:
+            self._outages.remove_reporter(attempts)
+        return response
 
     def _limit_attempts(self, error: Exception) -> int:
         """Return how often a call is sent at most, if it fails like this."""

@@ -190,7 +190,8 @@ class LoadSettings(msgspec.Struct, frozen=True, kw_only=True):
             title="Maximum retries",
             description=(
                 "Retries of a call after the first attempt. The wait grows up to a minute, or is "
-                "as long as Segment asks for."
+                "as long as Segment asks for. As long as nothing was received from `api_url` in a "
+                "run, a connection is retried twice at most: the address may be wrong."
             ),
             ge=0,
         ),

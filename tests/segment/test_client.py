@@ -587,6 +587,71 @@ def test_wrong_proxy_is_given_up_after_a_few_attempts(
     assert len(waits) == 2
 
 
+def find_retries(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
+    """Return the ends of the log lines about retries: which attempt is next."""
+    return [
+        record.getMessage().rpartition(" (")[2]
+        for record in caplog.records
+        if record.levelno == level and "Retrying in" in record.getMessage()
+    ]
+
+
+def start_four(client: Client, server: ScriptedServer) -> None:
+    """Start four sessions, of which none gets a response before all have begun, and all fail."""
+    release = threading.Event()
+    server.script("start", *(Reply(503, until=release) for _ in range(4)))
+    begun = len(server.requests)
+
+    def start_session(_: int) -> None:
+        with pytest.raises(TransientApiError):
+            client.start()
+
+    with ThreadPoolExecutor(4) as pool:
+        results = pool.map(start_session, range(4))
+        server.wait_for("start", begun + 4)
+        release.set()
+        list(results)
+
+
+def test_an_outage_that_all_calls_meet_is_reported_once(
+    server: ScriptedServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of four calls that fail alike, one reports its retries; the others are logged as DEBUG."""
+    monkeypatch.setattr(client_module, "MAX_BACKOFF_SECONDS", 0.01)
+    caplog.set_level(logging.DEBUG, logger=client_module.__name__)
+    server.always("start", Reply(503))
+    with Client(KEY, api_url=server.url, max_retries=2) as client:
+        for _ in range(2):
+            caplog.clear()
+            start_four(client, server)
+            attempts = ["attempt 2 of 3).", "attempt 3 of 3)."]
+            assert find_retries(caplog, logging.WARNING) == attempts
+            assert sorted(find_retries(caplog, logging.DEBUG)) == sorted(3 * attempts)
+
+
+def test_different_failures_are_reported_each(
+    server: ScriptedServer, caplog: pytest.LogCaptureFixture, waits: list[float]
+) -> None:
+    """A status is another outage than the one before, also for the same call."""
+    server.script("start", Reply(503), Reply(500), Reply(503))
+    with Client(KEY, api_url=server.url) as client:
+        client.start()
+    assert find_retries(caplog, logging.WARNING) == [f"attempt {n} of 11)." for n in (2, 3, 4)]
+    assert len(waits) == 3
+
+
+def test_another_call_reports_after_the_first_succeeded(
+    server: ScriptedServer, caplog: pytest.LogCaptureFixture, waits: list[float]
+) -> None:
+    """An outage that ended for one call does not silence the next one."""
+    with Client(KEY, api_url=server.url) as client:
+        for _ in range(2):
+            server.script("start", Reply(503))
+            client.start()
+    assert find_retries(caplog, logging.WARNING) == 2 * ["attempt 2 of 11)."]
+    assert len(waits) == 2
+
+
 def test_later_connection_failures_get_all_retries(waits: list[float]) -> None:
     """Once Segment has responded, an unreachable network is worth the wait."""
     with ScriptedServer() as server:
