@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import pytest
 import yaml
+from packaging.version import Version
 
 ROOT: Final = Path(__file__).parents[2]
 GITHUB: Final = ROOT / ".github"
@@ -157,17 +158,92 @@ def test_checkouts_keep_no_token() -> None:
     assert all(step["with"] == {"persist-credentials": False} for step in checkouts)
 
 
+def list_steps(job: str) -> list[str]:
+    """Return what the steps of a job use, without versions, or their names."""
+    return [step.get("uses", step.get("name")).partition("@")[0] for step in JOBS[job]["steps"]]
+
+
+def find_commands(job: str, step: str) -> str:
+    """Return the commands of a step."""
+    (found,) = (found for found in JOBS[job]["steps"] if found.get("name", "").startswith(step))
+    commands: str = found["run"]
+    return commands
+
+
 def test_release_publishes_what_was_tested() -> None:
-    """Only a tag starts a release; between tests and publishing nothing is built or downloaded."""
+    """Only a tag starts a release; it is built after all tests, and compared before it is used."""
     assert load_yaml(GITHUB / "workflows" / "release.yml")[True] == {"push": {"tags": ["v*"]}}
     assert JOBS["release.yml: test"]["needs"] == "version"
+    assert JOBS["release.yml: build"]["needs"] == "test"
     publish = JOBS["release.yml: publish"]
-    assert (publish["needs"], publish["environment"]) == ("test", "pypi")
-    assert [step["uses"].partition("@")[0] for step in publish["steps"]] == [
+    assert (publish["needs"], publish["environment"]) == ("build", "pypi")
+    assert list_steps("release.yml: publish") == [
         "actions/download-artifact",
+        "Expect the files that were built",
         "pypa/gh-action-pypi-publish",
     ]
+    assert list_steps("release.yml: announce")[1:3] == list_steps("release.yml: publish")[:2]
     assert JOBS["test.yml: wheel"]["needs"] == "build"
+
+
+def test_release_is_built_with_pinned_tools() -> None:
+    """Each tool has its hashes, nothing else is installed, and `build` fetches nothing itself."""
+    commands = find_commands("release.yml: build", "Build")
+    assert commands == find_commands("test.yml: build", "Build")
+    assert commands.splitlines() == [
+        "python -m pip install --require-hashes --only-binary :all: -r .ci/build-requirements.txt",
+        "python -m build --no-isolation",
+    ]
+    assert "pip install" not in join_steps(JOBS["release.yml: build"]).replace(commands, "")
+    text = read_text(ROOT / ".ci" / "build-requirements.txt")
+    pinned = dict(re.findall(r"^([\w-]+)==(\S+)", text, re.MULTILINE))
+    blocks = re.split(r"^(?=[\w-]+==)", text, flags=re.MULTILINE)[1:]
+    assert len(blocks) == len(pinned)
+    assert all(re.search(r"--hash=sha256:[0-9a-f]{64}\b", block) for block in blocks)
+    assert "://" not in text
+    asked = re.search(
+        r'^requires = \["hatchling>=(.+)"\]$', read_text(ROOT / "pyproject.toml"), re.MULTILINE
+    )
+    assert asked is not None
+    assert Version(pinned["hatchling"]) >= Version(asked[1])
+
+
+@pytest.mark.skipif(shutil.which("sha256sum") is None, reason="the workflow runs on Linux")
+@pytest.mark.parametrize(
+    ("change", "passes"),
+    [
+        pytest.param(None, True, id="unchanged"),
+        pytest.param("a.whl", False, id="replaced"),
+        pytest.param("c.whl", False, id="one more"),
+    ],
+)
+def test_release_stops_if_a_file_was_replaced(
+    tmp_path: Path, change: str | None, *, passes: bool
+) -> None:
+    """The commands that compare a release accept only the very files whose digests were taken."""
+    (dist := tmp_path / "dist").mkdir()
+    for name in ("a.whl", "b.tar.gz"):
+        (dist / name).write_text(name)
+
+    def run(commands: str, **variables: str) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            ["bash", "-e", "-c", commands],  # noqa: S607 - as in the workflow
+            cwd=dist,
+            env=os.environ | variables,
+            capture_output=True,
+            timeout=TOOL_SECONDS,
+            check=False,
+        )
+
+    output = tmp_path / "output"
+    taken = run(find_commands("release.yml: build", "Take"), GITHUB_OUTPUT=str(output))
+    assert taken.returncode == 0
+    digests = output.read_text().removeprefix("digests<<END\n").removesuffix("\nEND\n")
+    if change is not None:
+        (dist / change).write_text("something else")
+    built = run(find_commands("release.yml: publish", "Expect"), DIGESTS=digests)
+    tested = run(find_commands("release.yml: build", "Expect"))
+    assert (built.returncode == 0, tested.returncode == 0) == (passes, passes), built.stderr
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the workflow runs on Linux")
