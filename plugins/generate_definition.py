@@ -151,7 +151,7 @@ def build_listing() -> Definition:
         "commands": COMMANDS,
         "description": "Loads any tap's records into Segment's Objects Bulk API",
         "domain_url": (
-            "https://segment.com/docs/connections/sources/catalog/libraries/server/object-bulk-api/"
+            "https://www.twilio.com/docs/segment/connections/sources/catalog/libraries/server/object-bulk-api/"
         ),
         "executable": NAME,
         "keywords": ["customer data platform", "meltano_sdk", "segment", "twilio"],

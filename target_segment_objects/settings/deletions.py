@@ -19,7 +19,7 @@ class DeletionSettings(LedgerSettings, frozen=True, kw_only=True):
             description=(
                 "With `ledger_path`, what to do about rows that are gone at the source: `report` "
                 "counts them, `mark` also sends `sdc_deleted_at` for them, `ignore` does nothing. "
-                "Segment has no delete."
+                "The API has no delete."
             ),
         ),
     ] = "report"

@@ -71,7 +71,7 @@ def test_description_has_no_relative_link(tmp_path: Path) -> None:
     assert "![" not in description
     assert "docs/mapping.md has every case." in description
     assert "[Quick start](#quick-start)" in description
-    assert "](https://segment.com/docs/privacy/data-retention-policy/)" in description
+    assert "](https://www.twilio.com/docs/segment/privacy/data-retention-policy/)" in description
 
 
 def test_description_links_to_the_repository(tmp_path: Path) -> None:

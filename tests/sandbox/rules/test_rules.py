@@ -93,7 +93,7 @@ def test_every_rule_has_a_source() -> None:
             source = row["Source"]
             assert SOURCE.fullmatch(source), f"line {row.line}: {source}"
             for page in re.findall(r"\[([A-Z][A-Za-z ]+)\](?!\()", source):
-                assert f"\n[{page}]: https://segment.com/docs/" in text
+                assert f"\n[{page}]: https://www.twilio.com/docs/segment/" in text
 
 
 @pytest.mark.parametrize("row", list_rows("Authorization"))
