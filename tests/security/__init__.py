@@ -17,7 +17,7 @@ user's files    a BATCH message that names one      sent if it has the declared 
 user's network  $ref and $schema with an address    not fetched                         5, 11
 user's network  BATCH messages with a protocol      file, and s3, gs, az by extra       10
 memory, time    patterns, references, nesting       bounded, or the schema is refused   5, 11, 12
-memory, time    a line without an end               a longest line                      10
+memory, time    a line without an end               a longest line                      18
 memory, time    a compressed or endless response    only its beginning is read          1, 13
 terminal        control characters in names         escaped                             5, 14
 sandbox         other users, websites, planted or   owner only, token in the page's     15
@@ -35,7 +35,7 @@ releases        a package of the tests              built after them, compared  
 7   test_target_rejects.py
 8   delivery/test_spool.py
 9   singer/test_dead_letters.py, test_dead_letter*.py
-10  singer/test_batch_files.py, test_batch*.py, test_input*.py
+10  singer/test_batch_files.py, test_batch_urls.py
 11  mapping/test_validation.py
 12  mapping/test_schema.py
 13  test_hostile_server.py
@@ -43,4 +43,5 @@ releases        a package of the tests              built after them, compared  
 15  test_sandbox*.py
 16  project/test_dependencies.py
 17  project/test_github.py
+18  test_endless_lines.py
 """
