@@ -5,8 +5,8 @@ string, a boolean, an integer, or `msgspec.Raw` where the digits matter. It retu
 the infinities, which JSON does not have. It raises `ValueError`, with a reason, for a number that
 does not fit a 64-bit float.
 
-A value that does not have its property's type is written by its own type. This happens when records
-are not validated, or when a stream map made the value.
+A value that does not have its property's type is converted, if `conversion` can do it without loss.
+Else it is written by its own type. That happens only when records are not validated.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
 
+from target_segment_objects.mapping.conversion import LossyConversionError, convert_value
 from target_segment_objects.mapping.schema import PropertyType
 
 if TYPE_CHECKING:
@@ -165,6 +166,8 @@ def to_timestamp(value: object) -> Scalar:
 
 def to_integer(value: object) -> Scalar:
     """Return a whole number without a decimal point, whatever its size."""
+    if type(value) is not int:
+        value = _convert_if_exact(value, PropertyType.INTEGER)
     if isinstance(value, (float, Decimal)) and is_finite(value):
         decimal = Decimal(value)
         if _fits_float64(decimal) and decimal == decimal.to_integral_value():
@@ -174,12 +177,25 @@ def to_integer(value: object) -> Scalar:
 
 def to_number(value: object) -> Scalar:
     """Return a number with a decimal point and the digits that the tap wrote."""
+    value = _convert_if_exact(value, PropertyType.NUMBER)
     if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
         return _passthrough(value)
     number = _passthrough(value)
     if number is None or isinstance(number, msgspec.Raw):
         return number
     return msgspec.Raw(b"%d.0" % value)
+
+
+def to_boolean(value: object) -> Scalar:
+    """Return true or false."""
+    return _passthrough(_convert_if_exact(value, PropertyType.BOOLEAN))
+
+
+def _convert_if_exact(value: object, to: PropertyType) -> object:
+    try:
+        return convert_value(value, to)
+    except LossyConversionError:
+        return value
 
 
 def _passthrough(value: object) -> Scalar:
@@ -220,5 +236,5 @@ CONVERTERS: Final[dict[PropertyType, Callable[[Any], Scalar]]] = {
     PropertyType.TIMESTAMP: to_timestamp,
     PropertyType.INTEGER: to_integer,
     PropertyType.NUMBER: to_number,
-    PropertyType.BOOLEAN: _passthrough,
+    PropertyType.BOOLEAN: to_boolean,
 }

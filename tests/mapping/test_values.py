@@ -12,6 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from target_segment_objects.mapping.conversion import can_convert
 from target_segment_objects.mapping.schema import PropertyType
 from target_segment_objects.mapping.values import (
     CONVERTERS,
@@ -57,13 +58,14 @@ def read_json(text: str) -> Any:  # noqa: ANN401 - JSON of any shape
         ),
         ("NaN", "null"),
         ("-Infinity", "null"),
-        ("true", "true"),
+        ("true", "1.0"),
+        ('"12.50"', "12.50"),
         ('"a"', '"a"'),
         ("[1,2]", '"[1,2]"'),
     ],
 )
 def test_number_has_a_point_and_the_taps_digits(written: str, expected: str) -> None:
-    """A value that is not a number is written by its own type."""
+    """A value that cannot be a number is written by its own type."""
     assert convert_to_json(PropertyType.NUMBER, read_json(written)) == expected
 
 
@@ -77,11 +79,12 @@ def test_number_has_a_point_and_the_taps_digits(written: str, expected: str) -> 
         ("10.5", "10.5"),
         ("1" * 300, "1" * 300),
         ("NaN", "null"),
-        ("false", "false"),
+        ("false", "0"),
+        ('"7"', "7"),
     ],
 )
 def test_integer_has_no_point(written: str, expected: str) -> None:
-    """A whole number of any size; a value that is not one is written by its own type."""
+    """A whole number of any size; a value that cannot be one is written by its own type."""
     assert convert_to_json(PropertyType.INTEGER, read_json(written)) == expected
 
 
@@ -177,9 +180,10 @@ def test_timestamp_has_a_t(value: object, expected: str) -> None:
 
 @given(st.text())
 def test_strings_are_unchanged(value: str) -> None:
-    """Every character is kept, also NUL, whatever the property's type is."""
+    """Every character is kept, also NUL, if the property's type cannot hold the string."""
     for property_type in PropertyType:
-        if property_type is not PropertyType.TIMESTAMP:
+        is_string = property_type is PropertyType.STRING
+        if is_string or not can_convert(value, property_type):
             assert json.loads(convert_to_json(property_type, value)) == value
 
 
