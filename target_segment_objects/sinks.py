@@ -22,6 +22,7 @@ from target_segment_objects.mapping.fast_path import (
 from target_segment_objects.mapping.mapper import RecordMapper
 from target_segment_objects.mapping.schema import PropertyType, sort_properties
 from target_segment_objects.mapping.validation import RecordValidator
+from target_segment_objects.mapping.violations import RecordCheck
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from singer_sdk import Target
 
     from target_segment_objects.context import RunContext
+    from target_segment_objects.mapping.violations import SchemaViolations
     from target_segment_objects.reporting.stats import StreamStats
 
 _OMITTED_METADATA: Final = frozenset(
@@ -99,6 +101,10 @@ class SegmentObjectsSink(RecordSink):
             self.key_properties,
             options=options,
             state=self._state,
+        )
+        self._check = self._create_check(context.settings.schema_violations)
+        self._count_violations = functools.partial(
+            context.stats.count_violations, stream_name, self.collection
         )
         self._stream_stats = context.stats.streams[stream_name]
         self._fast_path = self._compile_fast_path()
@@ -207,15 +213,24 @@ class SegmentObjectsSink(RecordSink):
             InvalidRecordError: It cannot be sent; others can.
             SegmentObjectsError: Delivery has failed.
         """
-        if self._validator is not None:
+        violations: dict[str, str] = {}
+        if self._check is not None:
             try:
-                self._validator.validate(record)
+                violations = self._check.find_harmless(record)
             except InvalidRecordError as error:
                 if error.field not in self.key_properties:  # else the id is the value at fault
                     error.object_id = self._mapper.find_object_id(record)
                 raise
-        self._add_objects([self._mapper.map_record(record)])
+        mapped = self._mapper.map_record(record)
+        if violations:
+            self._state.warnings.warn_schema_mismatches(violations)
+            self._count_violations(violations)
+        self._add_objects([mapped])
         self._renew_fast_path()
+
+    def _create_check(self, mode: SchemaViolations) -> RecordCheck | None:
+        validator = cast("RecordValidator | None", self._validator)
+        return None if validator is None else RecordCheck(validator, self._mapper, mode)
 
     def _describe_stream(self) -> StreamInfo:
         properties = tuple((mapped.name, mapped.type.value) for mapped in self._mapper.properties)

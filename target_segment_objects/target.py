@@ -26,6 +26,7 @@ from target_segment_objects.exceptions import (
 )
 from target_segment_objects.mapping.naming import format_path
 from target_segment_objects.mapping.schema import find_deepest_property
+from target_segment_objects.mapping.schema_normalization import declares_anything, normalize_schema
 from target_segment_objects.outlets import MappedStream, Outlets, RejectedRecord, open_outlets
 from target_segment_objects.record_loaders import find_loader
 from target_segment_objects.reporting.stats import RunStats
@@ -220,6 +221,8 @@ class TargetSegmentObjects(Target):
         self._schema_lines[stream] = self.message_reader.line
         self.message_reader.fast_loaders.pop(self._record_prefixes.pop(stream, b""), None)
         try:
+            normalized = normalize_schema(message_dict["schema"])
+            message_dict["schema"] = normalized.schema
             super()._process_schema_message(message_dict)
         except RecursionError:  # where the SDK copies the schema
             raise _deep_schema_error(stream, message_dict["schema"]) from None
@@ -229,6 +232,9 @@ class TargetSegmentObjects(Target):
             sink = self._sinks_active.get(stream_map.stream_alias)
             if isinstance(sink, SegmentObjectsSink):
                 _share_schema(stream_map, sink)
+                if normalized.ignored:
+                    warning = normalized.describe_ignored(stream)
+                    self.context.log_warning(sink.stream_name, warning)
                 keys = tuple(sink.key_properties)
                 mapped = MappedStream(stream, sink.stream_name, keys, sink.mapper)
                 self.outlets.log_stream(mapped)
@@ -321,11 +327,14 @@ class TargetSegmentObjects(Target):
 
 
 def _check_schema_message(reader: MessageReader, message: dict[str, Any]) -> None:
-    schema = message["schema"]
-    if not isinstance(schema, dict) or not isinstance(schema.get("properties"), dict):
-        reader.raise_invalid("its schema has no properties")
-    if not is_string_list(message.get("key_properties") or []):
+    schema, keys = message["schema"], message.get("key_properties") or []
+    if not isinstance(schema, dict):
+        reader.raise_invalid("its schema is not an object")
+    if not is_string_list(keys):
         reader.raise_invalid("its key_properties are not a list of names")
+    # A tap that does not know the properties still knows the key.
+    if not (keys or declares_anything(schema)):
+        reader.raise_invalid("its schema has no properties, and it has no key_properties")
 
 
 def _missing_schema_error(stream: str, line_number: int) -> RecordsWithoutSchemaException:

@@ -44,6 +44,7 @@ def render_json(
         "totals": {
             "records_read": stats.records_read,
             "records_rejected": stats.records_rejected,
+            "records_violating": stats.records_violating,
             "objects": sum(total.sent for total in totals),
             "objects_unchanged": _add_unchanged(totals),
             "sessions": sum(total.sessions for total in totals),
@@ -91,6 +92,7 @@ def _describe_stream(name: str, report: DryRunReport, stats: RunStats) -> dict[s
         "collection": plan.collection,
         "records_read": stats.streams[plan.source].read,
         "records_rejected": stats.streams[name].rejected,
+        "records_violating": stats.streams[name].violating,
         "key_properties": list(plan.key_properties),
         "properties": [
             {
@@ -101,6 +103,10 @@ def _describe_stream(name: str, report: DryRunReport, stats: RunStats) -> dict[s
                 "has_value": mapped.has_value,
             }
             for mapped in list_properties(plan, report)
+        ],
+        "violations": [
+            {"property": label or None, "records": count}
+            for label, count in stats.streams[name].violations.items()
         ],
         "warnings": list(stats.streams[name].warnings),
         "rejects": [

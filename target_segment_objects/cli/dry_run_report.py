@@ -190,6 +190,14 @@ def _render_stream(
     is_whole = not total.unchanged
     yield from _render_properties(list_properties(plan, report), is_whole=is_whole)
     yield from _render_list("warnings", stats.streams[stream].warnings)
+    violations = stats.streams[stream].violations.items()
+    yield from _render_list(
+        "schema violations",
+        [
+            f"{format_count(count, 'record')}: {label or 'the record'}"
+            for label, count in violations
+        ],
+    )
     reasons = plan.reject_reasons.most_common()
     yield from _render_list(
         "rejects", [f"{format_count(count, 'record')}: {reason}" for reason, count in reasons]

@@ -73,13 +73,24 @@ class DataWarnings:
             "characters. They are sent in full, but Segment's warehouses truncate them.",
         )
 
+    def warn_schema_mismatches(self, violations: Mapping[str, str]) -> None:
+        """Warn of each property with values that do not match its schema; see below."""
+        for label, violation in violations.items():
+            self.warn_schema_mismatch(label, violation)
+
     def warn_schema_mismatch(self, label: str, violation: str) -> None:
-        """Warn of a property with values that its schema does not accept, but that are sent."""
+        """Warn of a property with values that its schema does not accept, but that are sent.
+
+        Args:
+            label: The property; empty for the record itself.
+            violation: What the schema requires or does not allow.
+        """
+        subject = f"the property '{label}' has values" if label else "there are records"
         self._warn_once(
             "schema mismatch",
             label,
-            f"the property '{label}' has values that do not match its schema, which {violation}. "
-            "They are sent, because the property is sent as JSON text in any case.",
+            f"{subject} that do not match its schema, which {violation}. They are sent, because "
+            "nothing is lost.",
         )
 
     def warn_unchecked_pattern(self, label: str, pattern: str) -> None:

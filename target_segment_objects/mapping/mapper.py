@@ -54,15 +54,16 @@ class MappingOptions(msgspec.Struct, frozen=True):
     max_name_length: int | None = None
 
 
-class _DeclaredObject(msgspec.Struct, frozen=True):
+class DeclaredObject(msgspec.Struct, frozen=True):
     """An object that is flattened; the record itself is the outermost."""
 
     path: PropertyPath
-    children: dict[str, PropertyMapping | _DeclaredObject] = {}
+    children: dict[str, PropertyMapping | DeclaredObject] = {}
 
     def iterate_properties(self) -> Iterator[PropertyMapping]:
+        """Yield the properties in it, at any depth."""
         for child in self.children.values():
-            if isinstance(child, _DeclaredObject):
+            if isinstance(child, DeclaredObject):
                 yield from child.iterate_properties()
             else:
                 yield child
@@ -75,6 +76,7 @@ class RecordMapper:
         stream: The stream's name.
         collection: The collection of its objects.
         properties: The declared properties in the schema's order, in which they are sent.
+        root: The record as the schema declares it.
     """
 
     def __init__(
@@ -109,8 +111,8 @@ class RecordMapper:
         self._sent = state.properties
         self._warnings = state.warnings
         self.properties: list[PropertyMapping] = []
-        self._root = _DeclaredObject(())
-        self._objects: dict[PropertyPath, _DeclaredObject] = {(): self._root}
+        self.root = DeclaredObject(())
+        self._objects: dict[PropertyPath, DeclaredObject] = {(): self.root}
         self._undeclared: dict[PropertyPath, PropertyMapping] = {}
         self._compile_schema(schema)
 
@@ -187,11 +189,11 @@ class RecordMapper:
 
     def _insert_property(self, prop: PropertyMapping) -> None:
         """Insert a declared property below its object, which is created when needed."""
-        parent = self._root
+        parent = self.root
         for depth in range(1, len(prop.path)):
             path = prop.path[:depth]
             if path not in self._objects:
-                self._objects[path] = parent.children[path[-1]] = _DeclaredObject(path)
+                self._objects[path] = parent.children[path[-1]] = DeclaredObject(path)
             parent = self._objects[path]
         parent.children[prop.path[-1]] = prop
         self.properties.append(prop)
@@ -218,7 +220,7 @@ class RecordMapper:
         """Return the properties to send, in an order that the record's keys do not affect."""
         collected: dict[str, Scalar] = {}
         undeclared: dict[PropertyPath, object] = {}
-        self._collect_properties(self._root, record, collected, undeclared)
+        self._collect_properties(self.root, record, collected, undeclared)
         properties = {
             prop.name: collected[prop.name] for prop in self.properties if prop.name in collected
         }
@@ -230,7 +232,7 @@ class RecordMapper:
 
     def _collect_properties(
         self,
-        declared: _DeclaredObject,
+        declared: DeclaredObject,
         record: Record,
         properties: dict[str, Scalar],
         undeclared: dict[PropertyPath, object],

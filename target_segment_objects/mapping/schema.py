@@ -36,7 +36,7 @@ _JSON_TYPES: Final[dict[type, frozenset[str]]] = {
     dict: frozenset({"object"}),
     type(None): frozenset({"null"}),
 }
-_MALFORMED_SCHEMA_ERRORS: Final = (AttributeError, TypeError, ValueError)
+MALFORMED_SCHEMA_ERRORS: Final = (AttributeError, TypeError, ValueError)
 """What `referencing` raises for an `$id` or a `$ref` that no schema may have."""
 
 
@@ -292,7 +292,7 @@ class _SchemaReader:
         """
         try:
             return self._resolver.lookup(ref).contents
-        except (referencing.exceptions.Unresolvable, *_MALFORMED_SCHEMA_ERRORS):
+        except (referencing.exceptions.Unresolvable, *MALFORMED_SCHEMA_ERRORS):
             return None
 
 

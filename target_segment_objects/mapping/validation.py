@@ -5,8 +5,8 @@ It is about a hundred times as fast as the SDK's validator and gives the same re
 is validated by `fallback_validation`. A reason says what the schema requires and never shows the
 value.
 
-A violation at a value that is sent as JSON text does no harm, because the column is one of strings
-in any case. It is a warning, and the record is sent.
+Which violations do harm, `violations` decides. One at a value that is sent as JSON text never does,
+because the column is one of strings in any case.
 """
 
 from __future__ import annotations
@@ -70,16 +70,18 @@ _HINT: Final = (
 )
 
 
-class _Violation(msgspec.Struct, frozen=True):
+class Violation(msgspec.Struct, frozen=True):
     """What a schema does not accept in a record.
 
     Attributes:
         path: Where, from the record down: names and positions.
         reason: What the schema requires or does not allow.
+        is_missing: Whether a required property is missing.
     """
 
     path: tuple[str | int, ...]
     reason: str
+    is_missing: bool = False
 
 
 class RecordValidator(BaseJSONSchemaValidator):
@@ -120,10 +122,25 @@ class RecordValidator(BaseJSONSchemaValidator):
             )
 
     def validate(self, record: dict[str, Any]) -> None:
-        """Validate a record.
+        """Validate a record as strictly as `schema_violations: reject` does.
 
         Raises:
-            InvalidRecordError: The schema does not accept it, and it would do harm.
+            InvalidRecordError: The schema does not accept it, and not only in a JSON text.
+        """
+        harmless: dict[PropertyPath, str] = {}
+        for violation in self.iterate_violations(record):
+            path = self.find_json_text(violation.path, record)
+            if path is None:
+                raise self.build_error(violation)
+            harmless.setdefault(path, violation.reason)
+        for path, reason in harmless.items():
+            self._warnings.warn_schema_mismatch(naming.format_path(path), reason)
+
+    def iterate_violations(self, record: dict[str, Any]) -> Iterator[Violation]:
+        """Yield what the schema does not accept in a record.
+
+        Raises:
+            InvalidRecordError: It cannot be validated.
         """
         validator = self._get_validator()
         try:
@@ -131,16 +148,13 @@ class RecordValidator(BaseJSONSchemaValidator):
                 return
         except ValueError:
             pass  # jsonschema-rs cannot read the record
-        harmless: dict[PropertyPath, str] = {}
-        for violation in self._iterate_violations(record, validator):
-            path = self._find_json_text(violation.path, record)
-            if path is None:
-                field = naming.format_path(self._select_declared(violation.path)) or None
-                reason = f"the schema {violation.reason}"
-                raise InvalidRecordError(self._stream, reason, field=field, hint=_HINT)
-            harmless.setdefault(path, violation.reason)
-        for path, reason in harmless.items():
-            self._warnings.warn_schema_mismatch(naming.format_path(path), reason)
+        yield from self._iterate_violations(record, validator)
+
+    def build_error(self, violation: Violation) -> InvalidRecordError:
+        """Return the error of a record with a violation."""
+        field = naming.format_path(self._select_declared(violation.path)) or None
+        reason = f"the schema {violation.reason}"
+        return InvalidRecordError(self._stream, reason, field=field, hint=_HINT)
 
     # The schema
 
@@ -176,7 +190,7 @@ class RecordValidator(BaseJSONSchemaValidator):
 
     def _iterate_violations(
         self, record: dict[str, Any], validator: jsonschema_rs.Draft202012Validator | None
-    ) -> Iterator[_Violation]:
+    ) -> Iterator[Violation]:
         if validator is not None and not has_non_finite(record):
             try:
                 errors = [*validator.iter_errors(record)]
@@ -187,7 +201,7 @@ class RecordValidator(BaseJSONSchemaValidator):
                 return
         yield from self._iterate_with_fallback(record)
 
-    def _iterate_with_fallback(self, record: dict[str, Any]) -> Iterator[_Violation]:
+    def _iterate_with_fallback(self, record: dict[str, Any]) -> Iterator[Violation]:
         try:
             yield from map(_describe_fallback_error, self._fallback.iterate_errors(record))
         except referencing.exceptions.Unresolvable as missing:
@@ -206,7 +220,7 @@ class RecordValidator(BaseJSONSchemaValidator):
 
         return FallbackValidator(self._readable_schema, self._matcher)
 
-    def _find_json_text(
+    def find_json_text(
         self, path: Sequence[str | int], record: dict[str, Any]
     ) -> PropertyPath | None:
         """Return the property that is sent as JSON text and has a violation; None if none has."""
@@ -285,7 +299,7 @@ def _refuse_remote(uri: str) -> None:
     raise ValueError(msg)
 
 
-def _describe_error(error: jsonschema_rs.ValidationError) -> _Violation:
+def _describe_error(error: jsonschema_rs.ValidationError) -> Violation:
     kind = error.kind
     if isinstance(kind, jsonschema_rs.ValidationErrorKind.Required):
         reason = f"requires the property '{kind.property}'"
@@ -293,10 +307,21 @@ def _describe_error(error: jsonschema_rs.ValidationError) -> _Violation:
         reason = _describe_false_schema(error.schema_path)
     else:
         reason = _describe_constraint(kind.name, kind.value)
-    return _Violation(tuple(error.instance_path), reason)
+    return Violation(tuple(error.instance_path), reason, is_missing=_is_missing(error))
 
 
-def _describe_fallback_error(error: Any) -> _Violation:  # noqa: ANN401 - its types are too wide
+def _is_missing(error: jsonschema_rs.ValidationError) -> bool:
+    """Return whether a property is missing, in a variant that has no other violation, too."""
+    kind = error.kind
+    if isinstance(
+        kind,
+        (jsonschema_rs.ValidationErrorKind.AnyOf, jsonschema_rs.ValidationErrorKind.OneOfNotValid),
+    ):
+        return any(variant and all(map(_is_missing, variant)) for variant in kind.context)
+    return isinstance(kind, jsonschema_rs.ValidationErrorKind.Required)
+
+
+def _describe_fallback_error(error: Any) -> Violation:  # noqa: ANN401 - its types are too wide
     if error.validator == "required":
         missing = next(name for name in error.validator_value if name not in error.instance)
         reason = f"requires the property '{missing}'"
@@ -306,7 +331,16 @@ def _describe_fallback_error(error: Any) -> _Violation:  # noqa: ANN401 - its ty
         reason = _describe_constraint("pattern", patterns.recover_pattern(error.validator_value))
     else:
         reason = _describe_constraint(error.validator, error.validator_value)
-    return _Violation(tuple(error.absolute_path), reason)
+    return Violation(tuple(error.absolute_path), reason, is_missing=_is_missing_in_fallback(error))
+
+
+def _is_missing_in_fallback(error: Any) -> bool:  # noqa: ANN401 - as above
+    if error.validator in {"anyOf", "oneOf"}:
+        variants: dict[object, list[Any]] = {}
+        for inner in error.context:
+            variants.setdefault(inner.relative_schema_path[0], []).append(inner)
+        return any(all(map(_is_missing_in_fallback, variant)) for variant in variants.values())
+    return bool(error.validator == "required")
 
 
 def _describe_false_schema(path: Sequence[str | int]) -> str:

@@ -27,12 +27,16 @@ class StreamStats(msgspec.Struct):
         read: Records read.
         slow: Those of them that took the slow path.
         rejected: Records that could not be sent.
+        violating: Records that are sent although they do not match their schema.
+        violations: Those of them with a violation at a property, by property.
         warnings: Warnings about the stream.
     """
 
     read: int = 0
     slow: int = 0
     rejected: int = 0
+    violating: int = 0
+    violations: dict[str, int] = {}
     warnings: list[str] = []
 
 
@@ -44,6 +48,7 @@ class CollectionStats(msgspec.Struct):
         sent: Objects accepted by Segment.
         unchanged: Objects that were not sent, because Segment has them; None without a ledger.
         rejected: Records that could not be sent.
+        violating: Records that are sent although they do not match their schema.
         undelivered: Objects that were read and are not delivered.
         missing: Objects that are gone at the source and not marked before; None if unknown.
         marked: Those of them that this run marks as deleted; None if it marks none.
@@ -57,6 +62,7 @@ class CollectionStats(msgspec.Struct):
     sent: int = 0
     unchanged: int | None = None
     rejected: int = 0
+    violating: int = 0
     undelivered: int = 0
     missing: int | None = None
     marked: int | None = None
@@ -113,6 +119,11 @@ class RunStats:
         return sum(stream.rejected for stream in list(self.streams.values()))
 
     @property
+    def records_violating(self) -> int:
+        """Records that are sent although they do not match their schema."""
+        return sum(stream.violating for stream in list(self.streams.values()))
+
+    @property
     def objects_sent(self) -> int:
         """Objects accepted by Segment."""
         with self._lock:
@@ -123,6 +134,15 @@ class RunStats:
         self.streams[stream].rejected += 1
         with self._lock:
             self._collections[collection].rejected += 1
+
+    def count_violations(self, stream: str, collection: str, properties: Iterable[str]) -> None:
+        """Count a record that is sent although these properties do not match their schema."""
+        stats = self.streams[stream]
+        stats.violating += 1
+        for name in properties:
+            stats.violations[name] = stats.violations.get(name, 0) + 1
+        with self._lock:
+            self._collections[collection].violating += 1
 
     def count_unchanged(self, collection: str, count: int) -> None:
         """Count objects that were not sent, because Segment has them."""

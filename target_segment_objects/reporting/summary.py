@@ -39,6 +39,7 @@ _HEADINGS: Final = (
     "sent",
     "unchanged",
     "rejected",
+    "violations",
     "not delivered",
     "missing",
     "marked",
@@ -48,7 +49,15 @@ _HEADINGS: Final = (
     "seconds",
     "objects/s",
 )
-_DROPPED_FIRST: Final = ("gzipped", "seconds", "sessions", "objects/s", "bytes", "rejected")
+_DROPPED_FIRST: Final = (
+    "gzipped",
+    "seconds",
+    "sessions",
+    "objects/s",
+    "bytes",
+    "violations",
+    "rejected",
+)
 """The columns that a narrow terminal does without, the least important first."""
 
 _TOTAL: Final = "Total"
@@ -127,12 +136,13 @@ def log_totals(
     """
     total = CollectionStats.add_up(stats.get_collections(outstanding).values())
     logger.info(
-        "%s read, %s sent in %s%s, %s rejected, %s not delivered%s: %s (%s gzipped) in %.1f s.",
+        "%s read, %s sent in %s%s, %s rejected%s, %s not delivered%s: %s (%s gzipped) in %.1f s.",
         format_count(stats.records_read, "record"),
         format_count(total.sent, "object"),
         format_count(total.sessions, "session"),
         _format_unchanged(total),
         f"{stats.records_rejected:,}",
+        _format_violating(total),
         f"{total.undelivered:,}",
         _format_missing(total),
         format_count(total.raw_bytes, "byte"),
@@ -145,13 +155,14 @@ def log_collections(collections: Mapping[str, CollectionStats], logger: logging.
     """Log the counts of each collection in a line."""
     for name, stats in collections.items():
         logger.info(
-            "Collection %s: %s read, %s sent%s, %s rejected, %s not delivered%s, %s (%s gzipped), "
-            "%s, %.2f s, %s objects/s.",
+            "Collection %s: %s read, %s sent%s, %s rejected%s, %s not delivered%s, %s (%s "
+            "gzipped), %s, %.2f s, %s objects/s.",
             name,
             f"{stats.read:,}",
             f"{stats.sent:,}",
             _format_unchanged(stats),
             f"{stats.rejected:,}",
+            _format_violating(stats),
             f"{stats.undelivered:,}",
             _format_missing(stats),
             format_count(stats.raw_bytes, "byte"),
@@ -212,7 +223,7 @@ def _drop_columns(columns: Iterable[tuple[str, ...]], width: int) -> list[tuple[
     kept = {column[0]: column for column in columns}
     for heading in _DROPPED_FIRST:
         if _measure_width(kept.values()) > width:
-            del kept[heading]
+            kept.pop(heading, None)  # not every run has it
     return list(kept.values())
 
 
@@ -230,6 +241,7 @@ def _build_row(name: str, stats: CollectionStats) -> tuple[str, ...]:
         f"{stats.sent:,}",
         _format_optional(stats.unchanged),
         f"{stats.rejected:,}",
+        _format_optional(stats.violating or None),
         f"{stats.undelivered:,}",
         _format_optional(stats.missing),
         _format_optional(stats.marked),
@@ -243,6 +255,10 @@ def _build_row(name: str, stats: CollectionStats) -> tuple[str, ...]:
 
 def _format_unchanged(stats: CollectionStats) -> str:
     return "" if stats.unchanged is None else f", {stats.unchanged:,} unchanged"
+
+
+def _format_violating(stats: CollectionStats) -> str:
+    return f", {stats.violating:,} with schema violations" if stats.violating else ""
 
 
 def _format_missing(stats: CollectionStats) -> str:
@@ -260,6 +276,7 @@ def _build_tags(stats: CollectionStats) -> dict[str, Any]:
         "objects_sent": stats.sent,
         "objects_unchanged": stats.unchanged,
         "objects_rejected": stats.rejected,
+        "objects_violating": stats.violating,
         "objects_undelivered": stats.undelivered,
         "objects_missing": stats.missing,
         "objects_marked": stats.marked,

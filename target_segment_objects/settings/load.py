@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from target_segment_objects import limits
 from target_segment_objects.delivery.scheduler import DeliveryOptions
+from target_segment_objects.mapping.violations import SchemaViolations
 from target_segment_objects.segment.client import (
     DEFAULT_API_URL,
     DEFAULT_MAX_RETRIES,
@@ -131,6 +132,17 @@ class LoadSettings(msgspec.Struct, frozen=True, kw_only=True):
             ),
         ),
     ] = None
+    schema_violations: Annotated[
+        SchemaViolations,
+        Meta(
+            title="Schema violations",
+            description=(
+                "What to do with a record that does not match its schema, though every value can "
+                "be sent in its property's type without loss: `warn` sends it, with one warning "
+                "for each property, `reject` rejects it. Needs `validate_records`."
+            ),
+        ),
+    ] = "warn"
     batch_size_rows: Annotated[
         int,
         Meta(

@@ -279,9 +279,9 @@ def test_tap_that_ends_inside_a_line_is_an_error(sandbox: Sandbox) -> None:
             id="wrong type",
         ),
         pytest.param(
-            [schema_line("users", {"id": {"type": "nonsense"}})],
-            "is not a valid JSON schema",
-            id="invalid schema",
+            ['{"type": "SCHEMA", "stream": "a", "schema": []}'],
+            "its schema is not an object",
+            id="schema is a list",
         ),
         pytest.param(
             [schema_line("users", {"---": {}})],
