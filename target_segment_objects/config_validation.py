@@ -123,6 +123,8 @@ def unused_setting_warnings(config: Mapping[str, Any]) -> Iterator[str]:
     """Yield a warning for each setting that has no effect because of another one."""
     if config.get("dead_letter_path") and config.get("invalid_records") != "dead_letter":
         yield 'dead_letter_path has no effect: it needs invalid_records "dead_letter".'
+    if config.get("schema_violations") == "reject" and config.get("validate_records") is False:
+        yield "schema_violations has no effect: it needs validate_records."
     if not config.get("ledger_path"):
         for name in _LEDGER_SETTINGS:
             default = SETTINGS["properties"][name]["default"]

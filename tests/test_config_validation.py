@@ -548,3 +548,10 @@ def test_setting_of_the_ledger_needs_a_ledger(name: str, value: object, default:
     assert warning == f"{name} has no effect: it needs ledger_path."
     for config in ({name: value, "ledger_path": "l"}, {name: default}):
         assert not list(unused_setting_warnings(config))
+
+
+def test_schema_violations_need_validation() -> None:
+    """There is no violation if nothing is validated; the default of Meltano has no warning."""
+    (warning,) = unused_setting_warnings({"schema_violations": "reject", "validate_records": False})
+    assert warning == "schema_violations has no effect: it needs validate_records."
+    assert not [*unused_setting_warnings({"schema_violations": "warn", "validate_records": False})]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -12,6 +12,10 @@ from target_segment_objects.singer.reader import MessageReader
 from tests.support import record_line, schema_line
 from tests.support.in_process import run_target_in_process
 from tests.support.two_paths import run_and_collect
+
+if TYPE_CHECKING:
+    from target_segment_objects.sandbox.server import Sandbox
+    from tests.support import RunTarget
 
 INPUTS = Path(__file__).parent / "data" / "singer"
 INTEGER = {"type": "integer"}
@@ -218,7 +222,7 @@ def test_without_validation_what_can_be_converted_is(tmp_path: Path) -> None:
 
 
 def test_schema_with_neither_properties_nor_key_is_refused(
-    sandbox: Any,  # noqa: ANN401 - the sandbox
+    sandbox: Sandbox,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """As the SDK's standard suite wants it."""
@@ -226,3 +230,34 @@ def test_schema_with_neither_properties_nor_key_is_refused(
     code, _ = run_target_in_process(sandbox, json.dumps(line))
     assert code == 1
     assert "its schema has no properties" in caplog.text
+
+
+def test_violations_are_counted_in_metrics(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Records, not values: one record with two violations counts once."""
+    properties = {"id": INTEGER, "a": {"maxLength": 1}, "b": {"maxLength": 1}}
+    code, _ = run_target_in_process(
+        sandbox,
+        schema_line("users", properties),
+        record_line("users", {"id": 1, "a": "long", "b": "long"}),
+        record_line("users", {"id": 2, "a": "x", "b": "y"}),
+        record_line("users", {"id": 3, "a": "long"}),
+    )
+    assert code == 0
+    assert sandbox.warehouse.count("users") == 3
+    assert caplog.text.count('"objects_violating":2') == 2  # of the collection, and of the run
+
+
+def test_violations_are_counted_in_the_summary(sandbox: Sandbox, run_target: RunTarget) -> None:
+    """In the log line of the collection and in that of the run."""
+    done = run_target(
+        lines=[
+            schema_line("users", {"id": INTEGER}),
+            record_line("users", {"id": "1"}),
+            record_line("users", {"id": 2}),
+        ],
+        config={"write_key": "k", "api_url": sandbox.url},
+    )
+    assert done.returncode == 0
+    assert done.stderr.count("0 rejected, 1 with schema violations, 0 not delivered") == 2

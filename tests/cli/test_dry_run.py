@@ -300,7 +300,10 @@ def test_a_record_that_would_end_a_run_is_counted_and_reading_goes_on(
     (shown,) = parse_report(done.stdout).values()
     assert done.returncode == 1
     assert (shown.read, shown.objects, shown.rejected) == (4, 1, 3)
-    assert shown.rejects == ["3 records: property 'id': the schema requires type \"integer\""]
+    assert shown.rejects == [
+        "2 records: property 'id': the schema requires type \"integer\"",
+        "1 record: property 'id': the key property is null",
+    ]
     assert "3 records cannot be sent. A run would end at the first" in done.stderr
 
 
@@ -485,3 +488,26 @@ def test_report_that_cannot_be_written_is_an_error() -> None:
     assert done.returncode == 1
     last = done.stderr.decode().splitlines()[-1]
     assert "The report cannot be written to standard output: No space left on device." in last
+
+
+def test_schema_violations_are_counted_by_property(run_target: RunTarget) -> None:
+    """As text and as JSON; the same count is in the METRIC lines and the summary."""
+    schema = schema_line("users", {"id": {"type": "integer"}, "code": {"maxLength": 2}})
+    lines = [
+        schema,
+        *(record_line("users", {"id": n, "code": "long"}) for n in (1, 2)),
+        record_line("users", {"id": "3", "code": "ok"}),
+        record_line("users", {"id": 4, "code": "ok"}),
+    ]
+    done = run_target("--dry-run", lines=lines)
+    assert done.returncode == 0
+    assert "  schema violations:\n    2 records: code\n    1 record: id\n" in done.stdout
+    done = run_target("--dry-run", "--format", "json", lines=lines)
+    report = json.loads(done.stdout)
+    assert report["totals"]["records_violating"] == 3
+    (stream,) = report["streams"]
+    assert stream["records_violating"] == 3
+    assert stream["violations"] == [
+        {"property": "code", "records": 2},
+        {"property": "id", "records": 1},
+    ]
