@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 from singer_sdk.sinks import RecordSink
 
 from target_segment_objects.delivery.interface import StreamInfo
-from target_segment_objects.exceptions import InvalidRecordError
 from target_segment_objects.mapping.fast_path import (
     FastPath,
     MappedLines,
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from singer_sdk import Target
 
     from target_segment_objects.context import RunContext
-    from target_segment_objects.mapping.violations import SchemaViolations
     from target_segment_objects.reporting.stats import StreamStats
 
 _OMITTED_METADATA: Final = frozenset(
@@ -102,7 +100,7 @@ class SegmentObjectsSink(RecordSink):
             options=options,
             state=self._state,
         )
-        self._check = self._create_check(context.settings.schema_violations)
+        self._check = _create_check(self._validator, self._mapper, self.key_properties, context)
         self._count_violations = functools.partial(
             context.stats.count_violations, stream_name, self.collection
         )
@@ -213,24 +211,13 @@ class SegmentObjectsSink(RecordSink):
             InvalidRecordError: It cannot be sent; others can.
             SegmentObjectsError: Delivery has failed.
         """
-        violations: dict[str, str] = {}
-        if self._check is not None:
-            try:
-                violations = self._check.find_harmless(record)
-            except InvalidRecordError as error:
-                if error.field not in self.key_properties:  # else the id is the value at fault
-                    error.object_id = self._mapper.find_object_id(record)
-                raise
+        violations = {} if self._check is None else self._check.find_harmless(record)
         mapped = self._mapper.map_record(record)
         if violations:
             self._state.warnings.warn_schema_mismatches(violations)
             self._count_violations(violations)
         self._add_objects([mapped])
         self._renew_fast_path()
-
-    def _create_check(self, mode: SchemaViolations) -> RecordCheck | None:
-        validator = cast("RecordValidator | None", self._validator)
-        return None if validator is None else RecordCheck(validator, self._mapper, mode)
 
     def _describe_stream(self) -> StreamInfo:
         properties = tuple((mapped.name, mapped.type.value) for mapped in self._mapper.properties)
@@ -319,3 +306,12 @@ class SegmentObjectsSink(RecordSink):
         except UnsupportedSchemaError as reason:
             self.logger.debug("The fast path does not support the schema: %s.", reason)
             return None
+
+
+def _create_check(
+    validator: object, mapper: RecordMapper, key_properties: Sequence[str], context: RunContext
+) -> RecordCheck | None:
+    """Return what checks records; None where they are not validated."""
+    if not isinstance(validator, RecordValidator):
+        return None
+    return RecordCheck(validator, mapper, key_properties, context.settings.schema_violations)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from target_segment_objects.exceptions import InvalidRecordError
 from target_segment_objects.mapping.conversion import can_convert
 from target_segment_objects.mapping.mapper import DeclaredObject
 from target_segment_objects.mapping.naming import format_path
@@ -33,17 +34,23 @@ class RecordCheck:
     """Checks the records of one stream against its schema."""
 
     def __init__(
-        self, validator: RecordValidator, mapper: RecordMapper, mode: SchemaViolations
+        self,
+        validator: RecordValidator,
+        mapper: RecordMapper,
+        key_properties: Sequence[str],
+        mode: SchemaViolations,
     ) -> None:
         """Keep what knows the schema and the types.
 
         Args:
             validator: Finds the violations.
             mapper: Knows the type in which each property is sent.
+            key_properties: The names of the properties that make the id.
             mode: What happens to a record with a harmless violation.
         """
         self._validator = validator
         self._mapper = mapper
+        self._key_properties = frozenset(key_properties)
         self._find_label = self._label_json_text if mode == "reject" else self._label_harmless
 
     def find_harmless(self, record: Record) -> dict[str, str]:
@@ -54,6 +61,14 @@ class RecordCheck:
         Raises:
             InvalidRecordError: A violation does harm.
         """
+        try:
+            return self._select_harmless(record)
+        except InvalidRecordError as error:
+            if error.field not in self._key_properties:  # else the id is the value at fault
+                error.object_id = self._mapper.find_object_id(record)
+            raise
+
+    def _select_harmless(self, record: Record) -> dict[str, str]:
         harmless: dict[str, str] = {}
         for violation in self._validator.iterate_violations(record):
             label = self._find_label(violation, record)

@@ -20,7 +20,7 @@ def build_check(schema: dict[str, Any], mode: SchemaViolations) -> tuple[RecordC
     state = StreamState("s", print)
     mapper = RecordMapper("s", "s", schema, (), options=MappingOptions(), state=state)
     validator = RecordValidator("s", schema, warnings=DataWarnings("s", print))
-    return RecordCheck(validator, mapper, mode), mapper
+    return RecordCheck(validator, mapper, (), mode), mapper
 
 
 @pytest.mark.parametrize("row", read_rows("Declared", "Record", "`warn`", "`reject`"))
