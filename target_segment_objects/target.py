@@ -221,8 +221,7 @@ class TargetSegmentObjects(Target):
         self._schema_lines[stream] = self.message_reader.line
         self.message_reader.fast_loaders.pop(self._record_prefixes.pop(stream, b""), None)
         try:
-            normalized = normalize_schema(message_dict["schema"])
-            message_dict["schema"] = normalized.schema
+            warning = _normalize_schema_message(message_dict)
             super()._process_schema_message(message_dict)
         except RecursionError:  # where the SDK copies the schema
             raise _deep_schema_error(stream, message_dict["schema"]) from None
@@ -232,8 +231,7 @@ class TargetSegmentObjects(Target):
             sink = self._sinks_active.get(stream_map.stream_alias)
             if isinstance(sink, SegmentObjectsSink):
                 _share_schema(stream_map, sink)
-                if normalized.ignored:
-                    warning = normalized.describe_ignored(stream)
+                if warning:
                     self.context.log_warning(sink.stream_name, warning)
                 keys = tuple(sink.key_properties)
                 mapped = MappedStream(stream, sink.stream_name, keys, sink.mapper)
@@ -335,6 +333,13 @@ def _check_schema_message(reader: MessageReader, message: dict[str, Any]) -> Non
     # A tap that does not know the properties still knows the key.
     if not (keys or declares_anything(schema)):
         reader.raise_invalid("its schema has no properties, and it has no key_properties")
+
+
+def _normalize_schema_message(message: dict[str, Any]) -> str:
+    """Replace the schema by one of JSON Schema 2020-12, and return what to warn of."""
+    normalized = normalize_schema(message["schema"])
+    message["schema"] = normalized.schema
+    return normalized.describe_ignored(message["stream"])
 
 
 def _missing_schema_error(stream: str, line_number: int) -> RecordsWithoutSchemaException:
