@@ -338,7 +338,8 @@ def _is_missing_in_fallback(error: Any) -> bool:  # noqa: ANN401 - as above
     if error.validator in {"anyOf", "oneOf"}:
         variants: dict[object, list[Any]] = {}
         for inner in error.context:
-            variants.setdefault(inner.relative_schema_path[0], []).append(inner)
+            number = next(iter(inner.relative_schema_path), None)  # a variant `false` has none
+            variants.setdefault(number, []).append(inner)
         return any(all(map(_is_missing_in_fallback, variant)) for variant in variants.values())
     return bool(error.validator == "required")
 

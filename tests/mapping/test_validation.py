@@ -158,6 +158,7 @@ def test_results_equal_the_sdks_for_random_schemas(
 @given(SCHEMAS, VALUES, st.sampled_from(["NaN", "Infinity", "-Infinity"]))
 @example({"type": "number"}, None, "NaN")
 @example({"type": "null"}, None, "NaN")
+@example({"anyOf": [False]}, None, "NaN")
 def test_results_equal_the_sdks_for_records_with_nan(
     schema: object, value: object, number: str
 ) -> None:
