@@ -4,7 +4,8 @@ A run that did not see an object shows nothing by itself: most runs read a part 
 that a table was read completely in different ways, and some messages of partial reads look alike.
 So a stream is judged only when the run shows that all of its rows came:
 
-1. The run ended well, and its input ends with a STATE. A pipe does not say that a tap died.
+1. The run ended well, and its input ends with a STATE: no SCHEMA, version or record comes after it.
+   A pipe does not say that a tap died.
 2. The stream, its key and its stream maps are those of its last run.
 3. No stream map filters it or merges it with another, and no rejected record lacks an id.
 4. No message names a version that an earlier run had: an incremental stream repeats its version,
@@ -12,11 +13,15 @@ So a stream is judged only when the run shows that all of its rows came:
 5. The tap activated a version once: after the records, as the taps of Singer and PipelineWise do,
    or before them, as the SDK's taps do. These do so for each partition, too; a stream that was ever
    read in partitions is not judged by that. Or: the user states in `full_table_streams` that each
-   run reads the whole table.
+   run reads the whole table, and a record of it came. A SCHEMA alone does not say that the tap has
+   read the table.
 6. All other streams of the collection are judged, too: an object may be theirs.
 
 An object is gone when `deleted_after_runs` judged runs in a row did not see it. Any other run of
 its stream, and any run that sees it, starts the count again.
+
+A table that was read as empty may have been emptied, or the tap may have lost the permission to
+read it. Only the user knows: `exceeds_limit` refuses to mark even one of its objects.
 """
 
 from __future__ import annotations
@@ -106,7 +111,7 @@ class RunReading:
     Attributes:
         streams: Its streams, by their names after stream maps.
         ended_well: Whether the input was read to its end without a failure.
-        ends_with_state: Whether a STATE came after all records and versions.
+        ends_with_state: Whether a STATE came after all SCHEMAs, records and versions.
     """
 
     streams: Mapping[str, StreamReading]
@@ -163,7 +168,9 @@ def count_missing_runs(previous: int, *, was_judged: bool) -> int:
     return previous + 1 if was_judged else 1
 
 
-def exceeds_limit(count: int, known: int | None, limit_percent: float) -> bool:
+def exceeds_limit(
+    count: int, known: int | None, limit_percent: float, *, of_empty_streams: int = 0
+) -> bool:
     """Return whether so many objects of a collection are too many to be marked in a run.
 
     Args:
@@ -171,9 +178,12 @@ def exceeds_limit(count: int, known: int | None, limit_percent: float) -> bool:
         known: Objects of the collection that are not marked; None if that is not known, and then
             any number is too many.
         limit_percent: The setting `deleted_limit_percent`.
+        of_empty_streams: How many of them are of streams without a record; any is too many.
     """
     if known is None:
         return count > 0
+    if of_empty_streams:
+        return True
     return count > UNGUARDED_MARKS and count * 100 > known * limit_percent
 
 
@@ -197,11 +207,18 @@ def _find_stream_doubt(stream: StreamReading, history: StreamHistory | None) -> 
         (not stream.versions.isdisjoint(history.versions), _OLD_VERSION),
     )
     doubt = next((reason for is_doubtful, reason in doubts if is_doubtful), None)
-    return doubt if doubt or stream.is_listed else _find_version_doubt(stream, history)
+    return doubt if doubt or _is_trusted(stream) else _find_version_doubt(stream, history)
+
+
+def _is_trusted(stream: StreamReading) -> bool:
+    """Return whether the user says that the table was read, and the input does not object."""
+    return stream.is_listed and stream.records > 0
 
 
 def _find_version_doubt(stream: StreamReading, history: StreamHistory) -> str | None:
     activations = stream.activations
+    if not activations and stream.is_listed:
+        return "no record of it came"
     if not activations:
         return "the tap activates no version of it, and full_table_streams does not name it"
     if len(activations) > 1:

@@ -73,6 +73,7 @@ class InputEvidence:
 
     def add_schema(self, shape: StreamShape) -> bytes:
         """Note a SCHEMA message, and return the fingerprint of the stream so far."""
+        self._read_at_state = None  # the tap has begun a stream: what it read of it is not known
         stream = self._streams.setdefault(shape.name, _Stream(shape.collection))
         stream.sources.add(shape.source)
         stream.mappings.add(shape.mapping)

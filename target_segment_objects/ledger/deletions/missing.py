@@ -134,11 +134,13 @@ class MissingCounts:
     Attributes:
         missing: Objects that this run did not see, and that are not marked.
         due: Those of them that enough runs in a row did not see.
+        due_of_empty: Those of the due ones whose streams had no record in this run.
         known: Objects that are not marked, those that are missing included.
     """
 
     missing: int = 0
     due: int = 0
+    due_of_empty: int = 0
     known: int = 0
 
 
@@ -149,10 +151,12 @@ class _CompleteStreams:
     Attributes:
         n: The number of the collection.
         streams: The number of each stream, and whether its last run was one that judged it.
+        empty: The numbers of those that had no record.
     """
 
     n: int
     streams: dict[int, bool] = field(default_factory=dict)
+    empty: set[int] = field(default_factory=set)
 
 
 class MissingObjects:
@@ -313,6 +317,8 @@ class MissingObjects:
             if name in verdicts and verdicts[name].is_complete:
                 complete = self._complete.setdefault(collection, _CompleteStreams(collection_n))
                 complete.streams[n] = self._histories[name].was_judged
+                if not run.streams[name].records:
+                    complete.empty.add(n)
         return verdicts
 
     def _count_collection(
@@ -331,7 +337,9 @@ class MissingObjects:
                 total = count_missing_runs(runs or 0, was_judged=collection.streams[stream])
                 counted.append((*key, n, stream, since if total > 1 else now, total))
                 counts.missing += 1
-                counts.due += total >= self._after_runs
+                is_due = total >= self._after_runs
+                counts.due += is_due
+                counts.due_of_empty += is_due and stream in collection.empty
             connection.executemany(_COUNT, counted)
         return counts
 

@@ -174,12 +174,22 @@ class RunDeletions:
         if options.deleted_records != MARK or options.accepts_deletes:
             return None
         for collection, count in counts.items():
-            if exceeds_limit(count.due, count.known, options.limit_percent):
+            if exceeds_limit(
+                count.due,
+                count.known,
+                options.limit_percent,
+                of_empty_streams=count.due_of_empty,
+            ):
+                reason = (
+                    "and no record came of a stream that had some"
+                    if count.due_of_empty
+                    else f"more than deleted_limit_percent allows ({options.limit_percent:g})"
+                )
                 return (
                     f"{count.due:,} of {format_count(count.known, 'object')} of collection "
-                    f"{collection} are gone at the source, more than deleted_limit_percent allows "
-                    f"({options.limit_percent:g}). This run marks no object. Check the source and "
-                    "the tap. If the rows were deleted, run once with --accept-deletes."
+                    f"{collection} are gone at the source, {reason}. This run marks no object. "
+                    "Check the source, the tap and its permissions. If the rows were deleted, run "
+                    "once with --accept-deletes."
                 )
         return None
 

@@ -108,7 +108,8 @@ class Tap:
             and self._previous_mapping == mapping
             and self.style in {"closing", "opening", "listed"}
             and not is_resumed
-            and not (self.style == "closing" and (has_repeats or not step.rows))
+            and not (self.style == "closing" and has_repeats)
+            and bool(step.rows)  # an empty table is marked when the user accepts it
         )
         self._previous_mapping = mapping
         self._keep_bookmark(step, messages)

@@ -96,7 +96,7 @@ class Model:
             for row in self._known - seen:
                 previous = self._missing.get(row, 0)
                 self._missing[row] = count_missing_runs(previous, was_judged=history.was_judged)
-                if self._missing[row] >= self._after_runs:
+                if self._missing[row] >= self._after_runs and stream.records:
                     self.marked.add(row)
         self._known |= seen
         old = history or StreamHistory(b"")
@@ -206,6 +206,7 @@ def test_each_rule_is_needed(
         (replace(COMPLETE, has_lost_ids=True), HISTORY, "no id"),
         (replace(COMPLETE, versions=frozenset({1, 2})), HISTORY, "earlier run"),
         (replace(COMPLETE, activations=()), HISTORY, "full_table_streams"),
+        (replace(COMPLETE, activations=(), records=0, is_listed=True), HISTORY, "no record"),
         (
             replace(COMPLETE, activations=(Activation(2, 0), Activation(2, 3))),
             HISTORY,
@@ -230,6 +231,7 @@ def test_each_rule_is_needed(
         "lost ids",
         "old version",
         "no version",
+        "listed, without a record",
         "versions before and after",
         "partitioned",
         "once partitioned",
@@ -298,3 +300,8 @@ def test_streams_of_one_collection_are_judged_together() -> None:
 def test_guard(count: int, known: int | None, percent: float, *, expected: bool) -> None:
     """100 objects may always be marked, more only up to the limit; what is unknown is too much."""
     assert exceeds_limit(count, known, percent) == expected
+
+
+def test_guard_of_an_empty_stream() -> None:
+    """One object of a stream that had no record is too much."""
+    assert exceeds_limit(1, 100_000, 100, of_empty_streams=1)

@@ -131,6 +131,48 @@ def test_report_marks_nothing(sandbox: Sandbox, tmp_path: Path, run_target: RunT
     assert "sdc_deleted_at" not in sandbox.warehouse.columns("users")
 
 
+@pytest.mark.parametrize("gone", [1, 60])
+def test_guard_of_an_empty_table(sandbox: Sandbox, tmp_path: Path, gone: int) -> None:
+    """A table that is read as empty is never marked without a look, however small it is."""
+    loads = Loads(sandbox, tmp_path)
+    for _ in range(2):
+        assert loads.load(*users(range(gone))) == 0
+    assert [loads.load(USERS) for _ in range(3)] == [0, 1, 1]
+    assert loads.list_marked() == set()
+    assert loads.load(*users(range(gone))) == 0  # the tap may read the table again
+
+
+def test_guard_of_an_empty_stream_of_a_full_collection(sandbox: Sandbox, tmp_path: Path) -> None:
+    """It trips for one empty stream, though the other stream of the collection has its rows."""
+    loads = Loads(sandbox, tmp_path, collection_map={"users": "people", "members": "people"})
+    both = ("users", "members")
+    empty = USERS.replace('"users"', '"members"')
+    for _ in range(2):
+        assert loads.load(*users(range(50)), *users((100,), "members"), streams=both) == 0
+    codes = [loads.load(*users(range(50)), empty, streams=both) for _ in range(2)]
+    assert codes == [0, 1]
+    assert loads.list_marked("people") == set()
+
+
+@pytest.mark.parametrize("with_state", [False, True], ids=["no STATE after it", "a STATE after it"])
+def test_tap_that_dies_before_the_rows_of_a_listed_stream(
+    sandbox: Sandbox, tmp_path: Path, *, with_state: bool
+) -> None:
+    """A SCHEMA alone is no evidence that the table was read: nothing is marked, no run fails."""
+    config = {
+        "ledger_path": str(tmp_path / "ledger.sqlite"),
+        "deleted_records": "mark",
+        "full_table_streams": ["users", "members"],
+    }
+    complete = [*users(range(90)), state_line(1), *users(range(90), "members"), state_line(2)]
+    died = [*users(range(90)), state_line(3), USERS.replace('"users"', '"members"')]
+    if with_state:
+        died.append(state_line(4))
+    for lines in (complete, complete, died, died, died):
+        assert run_target_in_process(sandbox, *lines, **config)[0] == 0
+    assert "sdc_deleted_at" not in sandbox.warehouse.columns("members")
+
+
 # What counts as seen
 
 
