@@ -42,7 +42,7 @@ class MappingOptions(msgspec.Struct, frozen=True):
     """The user's choices for the mapping.
 
     Attributes:
-        null_properties: Whether nulls are sent or left out.
+        null_properties: Whether nulls are sent or left out. That of a deletion time is always sent.
         oversized_values: What happens to a string of 32 KB or more.
         max_depth: How many levels of objects are flattened; None for all.
         max_name_length: The most characters of a property's name; None for no limit.
@@ -254,7 +254,7 @@ class RecordMapper:
         self, prop: PropertyMapping, value: object, properties: dict[str, Scalar]
     ) -> None:
         if value is None:
-            if self._send_nulls:
+            if self._send_nulls or prop.always_sends_null:
                 properties[prop.name] = None
             return
         try:
@@ -268,7 +268,7 @@ class RecordMapper:
         elif isinstance(converted, msgspec.Raw) and len(converted) >= limits.VALUE_BYTES_LIMIT:
             # A truncated number would be another number.
             raise self._invalid_record(_explain_size(len(converted)), prop.label)
-        if converted is not None or self._send_nulls:
+        if converted is not None or self._send_nulls or prop.always_sends_null:
             properties[prop.name] = converted
 
     def _limit_string(self, prop: PropertyMapping, text: str) -> str:

@@ -422,6 +422,22 @@ def test_record_without_keys_has_the_same_digest(record: str) -> None:
     assert both.compile_fast()(line) == both.map_slowly(line) is not None
 
 
+@pytest.mark.parametrize("declared", [{"type": ["string", "null"]}, {"type": ["number", "null"]}])
+def test_null_of_a_deletion_time_is_sent(declared: dict[str, Any]) -> None:
+    """Also where nulls are left out: a row that is back must not stay deleted. Absent, it stays so."""
+    schema = {"properties": {"id": {}, "name": {"type": "null"}, "_sdc_deleted_at": declared}}
+    both = BothPaths(schema, options=MappingOptions(null_properties="omit"))
+    compiled = both.compile_fast()
+    for record, expected in (
+        ('{"id": 1, "name": null, "_sdc_deleted_at": null}', {"id": "1", "sdc_deleted_at": None}),
+        ('{"id": 1, "name": null}', {"id": "1"}),
+    ):
+        line = both.map_slowly(build_line(record))
+        assert line is not None
+        assert json.loads(line)["properties"] == expected
+        assert compiled(build_line(record)) == line
+
+
 @pytest.mark.parametrize("record", ['{"b": 0.0000001}', "{}", '{"a": {}}'])
 def test_record_without_keys_is_left_to_the_slow_path(record: str) -> None:
     """A number that its canonical JSON writes with an exponent, and a record without a value."""

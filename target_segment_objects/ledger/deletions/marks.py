@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 from xxhash import xxh3_64_digest
 
 from target_segment_objects.ledger.digests import format_object_id
+from target_segment_objects.mapping.properties.mapping import DELETION_TIME
 
 if TYPE_CHECKING:
     from target_segment_objects.ledger.digests import ObjectId
-
-DELETED_PROPERTY: Final = "sdc_deleted_at"
-"""What a log-based tap's `_sdc_deleted_at` is called in Segment, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +37,7 @@ def build_mark(collection: str, object_id: ObjectId, marked_at: str) -> bytes:
     mark = {
         "id": format_object_id(object_id),
         "collection": collection,
-        "properties": {DELETED_PROPERTY: marked_at},
+        "properties": {DELETION_TIME: marked_at},
     }
     return msgspec.json.encode(mark)
 
@@ -53,6 +51,6 @@ def clear_mark(line: bytes) -> bytes:
     """Return an object's JSON with a null for the mark, unless it has a value of its own."""
     decoded = msgspec.json.decode(line, type=dict[str, msgspec.Raw])
     properties = msgspec.json.decode(decoded["properties"], type=dict[str, msgspec.Raw])
-    properties.setdefault(DELETED_PROPERTY, msgspec.Raw(b"null"))
+    properties.setdefault(DELETION_TIME, msgspec.Raw(b"null"))
     decoded["properties"] = msgspec.Raw(msgspec.json.encode(properties))
     return msgspec.json.encode(decoded)

@@ -267,10 +267,12 @@ def _define_properties(
     properties: Sequence[PropertyMapping], *, send_nulls: bool
 ) -> type[msgspec.Struct]:
     """Return a struct of the values that are sent; its default is what is not sent."""
-    default = UNSET if send_nulls else None
     return msgspec.defstruct(
         "Properties",
-        [(f"f{position}", Any, default) for position in range(len(properties))],
+        [
+            (f"f{position}", Any, UNSET if send_nulls or prop.always_sends_null else None)
+            for position, prop in enumerate(properties)
+        ],
         rename={f"f{position}": prop.name for position, prop in enumerate(properties)},
         omit_defaults=not send_nulls,
         gc=False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from target_segment_objects.mapping import naming
 from target_segment_objects.mapping.values import CONVERTERS
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from target_segment_objects.mapping.naming import PropertyPath
     from target_segment_objects.mapping.schema import PropertyType
     from target_segment_objects.mapping.values import Scalar
+
+DELETION_TIME: Final = "sdc_deleted_at"
+"""Where a log-based tap says when a row was deleted (`_sdc_deleted_at`), as it is sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +43,11 @@ class PropertyMapping:
     def label(self) -> str:
         """The path as messages show it."""
         return naming.format_path(self.path)
+
+    @property
+    def always_sends_null(self) -> bool:
+        """Whether a null is sent, too, where the user has nulls left out.
+
+        A null says that a row that was deleted is back: left out, the row would stay deleted.
+        """
+        return self.name == DELETION_TIME

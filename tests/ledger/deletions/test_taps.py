@@ -85,9 +85,14 @@ def test_incremental(sandbox: Sandbox, tmp_path: Path, tap: str) -> None:
 
 @pytest.mark.parametrize("tap", ["pipelinewise_postgres_log_based"])
 @pytest.mark.parametrize("ledger", [True, False], ids=["with ledger", "without ledger"])
-def test_log_based(sandbox: Sandbox, tmp_path: Path, tap: str, *, ledger: bool) -> None:
-    """The tap itself says that a row is gone, and that it is back."""
-    config = {} if ledger else {"ledger_path": None, "deleted_records": None}
+@pytest.mark.parametrize("null_properties", ["send", "omit"])
+def test_log_based(
+    sandbox: Sandbox, tmp_path: Path, tap: str, null_properties: str, *, ledger: bool
+) -> None:
+    """The tap itself says that a row is gone, and that it is back, which is always sent."""
+    config: dict[str, Any] = {"null_properties": null_properties}
+    if not ledger:
+        config |= {"ledger_path": None, "deleted_records": None}
     runs = TapRuns(sandbox, tmp_path, tap, **config)
     rows = [runs.load(file) for file in runs.files]
     assert [row[3] is not None for row in rows] == [False, False, True, True, False]
