@@ -15,7 +15,8 @@ When nothing is under way, `objects.fold_pending` moves them to `object`.
 `property`: what a warehouse cannot forget, the names and types of columns.
 
 `reading`: how the runs have read a stream. `missing`: objects that complete runs of their stream
-did not see again; see `deletions.missing`.
+did not see again; see `deletions.missing`. An id that is marked as deleted stays there when the
+object is forgotten: its row may return.
 
 A row of `run` without `ended` is that of the current run, or of one that was killed or aborted, or
 that could not write the ledger.
@@ -25,7 +26,7 @@ from __future__ import annotations
 
 from typing import Final
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 """Of the file; stored as `PRAGMA user_version`."""
 
 APPLICATION_ID: Final = 0x5345_474C  # "SEGL", so that no other SQLite file is taken for a ledger
@@ -93,7 +94,6 @@ CREATE TABLE reading (
 CREATE TABLE missing (
     collection INTEGER NOT NULL,
     id NOT NULL,
-    n INTEGER NOT NULL,
     stream INTEGER NOT NULL,
     since TEXT NOT NULL,        -- ISO 8601, UTC: the first of the runs
     runs INTEGER NOT NULL,

@@ -139,8 +139,8 @@ def test_it_has_no_write_key(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("version", "message"),
     [
-        pytest.param(0, "format 0.*needs the format 1. Move it away", id="older"),
-        pytest.param(2, "format 2.*needs the format 1. Install a newer version", id="newer"),
+        pytest.param(1, "format 1.*needs the format 2. Move it away", id="older"),
+        pytest.param(3, "format 3.*needs the format 2. Install a newer version", id="newer"),
     ],
 )
 def test_another_format_is_refused(tmp_path: Path, version: int, message: str) -> None:

@@ -424,7 +424,7 @@ def test_record_without_keys_has_the_same_digest(record: str) -> None:
 
 @pytest.mark.parametrize("declared", [{"type": ["string", "null"]}, {"type": ["number", "null"]}])
 def test_null_of_a_deletion_time_is_sent(declared: dict[str, Any]) -> None:
-    """Also where nulls are left out: a row that is back must not stay deleted. Absent, it stays so."""
+    """Also where nulls are left out: else a row that is back would stay deleted."""
     schema = {"properties": {"id": {}, "name": {"type": "null"}, "_sdc_deleted_at": declared}}
     both = BothPaths(schema, options=MappingOptions(null_properties="omit"))
     compiled = both.compile_fast()

@@ -10,6 +10,9 @@ A row of `missing` is one of three:
 - *returned* (`returned` is 1): a run has seen the object after it was marked, and sends it with a
   null for the mark. It goes when Segment has accepted an object that is not the mark.
 
+The user may have the ledger forget the objects. Then the last two stay, without their objects: else
+a row that comes back would stay marked.
+
 The rule for others: what is written here is durable before anything that depends on it is sent.
 """
 
@@ -44,7 +47,7 @@ _MAX_PARAMETERS: Final = 500  # of a statement; SQLite before 3.32 takes 999
 _BEFORE_ALL_IDS: Final = -1  # integers come before strings, and none is negative
 
 _FIND_UNMARKED: Final = """
-    SELECT object.stream, object.n, missing.runs, missing.since
+    SELECT object.stream, missing.runs, missing.since
     FROM object LEFT JOIN missing USING (collection, id)
     WHERE object.collection = ? AND object.id = ?
         AND (missing.marked_at IS NULL OR missing.returned)
@@ -55,6 +58,7 @@ _COUNT_KNOWN: Final = """
         (SELECT count(*) FROM object WHERE collection = :collection)
         - (
             SELECT count(*) FROM missing
+            JOIN object USING (collection, id) -- else it was forgotten
             WHERE collection = :collection AND marked_at IS NOT NULL AND NOT returned
         )
 """
@@ -76,18 +80,18 @@ _SELECT_MARKED: Final = """
 _RETURN: Final = "UPDATE missing SET returned = 1, runs = 0 WHERE collection = ? AND id = ?"
 
 _COUNT: Final = """
-    INSERT INTO missing (collection, id, n, stream, since, runs) VALUES (?, ?, ?, ?, ?, ?)
+    INSERT INTO missing (collection, id, stream, since, runs) VALUES (?, ?, ?, ?, ?)
     ON CONFLICT DO UPDATE
     SET stream = excluded.stream, since = excluded.since, runs = excluded.runs
 """
 
 _DUE: Final = """
-    SELECT id, n, stream FROM missing
+    SELECT id, object.n, missing.stream FROM missing JOIN object USING (collection, id)
     WHERE collection = ? AND runs >= ? AND (marked_at IS NULL OR returned)
 """
 
 _UNSENT_MARKS: Final = """
-    SELECT missing.id, missing.n, missing.stream, missing.marked_at, missing.mark_digest
+    SELECT missing.id, object.n, missing.stream, missing.marked_at, missing.mark_digest
     FROM missing JOIN object USING (collection, id)
     WHERE missing.collection = ? AND missing.id > ? AND missing.marked_at IS NOT NULL
         AND NOT missing.returned AND object.digest IS NOT missing.mark_digest
@@ -95,7 +99,7 @@ _UNSENT_MARKS: Final = """
 """
 
 _NOT_MARKED_AT_SEGMENT: Final = """
-    SELECT collection, id, missing.n FROM missing JOIN object USING (collection, id)
+    SELECT collection, id, object.n FROM missing JOIN object USING (collection, id)
     WHERE missing.marked_at IS NULL
         OR (NOT missing.returned AND object.digest <> missing.mark_digest)
 """
@@ -333,9 +337,9 @@ class MissingObjects:
                 found = connection.execute(_FIND_UNMARKED, key).fetchone()
                 if found is None or found[0] not in collection.streams:
                     continue
-                stream, n, runs, since = found
+                stream, runs, since = found
                 total = count_missing_runs(runs or 0, was_judged=collection.streams[stream])
-                counted.append((*key, n, stream, since if total > 1 else now, total))
+                counted.append((*key, stream, since if total > 1 else now, total))
                 counts.missing += 1
                 is_due = total >= self._after_runs
                 counts.due += is_due

@@ -25,6 +25,8 @@ _NAMED: Final = "collection IN (SELECT n FROM collection WHERE name = ifnull(:co
 def forget_objects(file: LedgerFile, collection: str | None) -> int:
     """Forget which objects were sent, and the key properties of the streams.
 
+    What is marked as deleted is not forgotten: a row that comes back is sent with a null for it.
+
     Args:
         file: An open ledger.
         collection: The name of one collection; None for all.
@@ -39,8 +41,8 @@ def forget_objects(file: LedgerFile, collection: str | None) -> int:
         require_collection(file.path, connection, collection)
         given = {"collection": collection}
         forgotten = connection.execute(f"DELETE FROM object WHERE {_NAMED}", given).rowcount  # noqa: S608 - a constant
-        for table in ("pending", "missing"):
-            connection.execute(f"DELETE FROM {table} WHERE {_NAMED}", given)  # noqa: S608 - constants
+        connection.execute(f"DELETE FROM pending WHERE {_NAMED}", given)  # noqa: S608 - a constant
+        connection.execute(f"DELETE FROM missing WHERE marked_at IS NULL AND {_NAMED}", given)  # noqa: S608 - a constant
         _discard_acceptance(connection, collection)
         connection.execute(
             f"""

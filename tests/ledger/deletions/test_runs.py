@@ -271,6 +271,31 @@ def test_row_that_returns(sandbox: Sandbox, tmp_path: Path, null_properties: str
     assert loads.list_marked() == {"2"}
 
 
+@pytest.mark.parametrize("null_properties", ["send", "omit"])
+@pytest.mark.parametrize("arguments", [["users"], ["--only", "objects"]], ids=["one", "all"])
+def test_row_that_returns_after_it_was_forgotten(
+    sandbox: Sandbox, tmp_path: Path, null_properties: str, arguments: list[str]
+) -> None:
+    """`forget` keeps which rows are marked, so that the null is sent; then the row may go again."""
+    loads = Loads(sandbox, tmp_path, null_properties=null_properties)
+    for numbers in ((1, 2, 3, 4), (1, 2, 3, 4), (1, 4), (1, 4)):
+        assert loads.load(*users(numbers)) == 0
+    assert loads.list_marked() == {"2", "3"}
+    file = str(tmp_path / "ledger.sqlite")
+    forgotten = CliRunner().invoke(run_ledger_command, ["forget", file, *arguments, "--yes"])
+    assert forgotten.exit_code == 0
+    for numbers, marked in (
+        ((1, 2, 4), {"3"}),
+        ((1, 2, 4), {"3"}),
+        ((1, 4), {"3"}),
+        ((1, 4), {"2", "3"}),
+        ((1, 2, 3, 4), set()),
+        ((1, 2, 3, 4), set()),
+    ):
+        assert loads.load(*users(numbers)) == 0
+        assert loads.list_marked() == marked
+
+
 def test_clear_mark_keeps_the_line() -> None:
     """Only the null is added, and not to an object that has a value of its own."""
     line = b'{"id":"1","collection":"users","properties":{"a":1.50,"b":"\xc3\xbc"}}'
