@@ -74,7 +74,7 @@ class DeletedRows:
     def add_activation(self, source: str, version: object) -> None:
         """Note an ACTIVATE_VERSION message: only with a ledger can it have an effect."""
         if self.ledger is not None:
-            self.ledger.add_activation(source, version, self._stats.streams[source].read)
+            self.ledger.add_activation(source, version, self._count_read())
             return
         self._log_warning(
             source,
@@ -105,8 +105,10 @@ class DeletedRows:
             SegmentObjectsError: The ledger or delivery has failed.
         """
         if self.ledger is not None:
-            records = {name: stream.read for name, stream in self._stats.streams.items()}
-            self.ledger.finish(records, ended_well=ended_well)
+            self.ledger.finish(self._count_read(), ended_well=ended_well)
+
+    def _count_read(self) -> dict[str, int]:
+        return {name: stream.read for name, stream in self._stats.streams.items()}
 
 
 def describe_options(settings: Settings, *, accepts_deletes: bool) -> DeletionOptions:

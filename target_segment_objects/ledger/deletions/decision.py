@@ -11,10 +11,11 @@ So a stream is judged only when the run shows that all of its rows came:
 4. No message names a version that an earlier run had: an incremental stream repeats its version,
    and so does a tap that resumes an interrupted table.
 5. The tap activated a version once: after the records, as the taps of Singer and PipelineWise do,
-   or before them, as the SDK's taps do. These do so for each partition, too; a stream that was ever
-   read in partitions is not judged by that. Or: the user states in `full_table_streams` that each
-   run reads the whole table, and a record of it came. A SCHEMA alone does not say that the tap has
-   read the table.
+   or before them, as the SDK's taps do. These do so for each partition and each parent, too; a
+   stream that was ever read in partitions, or that was read in the course of another stream, is not
+   judged by that. A version between the records shows nothing. Or: the user states in
+   `full_table_streams` that each run reads the whole table, and a record of it came. A SCHEMA alone
+   does not say that the tap has read the table.
 6. All other streams of the collection are judged, too: an object may be theirs.
 
 An object is gone when `deleted_after_runs` judged runs in a row did not see it. Any other run of
@@ -72,6 +73,7 @@ class StreamReading:
         is_merged: Whether stream maps make it of several streams.
         has_lost_ids: Whether a record was rejected whose id is not known.
         is_partitioned: Whether the last STATE has partitions of it.
+        parent: A stream of the tap in whose course it was perhaps read; None if there is none.
         is_listed: Whether `full_table_streams` has it.
     """
 
@@ -84,6 +86,7 @@ class StreamReading:
     is_merged: bool = False
     has_lost_ids: bool = False
     is_partitioned: bool = False
+    parent: str | None = None
     is_listed: bool = False
 
 
@@ -217,15 +220,31 @@ def _is_trusted(stream: StreamReading) -> bool:
 
 def _find_version_doubt(stream: StreamReading, history: StreamHistory) -> str | None:
     activations = stream.activations
-    if not activations and stream.is_listed:
-        return "no record of it came"
     if not activations:
-        return "the tap activates no version of it, and full_table_streams does not name it"
+        return (
+            "no record of it came"
+            if stream.is_listed
+            else "the tap activates no version of it, and full_table_streams does not name it"
+        )
     if len(activations) > 1:
         return "the tap activates a version more than once"
-    is_closing = activations[0].records_before == stream.records > 0
-    if not is_closing and (stream.is_partitioned or history.was_partitioned):
+    records_before = activations[0].records_before
+    if records_before == stream.records > 0:
+        return None
+    if records_before:
+        return "the tap activates a version between its records"
+    return _find_part_doubt(stream, history)
+
+
+def _find_part_doubt(stream: StreamReading, history: StreamHistory) -> str | None:
+    """Return why a version before the records may be that of a part of the stream."""
+    if stream.is_partitioned or history.was_partitioned:
         return "the tap reads it in partitions, and full_table_streams does not name it"
+    if stream.parent is not None:
+        return (
+            f"the tap reads it for rows of stream '{stream.parent}', perhaps not for all, and "
+            "full_table_streams does not name it"
+        )
     return None
 
 

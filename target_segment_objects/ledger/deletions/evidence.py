@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from xxhash import xxh3_64_digest
 
 from target_segment_objects.ledger.deletions.decision import Activation, RunReading, StreamReading
+from target_segment_objects.ledger.deletions.parents import ParentSearch
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -68,12 +69,14 @@ class InputEvidence:
         self._listed = frozenset(full_table_streams)
         self._sources: defaultdict[str, _Source] = defaultdict(_Source)
         self._streams: dict[str, _Stream] = {}
+        self._parents = ParentSearch()
         self._state: Any = None
         self._read_at_state: int | None = None
 
     def add_schema(self, shape: StreamShape) -> bytes:
         """Note a SCHEMA message, and return the fingerprint of the stream so far."""
         self._read_at_state = None  # the tap has begun a stream: what it read of it is not known
+        self._parents.add_schema(shape.source)
         stream = self._streams.setdefault(shape.name, _Stream(shape.collection))
         stream.sources.add(shape.source)
         stream.mappings.add(shape.mapping)
@@ -92,17 +95,21 @@ class InputEvidence:
         self._sources[source].versions.add(version)
         return True
 
-    def add_activation(self, source: str, version: object, records_before: int) -> None:
+    def add_activation(
+        self, source: str, version: object, records_before: Mapping[str, int]
+    ) -> None:
         """Note an ACTIVATE_VERSION message.
 
         Args:
             source: The stream, as the tap names it.
             version: Its version.
-            records_before: Records of the stream that came before it.
+            records_before: Records of each stream that came before it, as the tap names it.
         """
         self._read_at_state = None
         if isinstance(version, int):
-            self._sources[source].activations.append(Activation(version, records_before))
+            before = records_before.get(source, 0)
+            self._sources[source].activations.append(Activation(version, before))
+            self._parents.add_activation(source, records_before)
 
     def add_reject(self, stream: str, object_id: str | None) -> None:
         """Note a record that cannot be sent."""
@@ -117,6 +124,7 @@ class InputEvidence:
             records_read: Records of all streams that came before it.
         """
         self._state, self._read_at_state = state, records_read
+        self._parents.add_state(state)
 
     def names_of(self, source: str) -> list[str]:
         """Return the streams that stream maps make of a stream of the tap."""
@@ -172,6 +180,7 @@ class InputEvidence:
             is_merged=len(stream.sources) > 1,
             has_lost_ids=stream.has_lost_ids,
             is_partitioned=source in partitioned,
+            parent=self._parents.find_parent(source, records),
             is_listed=not self._listed.isdisjoint({name, source}),
         )
 

@@ -109,13 +109,15 @@ class RunDeletions:
             for name in self._evidence.names_of(source):
                 self._record_reading(name)
 
-    def add_activation(self, source: str, version: object, records_before: int) -> None:
+    def add_activation(
+        self, source: str, version: object, records_before: Mapping[str, int]
+    ) -> None:
         """Note an ACTIVATE_VERSION message.
 
         Args:
             source: The stream, as the tap names it.
             version: Its version.
-            records_before: Records of the stream that came before it.
+            records_before: Records of each stream that came before it, as the tap names it.
         """
         self._evidence.add_version(source, version)
         self._evidence.add_activation(source, version, records_before)

@@ -72,7 +72,7 @@ class Model:
                 evidence.add_schema(shape)
             elif message["type"] == "ACTIVATE_VERSION":
                 evidence.add_version(STREAM, message["version"])
-                evidence.add_activation(STREAM, message["version"], len(seen))
+                evidence.add_activation(STREAM, message["version"], {STREAM: len(seen)})
             elif message["type"] == "STATE":
                 evidence.add_state(message["value"], len(seen))
             else:
@@ -212,6 +212,12 @@ def test_each_rule_is_needed(
             HISTORY,
             "more than once",
         ),
+        (replace(COMPLETE, activations=(Activation(2, 1),)), HISTORY, "between its records"),
+        (
+            replace(COMPLETE, activations=(Activation(2, 0),), parent="orders"),
+            HISTORY,
+            "for rows of stream 'orders'",
+        ),
         (
             replace(COMPLETE, activations=(Activation(2, 0),), is_partitioned=True),
             HISTORY,
@@ -233,6 +239,8 @@ def test_each_rule_is_needed(
         "no version",
         "listed, without a record",
         "versions before and after",
+        "version between the records",
+        "child",
         "partitioned",
         "once partitioned",
     ],
@@ -253,8 +261,10 @@ def test_stream_that_is_not_judged(
         replace(COMPLETE, activations=(Activation(2, 0),)),
         replace(COMPLETE, activations=(), versions=frozenset(), is_listed=True),
         replace(COMPLETE, activations=(Activation(2, 0),), is_partitioned=True, is_listed=True),
+        replace(COMPLETE, activations=(Activation(2, 0),), parent="orders", is_listed=True),
+        replace(COMPLETE, parent="orders"),
     ],
-    ids=["after", "before", "listed", "listed, partitioned"],
+    ids=["after", "before", "listed", "listed, partitioned", "listed child", "after, in between"],
 )
 @pytest.mark.parametrize(
     ("ended_well", "ends_with_state"), [(True, True), (False, True), (True, False)]

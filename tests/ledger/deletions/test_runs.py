@@ -254,6 +254,30 @@ def test_ids_of_all_kinds(sandbox: Sandbox, tmp_path: Path, ids: tuple[str, ...]
     assert loads.list_marked() == set()
 
 
+def test_version_between_the_records(sandbox: Sandbox, tmp_path: Path) -> None:
+    """It says neither that a table begins nor that it ends: nothing is marked."""
+    config = {"ledger_path": str(tmp_path / "ledger.sqlite"), "deleted_records": "mark"}
+    for version, numbers in enumerate(((1, 2, 3), (1, 2, 3), (1, 2), (1, 2), (1, 2))):
+        schema, first, *others = users(numbers)
+        lines = [schema, first, activation_line("users", version), *others, state_line(version)]
+        assert run_target_in_process(sandbox, *lines, **config)[0] == 0
+    assert "sdc_deleted_at" not in sandbox.warehouse.columns("users")
+
+
+def test_parent_and_children_that_are_read_as_a_whole(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A full-table parent is judged, although its children come between its rows."""
+    config = {"ledger_path": str(tmp_path / "ledger.sqlite"), "deleted_records": "mark"}
+    for version, numbers in enumerate(((1, 2, 3), (1, 2, 3), (1, 2), (1, 2))):
+        schema, *rows = users(numbers)
+        lines = [schema, activation_line("users", version)]
+        for row in rows:
+            child, *children = users((7,), "orders")
+            lines += [child, activation_line("orders", version), *children, row]
+        assert run_target_in_process(sandbox, *lines, state_line(version), **config)[0] == 0
+    marked = [row["id"] for row in sandbox.warehouse.rows("users") if row.get("sdc_deleted_at")]
+    assert marked == ["3"]
+
+
 # Rows that come back
 
 

@@ -126,6 +126,47 @@ def test_child_of_an_incremental_stream(sandbox: Sandbox, tmp_path: Path) -> Non
         assert not any(runs.load(file).values())
 
 
+@pytest.mark.parametrize("selected", [True, False], ids=["parent", "parent not selected"])
+def test_child_of_one_parent_in_each_run(
+    sandbox: Sandbox, tmp_path: Path, *, selected: bool
+) -> None:
+    """One version before the rows, as of a whole table, and no partitions: nothing is marked.
+
+    The messages are in the order of the captured ones, and STATE is that of a child whose
+    `state_partitioning_keys` are empty.
+    """
+    runs = TapRuns(sandbox, tmp_path, "sdk_child_of_incremental")
+    schemas = [
+        json.loads(line)
+        for line in runs.files[1].read_text(encoding="utf-8").splitlines()
+        if '"SCHEMA"' in line
+    ]
+    for number in (1, 2, 3, 1, 4, 4, 5):
+        bookmark = {"replication_key": "updated_at", "replication_key_value": f"2026-01-0{number}"}
+        reading = {**bookmark, "starting_replication_value": "2026-01-01"}
+        version = 1000 + number
+        messages = [
+            *schemas,
+            {"type": "ACTIVATE_VERSION", "stream": "order_lines", "version": version},
+            *(
+                {
+                    "type": "RECORD",
+                    "stream": "order_lines",
+                    "record": {"id": 10 * number + line, "order_id": number},
+                    "version": version,
+                }
+                for line in (1, 2)
+            ),
+            {"type": "STATE", "value": {"bookmarks": {"orders": reading, "order_lines": {}}}},
+            {"type": "RECORD", "stream": "orders", "record": {"id": number}},
+            {"type": "STATE", "value": {"bookmarks": {"orders": bookmark, "order_lines": {}}}},
+        ]
+        file = tmp_path / "run.jsonl"
+        lines = [json.dumps(m) for m in messages if selected or m.get("stream") != "orders"]
+        file.write_text("\n".join(lines), encoding="utf-8")
+        assert not any(runs.load(file).values())
+
+
 @pytest.mark.parametrize("listed", [["public-users"], []], ids=["listed", "not listed"])
 def test_full_table_without_versions(sandbox: Sandbox, tmp_path: Path, listed: list[str]) -> None:
     """Without ACTIVATE_VERSION, `full_table_streams` says that each run reads the whole table."""
