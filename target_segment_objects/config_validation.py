@@ -40,7 +40,8 @@ _OTHER_VARIABLES: Final = (
 
 _LEDGER_SETTINGS: Final = (
     *("resend_after_days", "ledger_ignored_properties", "type_changes"),
-    *("deleted_records", "full_table_streams", "deleted_after_runs", "deleted_limit_percent"),
+    *("deleted_records", "full_table_streams", "deleted_after_runs"),
+    *("deleted_hours_between_runs", "deleted_limit_percent"),
 )
 _FLATTENING_SETTINGS: Final = ("flattening_max_depth", "flattening_max_key_length")
 _OWN_SETTINGS: Final = frozenset(SETTINGS["properties"])

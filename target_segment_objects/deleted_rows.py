@@ -125,6 +125,7 @@ def describe_options(settings: Settings, *, accepts_deletes: bool) -> DeletionOp
         settings.deleted_records,
         settings.full_table_streams,
         settings.deleted_after_runs,
+        settings.deleted_hours_between_runs,
         settings.deleted_limit_percent,
         accepts_deletes=accepts_deletes,
     )

@@ -55,6 +55,7 @@ DEFAULTS = {
     "deleted_records": "report",
     "full_table_streams": [],
     "deleted_after_runs": 2,
+    "deleted_hours_between_runs": 4,
     "deleted_limit_percent": 10,
 }
 WITHOUT_DEFAULT = (

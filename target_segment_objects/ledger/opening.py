@@ -96,6 +96,7 @@ def open_ledger_stage(
             file,
             first_new_number=objects.next_number,
             after_runs=options.deletions.after_runs,
+            hours_between_runs=options.deletions.hours_between_runs,
         )
     except BaseException:
         file.close()

@@ -97,6 +97,7 @@ CREATE TABLE missing (
     stream INTEGER NOT NULL,
     since TEXT NOT NULL,        -- ISO 8601, UTC: the first of the runs
     runs INTEGER NOT NULL,
+    counted_at TEXT NOT NULL,   -- ISO 8601, UTC: the last of the runs that counted
     marked_at TEXT,             -- ISO 8601, UTC
     mark_digest BLOB,
     returned INTEGER NOT NULL DEFAULT 0,

@@ -7,6 +7,7 @@ from msgspec import Meta
 from target_segment_objects.settings.ledger import LedgerSettings
 
 _MAX_RUNS: Final = 1000
+_MAX_HOURS: Final = 8760
 
 
 class DeletionSettings(LedgerSettings, frozen=True, kw_only=True):
@@ -45,6 +46,19 @@ class DeletionSettings(LedgerSettings, frozen=True, kw_only=True):
             le=_MAX_RUNS,
         ),
     ] = 2
+    deleted_hours_between_runs: Annotated[
+        float,
+        Meta(
+            title="Deleted hours between runs",
+            description=(
+                "With `deleted_records: mark`, two runs that did not have a row count as two only "
+                "if so many hours lie between their starts: the retry of a scheduler is no second "
+                "run."
+            ),
+            ge=0,
+            le=_MAX_HOURS,
+        ),
+    ] = 4
     deleted_limit_percent: Annotated[
         float,
         Meta(

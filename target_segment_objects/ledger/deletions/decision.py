@@ -19,7 +19,8 @@ So a stream is judged only when the run shows that all of its rows came:
 6. All other streams of the collection are judged, too: an object may be theirs.
 
 An object is gone when `deleted_after_runs` judged runs in a row did not see it. Any other run of
-its stream, and any run that sees it, starts the count again.
+its stream, and any run that sees it, starts the count again. A run that comes too soon after the
+last one that counted may be a retry: it is not counted, and does not start the count again.
 
 A table that was read as empty may have been emptied, or the tap may have lost the permission to
 read it. Only the user knows: `exceeds_limit` refuses to mark even one of its objects.
@@ -161,14 +162,17 @@ def judge_run(
     return {name: Verdict(verdict.reason or shared[name]) for name, verdict in verdicts.items()}
 
 
-def count_missing_runs(previous: int, *, was_judged: bool) -> int:
+def count_missing_runs(previous: int, *, was_judged: bool, is_retry: bool = False) -> int:
     """Return the number of judged runs in a row that did not see an object.
 
     Args:
         previous: The number before this run; 0 if the last run saw it.
         was_judged: Whether the last run of its stream judged the stream, too.
+        is_retry: Whether too little time has passed since the last run that counted.
     """
-    return previous + 1 if was_judged else 1
+    if not was_judged or not previous:
+        return 1
+    return previous if is_retry else previous + 1
 
 
 def exceeds_limit(

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from target_segment_objects.ledger.deletions.bitmap import Bitmap
@@ -47,7 +48,7 @@ _MAX_PARAMETERS: Final = 500  # of a statement; SQLite before 3.32 takes 999
 _BEFORE_ALL_IDS: Final = -1  # integers come before strings, and none is negative
 
 _FIND_UNMARKED: Final = """
-    SELECT object.stream, missing.runs, missing.since
+    SELECT object.stream, ifnull(missing.runs, 0), missing.since, ifnull(missing.counted_at, '')
     FROM object LEFT JOIN missing USING (collection, id)
     WHERE object.collection = ? AND object.id = ?
         AND (missing.marked_at IS NULL OR missing.returned)
@@ -80,9 +81,10 @@ _SELECT_MARKED: Final = """
 _RETURN: Final = "UPDATE missing SET returned = 1, runs = 0 WHERE collection = ? AND id = ?"
 
 _COUNT: Final = """
-    INSERT INTO missing (collection, id, stream, since, runs) VALUES (?, ?, ?, ?, ?)
-    ON CONFLICT DO UPDATE
-    SET stream = excluded.stream, since = excluded.since, runs = excluded.runs
+    INSERT INTO missing (collection, id, stream, since, runs, counted_at) VALUES (?, ?, ?, ?, ?, ?)
+    ON CONFLICT DO UPDATE SET
+        stream = excluded.stream, since = excluded.since, runs = excluded.runs,
+        counted_at = excluded.counted_at
 """
 
 _DUE: Final = """
@@ -166,19 +168,28 @@ class _CompleteStreams:
 class MissingObjects:
     """The tables `missing` and `reading` of an open ledger, for one run."""
 
-    def __init__(self, file: LedgerFile, *, first_new_number: int, after_runs: int) -> None:
+    def __init__(
+        self,
+        file: LedgerFile,
+        *,
+        first_new_number: int,
+        after_runs: int,
+        hours_between_runs: float,
+    ) -> None:
         """Read what earlier runs have left.
 
         Args:
             file: The ledger; its pending rows are folded.
             first_new_number: What the numbers of all known objects are below.
             after_runs: The setting `deleted_after_runs`.
+            hours_between_runs: The setting `deleted_hours_between_runs`.
 
         Raises:
             LedgerError: The file cannot be read or written.
         """
         self._file = file
         self._after_runs = after_runs
+        self._between_runs = timedelta(hours=hours_between_runs)
         self._seen = Bitmap(first_new_number)
         self._written: dict[str, tuple[bytes, tuple[Any, ...], bool]] = {}
         self._complete: dict[str, _CompleteStreams] = {}  # after `count`, by collection
@@ -329,6 +340,7 @@ class MissingObjects:
         self, connection: sqlite3.Connection, collection: _CompleteStreams, now: str
     ) -> MissingCounts:
         counts = MissingCounts()
+        latest = (datetime.fromisoformat(now) - self._between_runs).isoformat()
         (counts.known,) = connection.execute(_COUNT_KNOWN, {"collection": collection.n}).fetchone()
         for ids in list_unseen(connection, collection.n, self._seen, known=counts.known):
             counted = []
@@ -337,9 +349,16 @@ class MissingObjects:
                 found = connection.execute(_FIND_UNMARKED, key).fetchone()
                 if found is None or found[0] not in collection.streams:
                     continue
-                stream, runs, since = found
-                total = count_missing_runs(runs or 0, was_judged=collection.streams[stream])
-                counted.append((*key, stream, since if total > 1 else now, total))
+                stream, runs, since, counted_at = found
+                was_judged = collection.streams[stream]
+                total = count_missing_runs(
+                    runs, was_judged=was_judged, is_retry=counted_at > latest
+                )
+                if not runs or not was_judged:
+                    since = now
+                if total != runs or not was_judged or counted_at > now:  # a clock was wrong
+                    counted_at = now
+                counted.append((*key, stream, since, total, counted_at))
                 counts.missing += 1
                 is_due = total >= self._after_runs
                 counts.due += is_due

@@ -32,6 +32,7 @@ class DeletionOptions:
         deleted_records: "ignore", "report" or "mark".
         full_table_streams: Streams of which each run reads the whole table.
         after_runs: Complete runs in a row that must miss an object before it is marked.
+        hours_between_runs: Hours between two of them, from start to start, if both are to count.
         limit_percent: The part of a collection that a run may mark.
         accepts_deletes: Whether this run may mark more.
     """
@@ -39,6 +40,7 @@ class DeletionOptions:
     deleted_records: str = "report"
     full_table_streams: tuple[str, ...] = ()
     after_runs: int = 2
+    hours_between_runs: float = 4
     limit_percent: float = 10
     accepts_deletes: bool = False
 

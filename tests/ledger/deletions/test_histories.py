@@ -103,6 +103,7 @@ def load_history(history: History, after_runs: int) -> Iterator[tuple[list[Run],
         config = {
             "ledger_path": str(Path(folder) / "ledger.sqlite"),
             "deleted_records": "mark",
+            "deleted_hours_between_runs": 0,
             "deleted_after_runs": after_runs,
             "full_table_streams": [STREAM] if history.style == "listed" else [],
         }

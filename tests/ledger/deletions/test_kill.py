@@ -51,6 +51,7 @@ def test_killed_while_marking(
             "api_url": proxy.url,
             "ledger_path": str(tmp_path / "ledger.sqlite"),
             "deleted_records": "mark",
+            "deleted_hours_between_runs": 0,
         }
         for version, numbers in enumerate((range(KNOWN), range(KNOWN), rest)):
             assert run_target(lines=table(version, numbers), config=config).returncode == 0

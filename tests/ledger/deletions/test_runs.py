@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -31,6 +33,7 @@ class Loads:
         self._config = {
             "ledger_path": str(folder / "ledger.sqlite"),
             "deleted_records": "mark",
+            "deleted_hours_between_runs": 0,
             **config,
         }
         self._version = 0
@@ -92,6 +95,7 @@ def test_guard_is_passed_once(sandbox: Sandbox, tmp_path: Path, run_target: RunT
         "api_url": sandbox.url,
         "ledger_path": str(tmp_path / "ledger.sqlite"),
         "deleted_records": "mark",
+        "deleted_hours_between_runs": 0,
     }
     for version, options, code, marked in (
         (11, (), 1, 0),
@@ -162,6 +166,7 @@ def test_tap_that_dies_before_the_rows_of_a_listed_stream(
     config = {
         "ledger_path": str(tmp_path / "ledger.sqlite"),
         "deleted_records": "mark",
+        "deleted_hours_between_runs": 0,
         "full_table_streams": ["users", "members"],
     }
     complete = [*users(range(90)), state_line(1), *users(range(90), "members"), state_line(2)]
@@ -171,6 +176,41 @@ def test_tap_that_dies_before_the_rows_of_a_listed_stream(
     for lines in (complete, complete, died, died, died):
         assert run_target_in_process(sandbox, *lines, **config)[0] == 0
     assert "sdc_deleted_at" not in sandbox.warehouse.columns("members")
+
+
+# Runs in a row
+
+
+def set_clock_back(folder: Path, hours: float) -> None:
+    """Let the runs so far have been some hours earlier."""
+    change = f"{-hours * 3600:+.0f} seconds"
+    with closing(sqlite3.connect(folder / "ledger.sqlite")) as connection, connection:
+        connection.execute(
+            "UPDATE missing SET counted_at = strftime('%Y-%m-%dT%H:%M:%S+00:00', counted_at, ?)",
+            (change,),
+        )
+
+
+def test_retry_is_no_second_run(sandbox: Sandbox, tmp_path: Path) -> None:
+    """By default, four hours have to lie between two runs that both count; a retry does nothing."""
+    loads = Loads(sandbox, tmp_path, deleted_hours_between_runs=None, deleted_after_runs=3)
+    for numbers in ((1, 2), (1, 2), (1,), (1,), (1,), (1,)):
+        assert loads.load(*users(numbers)) == 0
+    for hours, marked in ((3.9, set()), (0.2, set()), (3.8, set()), (4.1, {"2"})):
+        set_clock_back(tmp_path, hours)
+        assert loads.load(*users((1,))) == 0
+        assert loads.list_marked() == marked
+
+
+def test_clock_that_was_ahead_delays_no_mark_for_long(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A run that counted at a time that is still to come counts as one of now."""
+    loads = Loads(sandbox, tmp_path, deleted_hours_between_runs=4)
+    for numbers in ((1, 2), (1, 2), (1,)):
+        assert loads.load(*users(numbers)) == 0
+    for hours, marked in ((-10_000, set()), (4.1, {"2"})):
+        set_clock_back(tmp_path, hours)
+        assert loads.load(*users((1,))) == 0
+        assert loads.list_marked() == marked
 
 
 # What counts as seen
@@ -256,7 +296,11 @@ def test_ids_of_all_kinds(sandbox: Sandbox, tmp_path: Path, ids: tuple[str, ...]
 
 def test_version_between_the_records(sandbox: Sandbox, tmp_path: Path) -> None:
     """It says neither that a table begins nor that it ends: nothing is marked."""
-    config = {"ledger_path": str(tmp_path / "ledger.sqlite"), "deleted_records": "mark"}
+    config = {
+        "ledger_path": str(tmp_path / "ledger.sqlite"),
+        "deleted_records": "mark",
+        "deleted_hours_between_runs": 0,
+    }
     for version, numbers in enumerate(((1, 2, 3), (1, 2, 3), (1, 2), (1, 2), (1, 2))):
         schema, first, *others = users(numbers)
         lines = [schema, first, activation_line("users", version), *others, state_line(version)]
@@ -266,7 +310,11 @@ def test_version_between_the_records(sandbox: Sandbox, tmp_path: Path) -> None:
 
 def test_parent_and_children_that_are_read_as_a_whole(sandbox: Sandbox, tmp_path: Path) -> None:
     """A full-table parent is judged, although its children come between its rows."""
-    config = {"ledger_path": str(tmp_path / "ledger.sqlite"), "deleted_records": "mark"}
+    config = {
+        "ledger_path": str(tmp_path / "ledger.sqlite"),
+        "deleted_records": "mark",
+        "deleted_hours_between_runs": 0,
+    }
     for version, numbers in enumerate(((1, 2, 3), (1, 2, 3), (1, 2), (1, 2))):
         schema, *rows = users(numbers)
         lines = [schema, activation_line("users", version)]
@@ -376,6 +424,7 @@ def test_dry_run_says_what_would_be_marked(
         "api_url": sandbox.url,
         "ledger_path": str(tmp_path / "ledger.sqlite"),
         "deleted_records": "mark",
+        "deleted_hours_between_runs": 0,
     }
     lines = [*users((1,)), activation_line("users", 11), state_line(11)]
     for _ in range(2):

@@ -47,6 +47,7 @@ class TapRuns:
         self._config = {
             "ledger_path": str(folder / "ledger.sqlite"),
             "deleted_records": "mark",
+            "deleted_hours_between_runs": 0,
             **config,
         }
         self.files = sorted((CAPTURES / tap).iterdir())
