@@ -136,10 +136,16 @@ class LedgerFile:
             if connection.in_transaction:
                 connection.execute("COMMIT")
 
-    def start_run(self) -> None:
-        """Record a new run, durably."""
+    def start_run(self, day: int) -> None:
+        """Record a new run, durably.
+
+        Args:
+            day: The days since 1970-01-01 (UTC).
+        """
         with self.access(write=True) as connection:
-            cursor = connection.execute("INSERT INTO run (started) VALUES (?)", (format_now(),))
+            cursor = connection.execute(
+                "INSERT INTO run (day, started) VALUES (?, ?)", (day, format_now())
+            )
             self.run = cursor.lastrowid or 0
             connection.execute("COMMIT")
 

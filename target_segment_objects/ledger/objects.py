@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from xxhash import xxh3_64_digest
 
@@ -26,11 +26,12 @@ from target_segment_objects.ledger import statements
 from target_segment_objects.ledger.changes import find_changed
 from target_segment_objects.ledger.errors import report_damage
 from target_segment_objects.ledger.lookup import ObjectLookup
+from target_segment_objects.ledger.resending import KEPT_DAYS, choose_period
 from target_segment_objects.ledger.stream_memory import StreamMemory
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from target_segment_objects.delivery.interface import StreamInfo
     from target_segment_objects.ledger.digests import ObjectId
@@ -75,6 +76,7 @@ class ObjectTable:
             today: The day of the run (UTC).
         """
         self._file = file
+        self._resend_after_days = resend_after_days
         self._due = {"days": resend_after_days, "today": (today - _EPOCH).days}
         self._collections: dict[str, _Collection] = {}
         self._next_n = 1
@@ -89,16 +91,18 @@ class ObjectTable:
         with self._file.access() as connection, report_damage(self._file.path):
             (has_pending,) = connection.execute("SELECT EXISTS (SELECT 1 FROM pending)").fetchone()
             if has_pending:
-                query = "SELECT started FROM run ORDER BY n DESC LIMIT 1"
-                (started,) = connection.execute(query).fetchone()
-                self._fold(connection, day=(date.fromisoformat(started[:10]) - _EPOCH).days)
-            query = "SELECT value FROM meta WHERE key = 'next_n'"
-            self._next_n = int(connection.execute(query).fetchone()[0])
+                query = "SELECT day FROM run ORDER BY n DESC LIMIT 1"
+                self._fold(connection, *connection.execute(query).fetchone())
+            meta = dict(connection.execute("SELECT key, value FROM meta"))
+            self._next_n = int(meta["next_n"])
         with self._file.access(write=True) as connection:
-            connection.execute(
-                "INSERT OR REPLACE INTO meta VALUES ('resend_after_days', ?)", (self._due["days"],)
-            )
-        self._file.start_run()
+            self._due["days"] = self._choose_period(connection, meta)
+            resending = {
+                "resend_after_days": self._resend_after_days,
+                "resend_period": self._due["days"],
+            }
+            connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", resending.items())
+        self._file.start_run(self._due["today"])
 
     @property
     def next_number(self) -> int:
@@ -235,6 +239,18 @@ class ObjectTable:
     def close(self) -> None:
         """Unlock the file. May be called more than once."""
         self._file.close()
+
+    def _choose_period(self, connection: sqlite3.Connection, meta: Mapping[str, Any]) -> int:
+        """Return the days after which an unchanged object is sent again."""
+        today = self._due["today"]
+        query = "SELECT DISTINCT day FROM run WHERE day < ? ORDER BY day DESC LIMIT ?"
+        days = [day for (day,) in connection.execute(query, (today, KEPT_DAYS - 1))]
+        has_same_setting = meta.get("resend_after_days") == self._resend_after_days
+        return choose_period(
+            self._resend_after_days,
+            [*reversed(days), today],
+            previous=meta.get("resend_period") if has_same_setting else None,
+        )
 
     def _fold(self, connection: sqlite3.Connection, day: int) -> None:
         """Move the pending rows to `object` in one transaction, and return their space."""

@@ -6,7 +6,8 @@ No record content is stored but ids. A collection and a stream have a number eac
 `object`: what Segment has. `digest` is that of the object that was sent last and accepted; NULL if
 the last one was perhaps not accepted. An id that is a plain integer is stored as one. `n` numbers
 the objects of the file without large gaps, and never changes: it spreads what is sent again over
-the days, and is an object's place in a bitmap. `sent_day` counts days since 1970-01-01 (UTC).
+the days, and is an object's place in a bitmap. `sent_day` counts days since 1970-01-01 (UTC). The
+period after which an object is sent again is in `meta`; see `resending`.
 
 `pending`: what this run has sent, or is about to send; only appended to. `seq` counts the rows of a
 collection from 1. The first `accepted` of them, a number of `collection`, are accepted by Segment.
@@ -38,6 +39,7 @@ CREATE TABLE meta (
 ) WITHOUT ROWID;
 CREATE TABLE run (
     n INTEGER PRIMARY KEY,
+    day INTEGER NOT NULL,       -- as sent_day
     started TEXT NOT NULL,      -- ISO 8601, UTC
     ended TEXT,
     is_complete INTEGER,        -- 1: everything that was read was delivered

@@ -20,7 +20,7 @@ _DIGEST_UNLESS_DUE: Final = """
         ELSE digest
     END
 """
-"""An object is due on each day that is congruent to `n` modulo `resend_after_days`.
+"""An object is due on each day that is congruent to `n` modulo the period of `resending`.
 
 So an equal part of all objects is sent again each day, and none waits longer than so many days. It
 is due, too, if its day is in the future: then a clock was wrong.

@@ -14,6 +14,7 @@ from target_segment_objects.ledger.file import Destination, LedgerFile
 from target_segment_objects.ledger.objects import ObjectTable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 IDS: list[int | str] = list(range(90))
@@ -50,8 +51,50 @@ def test_each_day_sends_an_equal_part(tmp_path: Path) -> None:
 def test_a_pause_delays_no_object_further(tmp_path: Path, pause: int) -> None:
     """After days without a run, everything that became due is sent, and nothing else."""
     path = tmp_path / "ledger.sqlite"
-    send(path, 0, 3)
-    assert len(send(path, pause, 3)) == min(3, pause) * 30
+    for day in range(3):
+        send(path, day, 3)
+    assert len(send(path, 2 + pause, 3)) == min(3, pause) * 30
+
+
+@pytest.mark.parametrize(
+    "days",
+    [
+        range(0, 150, 7),
+        [0, 30, 61, 91, 122, 152, 183],
+        [day for day in range(100) if day % 7 < 5],
+        [day for day in range(100) if day % 10 not in {3, 4}],
+        range(0, 200, 45),
+    ],
+    ids=["weekly", "monthly", "Monday to Friday", "irregular", "every 45 days"],
+)
+def test_no_object_waits_longer_than_the_setting(tmp_path: Path, days: Sequence[int]) -> None:
+    """An object is sent by the last run before it would have waited longer, not by the next one."""
+    path = tmp_path / "ledger.sqlite"
+    last_sent = dict.fromkeys(IDS, days[0])
+    longest = 0
+    for day in days:
+        for at in send(path, day, 45):
+            longest = max(longest, day - last_sent[IDS[at]])
+            last_sent[IDS[at]] = day
+        assert day - min(last_sent.values()) <= 45
+    assert 30 <= longest <= 45
+
+
+def test_a_late_run_now_and_then_sends_nothing_early(tmp_path: Path) -> None:
+    """Daily runs send each object once in 45 days, or nearly so, also with runs after midnight."""
+    path = tmp_path / "ledger.sqlite"
+    days = [day for day in range(135) if day % 16 not in {0, 6}]
+    sent = sum(len(send(path, day, 45)) for day in days)
+    assert sent <= len(IDS) * (1 + 3 * 1.1)
+
+
+def test_one_long_pause_does_not_make_runs_send_more(tmp_path: Path) -> None:
+    """After the run that ends it, each day sends its part again."""
+    path = tmp_path / "ledger.sqlite"
+    for day in range(5):
+        send(path, day, 45)
+    assert len(send(path, 100, 45)) == len(IDS)
+    assert [len(send(path, day, 45)) for day in (101, 102, 103)] == [2, 2, 2]
 
 
 def test_a_second_run_of_a_day_sends_nothing(tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def read_overview(connection: sqlite3.Connection, *, today: date) -> Overview:
         resend_after_days=resend_after_days,
         last_run=_read_last_run(connection),
         days=tuple(today + timedelta(days=n) for n in range(DAYS)),
-        collections=tuple(_read_collections(connection, today, resend_after_days)),
+        collections=tuple(_read_collections(connection, today, meta.get("resend_period", 0))),
     )
 
 
@@ -160,10 +160,10 @@ def _read_last_run(connection: sqlite3.Connection) -> RunOverview | None:
 
 
 def _read_collections(
-    connection: sqlite3.Connection, today: date, resend_after_days: int
+    connection: sqlite3.Connection, today: date, resend_period: int
 ) -> Iterator[CollectionOverview]:
     properties = _read_properties(connection)
-    given = {"today": (today - EPOCH).days, "days": resend_after_days}
+    given = {"today": (today - EPOCH).days, "days": resend_period}
     counts = {n: (objects, due) for n, objects, *due in connection.execute(_COUNT, given)}
     rows = connection.execute(
         """
