@@ -215,7 +215,7 @@ class RunContext:
                 use.destination or settings.api_url,
                 settings.write_key if use.checks_key else None,
                 settings.resend_after_days,
-                tuple(map(self._name_property, settings.ledger_ignored_properties)),
+                tuple(map(self._name_property, settings.ignored_properties)),
                 describe_options(settings, accepts_deletes=self._accepts_deletes),
                 copy=self._spool.new_path().with_suffix(".sqlite") if use.is_read_only else None,
             ),
@@ -223,6 +223,7 @@ class RunContext:
             on_session_finished=self._count_session,
             on_unchanged=self.stats.count_unchanged,
             on_missing=self.stats.count_missing,
+            log_warning=self.log_warning,
         )
         self._stream_memory, self.deleted_rows.ledger = opened.memory, opened.deletions
         self._close_ledger = opened.stage.close

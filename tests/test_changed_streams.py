@@ -222,10 +222,8 @@ def test_metadata_takes_the_fast_path_with_a_ledger(tmp_path: Path) -> None:
         ledger = str(tmp_path / reader.__name__)
         config = {"add_record_metadata": True, "ledger_path": ledger}
         runs.append(run_and_collect(lines, reader, tmp_path, **config))
-        # Now the metadata makes each object a changed one.
-        runs.append(
-            run_and_collect(lines, reader, tmp_path, ledger_ignored_properties=[], **config)
-        )
+        changed = [line.replace(b'"Ada"', b'"Eve"') for line in lines]
+        runs.append(run_and_collect(changed, reader, tmp_path, **config))
     for fast, slow in zip(runs[:2], runs[2:], strict=True):
         assert replace(fast, files=hide_times(fast)) == replace(slow, files=hide_times(slow))
         assert fast.slow_records == {"s": 1}

@@ -20,7 +20,6 @@ from target_segment_objects.config_validation import (
     validation_errors,
 )
 from target_segment_objects.settings import SETTINGS, Settings
-from target_segment_objects.settings.ledger import DEFAULT_IGNORED_PROPERTIES
 from target_segment_objects.target import TargetSegmentObjects
 
 if TYPE_CHECKING:
@@ -539,7 +538,7 @@ def test_separator_of_flattening_has_no_effect(separator: str, has_warning: int)
     [
         ("type_changes", "warn", "fail"),
         ("resend_after_days", 0, 45),
-        ("ledger_ignored_properties", [], list(DEFAULT_IGNORED_PROPERTIES)),
+        ("ledger_ignored_properties", ["a"], []),
     ],
 )
 def test_setting_of_the_ledger_needs_a_ledger(name: str, value: object, default: object) -> None:

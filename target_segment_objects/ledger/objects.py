@@ -16,6 +16,7 @@ In between, an object of this run is never known to be accepted, and is sent aga
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any, Final
@@ -27,6 +28,7 @@ from target_segment_objects.ledger.changes import find_changed
 from target_segment_objects.ledger.errors import report_damage
 from target_segment_objects.ledger.lookup import ObjectLookup
 from target_segment_objects.ledger.resending import KEPT_DAYS, choose_period
+from target_segment_objects.ledger.rewritten import MIN_CHANGED, max_known
 from target_segment_objects.ledger.stream_memory import StreamMemory
 
 if TYPE_CHECKING:
@@ -81,6 +83,7 @@ class ObjectTable:
         self._collections: dict[str, _Collection] = {}
         self._next_n = 1
         self._on_found: Callable[[Iterable[int]], None] | None = None
+        self._changed: Counter[int] = Counter()  # known objects, by the number of their stream
 
     def start(self) -> None:
         """Fold what a killed run has left, and begin a run.
@@ -195,6 +198,9 @@ class ObjectTable:
                         },
                     )
                     if rows:
+                        self._changed.update(
+                            streams[at] for at in changed if known.get(ids[at]) is not None
+                        )
                         given = {"collection": found.n, "ids": statements.encode_ids(sent)}
                         connection.execute(statements.INVALIDATE, given)
                 found.appended += len(changed)
@@ -222,6 +228,35 @@ class ObjectTable:
         for found in self._collections.values():
             found.is_known = found.is_known or found.appended > 0
             found.appended = found.accepted = 0
+
+    def find_rewritten(self) -> list[tuple[int, int, int]]:
+        """Return the streams of which nearly all known objects have changed; before `end`.
+
+        Returns:
+            For each, its number, and how many objects have changed and are known.
+
+        Raises:
+            LedgerError: The file cannot be read.
+        """
+        query = """
+            SELECT count(*) FROM (
+                SELECT 1 FROM object
+                WHERE collection = (SELECT collection FROM stream WHERE n = :stream)
+                    AND stream = :stream
+                LIMIT :limit
+            )
+        """
+        found = []
+        with self._file.access() as connection:
+            for stream, changed in sorted(self._changed.items()):
+                if changed < MIN_CHANGED:
+                    continue
+                limit = max_known(changed) + 1  # not all of them have to be counted
+                row = {"stream": stream, "limit": limit}
+                (known,) = connection.execute(query, row).fetchone()
+                if known < limit:
+                    found.append((stream, changed, known))
+        return found
 
     def end(self, *, is_complete: bool) -> None:
         """Fold what is left, and record the end of the run; no session may be under way.

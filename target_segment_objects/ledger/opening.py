@@ -70,6 +70,7 @@ def open_ledger_stage(
     on_session_finished: Callable[[SessionReport], None],
     on_unchanged: Callable[[str, int], None],
     on_missing: Callable[[str, int, int | None], None],
+    log_warning: Callable[[str, str], None],
 ) -> OpenLedger:
     """Open the ledger, and return what a run needs of it.
 
@@ -79,6 +80,7 @@ def open_ledger_stage(
         on_session_finished: Called with each session that Segment accepted.
         on_unchanged: Takes a collection and the number of objects that were skipped.
         on_missing: Takes a collection, and how many of its objects are missing and marked.
+        log_warning: Logs a warning about a stream.
 
     Raises:
         LedgerError: The ledger cannot be used.
@@ -115,6 +117,7 @@ def open_ledger_stage(
         missing,
         ignored_properties=options.ignored_properties,
         on_unchanged=on_unchanged,
+        log_warning=log_warning,
     )
     deletions = RunDeletions(
         missing,

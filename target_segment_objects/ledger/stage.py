@@ -27,6 +27,7 @@ from target_segment_objects.exceptions import (
 )
 from target_segment_objects.ledger.deletions.marks import clear_mark
 from target_segment_objects.ledger.digests import compile_digest, read_ids
+from target_segment_objects.ledger.rewritten import describe_rewritten
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -85,6 +86,7 @@ class LedgerStage:
         *,
         ignored_properties: Collection[str],
         on_unchanged: Callable[[str, int], None],
+        log_warning: Callable[[str, str], None],
     ) -> None:
         """Prepare; the thread that watches the buffer's age starts with the first object.
 
@@ -95,12 +97,15 @@ class LedgerStage:
             missing: Those of them that are gone at the source.
             ignored_properties: The names, as they are sent, of properties that do not count.
             on_unchanged: Takes a collection and the number of objects that were skipped.
+            log_warning: Logs a warning about a stream.
         """
         self._delivery = delivery
         self._objects = objects
         self._missing = missing
         self._ignored = frozenset(ignored_properties)
         self._on_unchanged = on_unchanged
+        self._log_warning = log_warning
+        self._streams: dict[int, StreamInfo] = {}
         self._flush_lock = threading.Lock()  # of the thread that passes on; may be held for long
         self._buffer_lock = threading.Lock()  # guards the buffer; is held for moments
         self._sections: list[_Section] = []
@@ -126,6 +131,7 @@ class LedgerStage:
             compile_digest(ignored),
             self._delivery.open_stream(stream),
         )
+        self._streams[opened.n] = stream
         lock = self._buffer_lock
 
         def add_objects(lines: Sequence[bytes]) -> None:
@@ -181,6 +187,7 @@ class LedgerStage:
         except SegmentObjectsError as error:
             failure = error
         try:
+            self._warn_rewritten()
             self._objects.end(is_complete=failure is None)
             self._missing.forget_returned()
         except LedgerError as error:
@@ -267,6 +274,19 @@ class LedgerStage:
             except SegmentObjectsError as failure:
                 self._fail(failure)
                 raise
+
+    def _warn_rewritten(self) -> None:
+        """Warn of streams of which nearly all known objects have changed."""
+        for n, changed, known in self._objects.find_rewritten():
+            stream = self._streams[n]
+            warning = describe_rewritten(
+                stream,
+                changed,
+                known,
+                ignored=self._ignored,
+                has_new_mapping=self._missing.has_new_mapping(stream.name),
+            )
+            self._log_warning(stream.name, warning)
 
     def _fold_in_pause(self) -> None:
         """Fold during the run when much has been sent, and nothing is under way."""

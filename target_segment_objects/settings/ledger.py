@@ -11,15 +11,22 @@ DEFAULT_RESEND_DAYS: Final = 45
 
 _MAX_RESEND_DAYS: Final = 3650
 
-DEFAULT_IGNORED_PROPERTIES: Final = (
+ALWAYS_IGNORED_PROPERTIES: Final = (
     "_sdc_batched_at",
     "_sdc_extracted_at",
+    "_sdc_last_modified",
     "_sdc_received_at",
     "_sdc_sequence",
+    "_sdc_source_file",
+    "_sdc_source_lineno",
     "_sdc_sync_started_at",
     "_sdc_table_version",
 )
-"""What the SDK and taps add to a record, and what is another value in each run."""
+"""What the SDK and taps add to a record that says how, when and where it was read.
+
+`_sdc_last_modified`, `_sdc_source_file` and `_sdc_source_lineno` are those of taps that read files:
+they change with the file, and not with the row.
+"""
 
 
 class LedgerSettings(FlatteningSettings, frozen=True, kw_only=True):
@@ -59,10 +66,11 @@ class LedgerSettings(FlatteningSettings, frozen=True, kw_only=True):
             title="Properties that the ledger ignores",
             description=(
                 "With `ledger_path`, an object is not sent when only these properties have "
-                "changed. The default is the metadata that differs in each run."
+                "changed. They are added to the metadata that never counts: "
+                f"{', '.join(f'`{name}`' for name in ALWAYS_IGNORED_PROPERTIES)}."
             ),
         ),
-    ] = DEFAULT_IGNORED_PROPERTIES
+    ] = ()
     type_changes: Annotated[
         Literal["fail", "warn", "new_property"],
         Meta(
@@ -74,3 +82,8 @@ class LedgerSettings(FlatteningSettings, frozen=True, kw_only=True):
             ),
         ),
     ] = "fail"
+
+    @property
+    def ignored_properties(self) -> tuple[str, ...]:
+        """All properties whose change alone does not make an object a changed one."""
+        return (*ALWAYS_IGNORED_PROPERTIES, *self.ledger_ignored_properties)

@@ -237,3 +237,67 @@ def test_states_in_the_buffer_are_bounded(sandbox: Sandbox, tmp_path: Path) -> N
         tracemalloc.stop()
     assert peak < 15_000_000  # all STATEs have more than 45,000,000
     assert json.loads(stdout.getvalue().splitlines()[-1])["number"] == 1499
+
+
+def build_table(rows: int, name: str = "x", **metadata: str) -> list[str]:
+    """Return a complete table with some metadata in each row."""
+    text = {"type": "string"}
+    schema = schema_line(
+        "users", {"id": {"type": "integer"}, "name": text, **dict.fromkeys(metadata, text)}
+    )
+    records = [
+        record_line("users", {"id": number, "name": name, **metadata}) for number in range(rows)
+    ]
+    return [schema, *records, state_line(1)]
+
+
+@pytest.mark.parametrize("setting", [{}, {"ledger_ignored_properties": ["_sdc_run", "seen"]}])
+def test_metadata_of_the_reading_does_not_count(
+    sandbox: Sandbox, tmp_path: Path, setting: dict[str, Any]
+) -> None:
+    """That of the SDK and of file taps never counts; what the user names counts neither."""
+    config = {
+        "ledger_path": str(tmp_path / "ledger.sqlite"),
+        "add_record_metadata": True,
+        **setting,
+    }
+    for day in ("1", "2"):
+        metadata = dict.fromkeys(
+            ("_sdc_last_modified", "_sdc_source_lineno", "_sdc_source_file", "_sdc_batched_at"),
+            day,
+        )
+        for name in setting.get("ledger_ignored_properties", ()):
+            metadata[name] = day
+        lines = build_table(3, **metadata)
+        assert run_target_in_process(sandbox, *lines, **config) == (0, [1])
+    assert sum(session.objects for session in sandbox.warehouse.sessions()) == 3
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (build_table(120, _sdc_run="2"), "120 of 120"),
+        (build_table(110, name="y", _sdc_run="1"), "perhaps sdc_run. Name a property"),
+        (build_table(110, name="y"), "the settings of its mapping have changed since the last run"),
+        (build_table(109, name="y", _sdc_run="1"), "109 of 120"),
+        (build_table(100, name="y", _sdc_run="1"), None),
+        (build_table(120, _sdc_run="1"), None),
+    ],
+    ids=["metadata", "names the property", "changed mapping", "91 %", "83 %", "unchanged"],
+)
+def test_stream_that_changes_as_a_whole_gets_a_warning(
+    sandbox: Sandbox,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    lines: list[str],
+    expected: str | None,
+) -> None:
+    """If nearly all objects that the ledger knows have changed, it says so and what may be why."""
+    ledger = str(tmp_path / "ledger.sqlite")
+    first = build_table(120, _sdc_run="1")
+    assert run_target_in_process(sandbox, *first, ledger_path=ledger) == (0, [1])
+    caplog.clear()
+    assert run_target_in_process(sandbox, *lines, ledger_path=ledger) == (0, [1])
+    warnings = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert len(warnings) == (expected is not None)
+    assert expected is None or expected in warnings[0]

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from target_segment_objects.ledger.deletions import queries
 from target_segment_objects.ledger.deletions.bitmap import Bitmap
 from target_segment_objects.ledger.deletions.decision import (
     KEPT_VERSIONS,
@@ -46,91 +47,6 @@ if TYPE_CHECKING:
 _CHUNK: Final = 8192
 _MAX_PARAMETERS: Final = 500  # of a statement; SQLite before 3.32 takes 999
 _BEFORE_ALL_IDS: Final = -1  # integers come before strings, and none is negative
-
-_FIND_UNMARKED: Final = """
-    SELECT object.stream, ifnull(missing.runs, 0), missing.since, ifnull(missing.counted_at, '')
-    FROM object LEFT JOIN missing USING (collection, id)
-    WHERE object.collection = ? AND object.id = ?
-        AND (missing.marked_at IS NULL OR missing.returned)
-"""
-
-_COUNT_KNOWN: Final = """
-    SELECT
-        (SELECT count(*) FROM object WHERE collection = :collection)
-        - (
-            SELECT count(*) FROM missing
-            JOIN object USING (collection, id) -- else it was forgotten
-            WHERE collection = :collection AND marked_at IS NOT NULL AND NOT returned
-        )
-"""
-
-_FIND: Final = """
-    SELECT object.n FROM object JOIN collection ON collection.n = object.collection
-    WHERE collection.name = ? AND object.id = ?
-"""
-
-_MARKED_COLLECTIONS: Final = """
-    SELECT name, n FROM collection
-    WHERE n IN (SELECT collection FROM missing WHERE marked_at IS NOT NULL)
-"""
-
-_SELECT_MARKED: Final = """
-    SELECT id FROM missing WHERE collection = ? AND marked_at IS NOT NULL AND id IN
-"""
-
-_RETURN: Final = "UPDATE missing SET returned = 1, runs = 0 WHERE collection = ? AND id = ?"
-
-_COUNT: Final = """
-    INSERT INTO missing (collection, id, stream, since, runs, counted_at) VALUES (?, ?, ?, ?, ?, ?)
-    ON CONFLICT DO UPDATE SET
-        stream = excluded.stream, since = excluded.since, runs = excluded.runs,
-        counted_at = excluded.counted_at
-"""
-
-_DUE: Final = """
-    SELECT id, object.n, missing.stream FROM missing JOIN object USING (collection, id)
-    WHERE collection = ? AND runs >= ? AND (marked_at IS NULL OR returned)
-"""
-
-_UNSENT_MARKS: Final = """
-    SELECT missing.id, object.n, missing.stream, missing.marked_at, missing.mark_digest
-    FROM missing JOIN object USING (collection, id)
-    WHERE missing.collection = ? AND missing.id > ? AND missing.marked_at IS NOT NULL
-        AND NOT missing.returned AND object.digest IS NOT missing.mark_digest
-    ORDER BY missing.id LIMIT ?
-"""
-
-_NOT_MARKED_AT_SEGMENT: Final = """
-    SELECT collection, id, object.n FROM missing JOIN object USING (collection, id)
-    WHERE missing.marked_at IS NULL
-        OR (NOT missing.returned AND object.digest <> missing.mark_digest)
-"""
-"""What is not marked, or was about to be when its run was killed: its digest is still the old one.
-
-A digest is NULL, and not another one, from before the mark is sent until it is accepted.
-"""
-
-_FORGET_ACCEPTED_RETURNS: Final = """
-    DELETE FROM missing WHERE returned AND EXISTS (
-        SELECT 1 FROM object
-        WHERE object.collection = missing.collection AND object.id = missing.id
-            AND object.digest <> missing.mark_digest
-    )
-"""
-
-_RECORD_READING: Final = """
-    INSERT INTO reading (stream, fingerprint, versions, was_partitioned, last_run, judged_run)
-    VALUES (:stream, :fingerprint, :versions, :was_partitioned, :run, :judged_run)
-    ON CONFLICT DO UPDATE SET
-        fingerprint = :fingerprint, versions = :versions, was_partitioned = :was_partitioned,
-        last_run = :run, judged_run = max(judged_run, :judged_run)
-"""
-
-_STREAMS: Final = """
-    SELECT stream.name, stream.n, collection.name, collection.n
-    FROM stream JOIN collection ON collection.n = stream.collection
-    WHERE stream.fingerprint <> x'' -- else it was forgotten, and has not come again
-"""
 
 
 @dataclass(slots=True)
@@ -195,7 +111,9 @@ class MissingObjects:
         self._complete: dict[str, _CompleteStreams] = {}  # after `count`, by collection
         self.forget_returned()
         with file.access() as connection:
-            self._marked_collections: dict[str, int] = dict(connection.execute(_MARKED_COLLECTIONS))
+            self._marked_collections: dict[str, int] = dict(
+                connection.execute(queries.MARKED_COLLECTIONS)
+            )
             self._histories = _read_histories(connection)
 
     # While the input is read
@@ -220,6 +138,11 @@ class MissingObjects:
         self._write_reading(stream, (fingerprint, kept, was_partitioned), judged_run=0)
         self._file.commit()
 
+    def has_new_mapping(self, stream: str) -> bool:
+        """Return whether a stream has another schema, key or settings than in its last run."""
+        history, written = self._histories.get(stream), self._written.get(stream)
+        return history is not None and written is not None and history.fingerprint != written[0]
+
     def add_seen(self, numbers: Iterable[int]) -> None:
         """Note objects that the input has; new ones do not count."""
         self._seen.add_all(numbers)
@@ -227,7 +150,7 @@ class MissingObjects:
     def add_seen_id(self, collection: str, object_id: str) -> None:
         """Note an object that the input has, but that is not sent."""
         with self._file.access() as connection:
-            row = connection.execute(_FIND, (collection, to_object_id(object_id))).fetchone()
+            row = connection.execute(queries.FIND, (collection, to_object_id(object_id))).fetchone()
         if row is not None:
             self._seen.add_all(row)
 
@@ -240,9 +163,9 @@ class MissingObjects:
         with self._file.access(write=True) as connection:
             for start in range(0, len(ids), _MAX_PARAMETERS):
                 some = ids[start : start + _MAX_PARAMETERS]
-                query = f"{_SELECT_MARKED} ({','.join('?' * len(some))})"
+                query = f"{queries.SELECT_MARKED} ({','.join('?' * len(some))})"
                 returned.update(row[0] for row in connection.execute(query, (n, *some)))
-            connection.executemany(_RETURN, [(n, object_id) for object_id in returned])
+            connection.executemany(queries.RETURN, [(n, object_id) for object_id in returned])
         return returned
 
     # At the end of the input
@@ -285,7 +208,7 @@ class MissingObjects:
         """
         complete = self._complete[collection]
         with self._file.access(write=True) as connection:
-            rows = connection.execute(_DUE, (complete.n, self._after_runs)).fetchall()
+            rows = connection.execute(queries.DUE, (complete.n, self._after_runs)).fetchall()
             connection.executemany(
                 """
                 UPDATE missing SET marked_at = ?, mark_digest = ?, returned = 0
@@ -305,7 +228,9 @@ class MissingObjects:
         last: ObjectId = _BEFORE_ALL_IDS
         while True:
             with self._file.access() as connection:
-                rows = connection.execute(_UNSENT_MARKS, (complete.n, last, _CHUNK)).fetchall()
+                rows = connection.execute(
+                    queries.UNSENT_MARKS, (complete.n, last, _CHUNK)
+                ).fetchall()
             if not rows:
                 return
             last = rows[-1][0]
@@ -318,12 +243,12 @@ class MissingObjects:
     def forget_returned(self) -> None:
         """Forget marked objects that have returned, as far as Segment has accepted them."""
         with self._file.access(write=True) as connection:
-            connection.execute(_FORGET_ACCEPTED_RETURNS)
+            connection.execute(queries.FORGET_ACCEPTED_RETURNS)
         self._file.commit()
 
     def _judge(self, connection: sqlite3.Connection, run: RunReading) -> dict[str, Verdict]:
         """Decide which streams are complete, and keep the numbers of those that are."""
-        rows = connection.execute(_STREAMS).fetchall()
+        rows = connection.execute(queries.STREAMS).fetchall()
         members: dict[str, list[str]] = {}
         for name, _, collection, _ in rows:
             members.setdefault(collection, []).append(name)
@@ -341,12 +266,14 @@ class MissingObjects:
     ) -> MissingCounts:
         counts = MissingCounts()
         latest = (datetime.fromisoformat(now) - self._between_runs).isoformat()
-        (counts.known,) = connection.execute(_COUNT_KNOWN, {"collection": collection.n}).fetchone()
+        (counts.known,) = connection.execute(
+            queries.COUNT_KNOWN, {"collection": collection.n}
+        ).fetchone()
         for ids in list_unseen(connection, collection.n, self._seen, known=counts.known):
             counted = []
             for object_id in ids:
                 key = (collection.n, object_id)
-                found = connection.execute(_FIND_UNMARKED, key).fetchone()
+                found = connection.execute(queries.FIND_UNMARKED, key).fetchone()
                 if found is None or found[0] not in collection.streams:
                     continue
                 stream, runs, since, counted_at = found
@@ -363,14 +290,14 @@ class MissingObjects:
                 is_due = total >= self._after_runs
                 counts.due += is_due
                 counts.due_of_empty += is_due and stream in collection.empty
-            connection.executemany(_COUNT, counted)
+            connection.executemany(queries.COUNT, counted)
         return counts
 
     def _forget_seen(self, connection: sqlite3.Connection) -> None:
         """Forget missing objects that the run has seen, unless Segment may have their mark."""
         seen = [
             (collection, object_id)
-            for collection, object_id, n in connection.execute(_NOT_MARKED_AT_SEGMENT)
+            for collection, object_id, n in connection.execute(queries.NOT_MARKED_AT_SEGMENT)
             if n in self._seen
         ]
         connection.executemany("DELETE FROM missing WHERE collection = ? AND id = ?", seen)
@@ -388,7 +315,7 @@ class MissingObjects:
             "judged_run": judged_run,
         }
         with self._file.access(write=True) as connection:
-            connection.execute(_RECORD_READING, row)
+            connection.execute(queries.RECORD_READING, row)
         self._written[stream] = reading
 
 
