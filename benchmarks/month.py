@@ -78,6 +78,7 @@ def _load_table(folder: Path, versions: list[int], today: date) -> int:
         on_session_finished=lambda report: sent.append(report.objects),
         on_unchanged=lambda *_: None,
         on_missing=lambda *_: None,
+        on_cleared=lambda *_: None,
         log_warning=lambda *_: None,
     ).stage
     add_objects = stage.open_stream(StreamInfo("rows", "rows", ("id",), ()))

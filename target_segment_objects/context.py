@@ -223,6 +223,7 @@ class RunContext:
             on_session_finished=self._count_session,
             on_unchanged=self.stats.count_unchanged,
             on_missing=self.stats.count_missing,
+            on_cleared=self.stats.count_cleared,
             log_warning=self.log_warning,
         )
         self._stream_memory, self.deleted_rows.ledger = opened.memory, opened.deletions

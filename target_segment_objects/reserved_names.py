@@ -1,4 +1,4 @@
-"""Names that Segment or a warehouse keeps for itself, each list with its source.
+"""Names that Segment, a warehouse or Singer keeps for itself, each list with its source.
 
 Data only. The mapping and the sandbox each have rules of their own for these names. They share the
 lists, because a second copy of a list would be no second reading of it.
@@ -47,3 +47,6 @@ SNOWFLAKE_RESERVED_WORDS: Final = frozenset(
     """.split()  # noqa: SIM905 - a list would take a line for each word
 )
 """What Snowflake's page "Reserved & limited keywords" calls reserved by ANSI, or no column name."""
+
+DELETION_TIME: Final = "sdc_deleted_at"
+"""What a log-based tap's `_sdc_deleted_at` is called in Segment: when a row was deleted."""

@@ -73,15 +73,28 @@ def report_damage(path: Path) -> Iterator[None]:
 def describe_file_error(path: Path, cause: OSError) -> LedgerError:
     """Return the error for a file that cannot be created or written."""
     reason = cause.strerror or type(cause).__name__
+    link = f", a link to {path.readlink()}," if path.is_symlink() else ""
     return LedgerError(
-        f"The ledger {path} cannot be written: {reason}. Check the folder and its permissions, or "
-        "set ledger_path to another file."
+        f"The ledger {path}{link} cannot be written: {reason}. Check the folder and its "
+        "permissions, or set ledger_path to another file."
     )
 
 
 def describe_missing_file(path: Path) -> LedgerError:
     """Return the error for a file that does not exist."""
     return LedgerError(f"Ledger not found: {path}")
+
+
+class UnusedLedgerError(LedgerError):
+    """A file is empty: a run would take it for a new ledger."""
+
+
+def describe_unused_file(path: Path) -> UnusedLedgerError:
+    """Return the error for an empty file."""
+    return UnusedLedgerError(
+        f"The ledger {path} is empty: no run has used it, or its content is lost. The next run "
+        "sends everything."
+    )
 
 
 def describe_foreign_file(path: Path) -> LedgerError:

@@ -13,6 +13,7 @@ whoever copies it after a kill. With a log, that copy would say that older value
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import hmac
 import os
@@ -75,7 +76,10 @@ class LedgerFile:
         Raises:
             LedgerError: It cannot be opened, or is not this destination's.
         """
-        _create_file(path)
+        try:
+            _create_file(resolve_links(path))
+        except OSError as cause:
+            raise errors.describe_file_error(path, cause) from cause
         return cls.open_existing(path, destination)
 
     @classmethod
@@ -90,8 +94,6 @@ class LedgerFile:
             LedgerError: It does not exist, cannot be opened, or is not this destination's.
         """
         path = path.absolute()
-        if not path.exists():
-            raise errors.describe_missing_file(path)
         file = cls(path, connect(path))
         try:
             with file.access() as connection:
@@ -178,6 +180,8 @@ class LedgerFile:
     def _prepare(self, connection: sqlite3.Connection, destination: Destination | None) -> None:
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         if self.path.stat().st_size == 0:
+            if destination is None:
+                raise errors.describe_unused_file(self.path)
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("BEGIN EXCLUSIVE")  # the lock stays after the transaction
         connection.execute("COMMIT")
@@ -189,15 +193,31 @@ class LedgerFile:
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
 
 
-def connect(path: Path, mode: str = "rw") -> sqlite3.Connection:
+def connect(path: Path, *, is_read_only: bool = False) -> sqlite3.Connection:
     """Return a connection that never waits for a lock, and has no transactions of its own.
 
+    Args:
+        path: The file, or a link to it.
+        is_read_only: Whether the file is not to be changed. What a killed run has not committed is
+            undone even so.
+
     Raises:
-        LedgerError: The file cannot be opened.
+        LedgerError: The file does not exist, or cannot be opened.
     """
     try:
+        target = resolve_links(path)
+        size = target.stat().st_size
+        has_journal = target.with_name(f"{target.name}-journal").exists()
+    except FileNotFoundError as cause:
+        raise errors.describe_missing_file(path) from cause
+    except OSError as cause:
+        raise errors.describe_file_error(path, cause) from cause
+    if size == 1:  # SQLite takes it for an empty file, and overwrites it
+        raise errors.describe_foreign_file(path)
+    mode = "ro" if is_read_only and not has_journal else "rw"
+    try:
         return sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode={mode}",
+            f"{target.as_uri()}?mode={mode}",
             timeout=0,
             isolation_level=None,
             check_same_thread=False,
@@ -218,6 +238,8 @@ def verify(path: Path, connection: sqlite3.Connection, destination: Destination 
     Raises:
         LedgerError: It is not.
     """
+    if _is_empty(connection):
+        raise errors.describe_unused_file(path)
     if _read_pragma(connection, "application_id") != schema.APPLICATION_ID:
         raise errors.describe_foreign_file(path)
     version = _read_pragma(connection, "user_version")
@@ -248,13 +270,26 @@ def format_now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
-def _create_file(path: Path) -> None:
-    """Create an empty file that only its owner can read, unless there is a file."""
+def resolve_links(path: Path) -> Path:
+    """Return where a file is: SQLite has its journal there, and not beside a link to it.
+
+    Raises:
+        OSError: A link leads to itself.
+    """
     try:
-        with suppress(FileExistsError):
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    except OSError as cause:
-        raise errors.describe_file_error(path, cause) from cause
+        return path.resolve()
+    except RuntimeError as cause:  # what Python before 3.13 raises
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from cause
+
+
+def _create_file(path: Path) -> None:
+    """Create an empty file that only its owner can read, unless there is a file.
+
+    Raises:
+        OSError: It cannot be created.
+    """
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 def _is_empty(connection: sqlite3.Connection) -> bool:

@@ -70,6 +70,7 @@ def open_ledger_stage(
     on_session_finished: Callable[[SessionReport], None],
     on_unchanged: Callable[[str, int], None],
     on_missing: Callable[[str, int, int | None], None],
+    on_cleared: Callable[[str, int], None],
     log_warning: Callable[[str, str], None],
 ) -> OpenLedger:
     """Open the ledger, and return what a run needs of it.
@@ -80,6 +81,7 @@ def open_ledger_stage(
         on_session_finished: Called with each session that Segment accepted.
         on_unchanged: Takes a collection and the number of objects that were skipped.
         on_missing: Takes a collection, and how many of its objects are missing and marked.
+        on_cleared: Takes a collection, and of how many rejected rows the mark is cleared.
         log_warning: Logs a warning about a stream.
 
     Raises:
@@ -125,5 +127,6 @@ def open_ledger_stage(
         now=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         stage=stage,
         on_missing=on_missing,
+        on_cleared=on_cleared,
     )
     return OpenLedger(stage, StreamMemory(file), deletions)

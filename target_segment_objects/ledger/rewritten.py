@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from target_segment_objects.mapping.properties.mapping import DELETION_TIME
+from target_segment_objects.reserved_names import DELETION_TIME
 
 if TYPE_CHECKING:
     from collections.abc import Collection

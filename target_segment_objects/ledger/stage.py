@@ -196,7 +196,7 @@ class LedgerStage:
             raise failure
 
     def add_marks(self, collection: str, marks: Sequence[Mark]) -> None:
-        """Add objects that mark others as deleted, after everything that was added before.
+        """Add objects that mark others as deleted, or clear their marks, after all others.
 
         Raises:
             SegmentObjectsError: The ledger or delivery has failed; delivery knows of it.

@@ -52,6 +52,7 @@ class CollectionStats(msgspec.Struct):
         undelivered: Objects that were read and are not delivered.
         missing: Objects that are gone at the source and not marked before; None if unknown.
         marked: Those of them that this run marks as deleted; None if it marks none.
+        cleared: Marks that this run clears of rows whose records it rejects.
         raw_bytes: Uncompressed size of the objects sent.
         gzip_bytes: Compressed size of the objects sent.
         sessions: Finished sessions.
@@ -66,6 +67,7 @@ class CollectionStats(msgspec.Struct):
     undelivered: int = 0
     missing: int | None = None
     marked: int | None = None
+    cleared: int = 0
     raw_bytes: int = 0
     gzip_bytes: int = 0
     sessions: int = 0
@@ -156,6 +158,11 @@ class RunStats:
             stats = self._collections[collection]
             stats.missing, stats.marked = missing, marked
 
+    def count_cleared(self, collection: str, count: int) -> None:
+        """Count marks that are cleared of rows whose records are rejected."""
+        with self._lock:
+            self._collections[collection].cleared += count
+
     def add_session(self, report: SessionReport) -> None:
         """Count what a session has delivered."""
         with self._lock:
@@ -179,7 +186,8 @@ class RunStats:
                 stats.undelivered = outstanding.get(collection, 0)
                 unchanged = stats.unchanged or 0
                 added = stats.sent + unchanged + stats.rejected + stats.undelivered
-                stats.read = added - (stats.marked or 0)  # a mark is sent, but was not read
+                # A mark, and what clears one, is sent, but was not read.
+                stats.read = added - (stats.marked or 0) - stats.cleared
                 if self.uses_ledger:
                     stats.unchanged = unchanged
             return dict(sorted(self._collections.items()))

@@ -278,7 +278,11 @@ class Session:
         session exists.
         """
         if self._exists():
-            raise PermanentApiError(str(error), status=error.status) from error
+            msg = (
+                f"{error}. Segment still has the session, so it refuses this call. Send the id of "
+                "the session to Segment's support."
+            )
+            raise PermanentApiError(msg, status=error.status) from error
 
     def _exists(self) -> bool:
         try:

@@ -17,7 +17,7 @@ from target_segment_objects.delivery.interface import StreamInfo
 from target_segment_objects.exceptions import LedgerError
 from target_segment_objects.ledger.file import Destination, LedgerFile
 from target_segment_objects.ledger.objects import ObjectTable
-from target_segment_objects.ledger.tools.reading import check_ledger, copy_ledger
+from target_segment_objects.ledger.tools.reading import check_ledger, copy_ledger, read_ledger
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -230,6 +230,73 @@ def test_damaged_ledger_never_skips_wrongly(tmp_path: Path, seed: int) -> None:
         message = str(error)
         assert str(path) in message
         assert "\n" not in message
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs symbolic links")
+def test_link_to_a_ledger(tmp_path: Path) -> None:
+    """What a killed run has left beside the file is found through a link to it, too."""
+    path, link = tmp_path / "ledger.sqlite", tmp_path / "links" / "link"
+    link.parent.mkdir()
+    link.symlink_to(path)
+    create_ledger(link)
+    objects = open_objects(link)
+    record(objects, [b"another!"] * len(IDS))
+    objects.commit()
+    with objects._file.access(write=True) as connection:  # noqa: SLF001 - as large changes do
+        connection.execute("PRAGMA cache_size = 1")
+        connection.execute("UPDATE object SET digest = randomblob(8)")
+    kill(objects, path)
+    assert path.with_name(f"{path.name}-journal").stat().st_size > 0
+    assert "It knows 400 objects" in check_ledger(link, HERE)
+    copy_ledger(link, tmp_path / "copy.sqlite", HERE)
+    for file in (tmp_path / "copy.sqlite", link):
+        objects = open_objects(file)
+        assert record(objects, DIGESTS) == [*range(400)]
+        objects.close()
+    assert list(link.parent.iterdir()) == [link]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs symbolic links")
+def test_link_to_nothing(tmp_path: Path) -> None:
+    """The ledger is created where the link leads; the message names the link and that place."""
+    link, loop = tmp_path / "link", tmp_path / "loop"
+    link.symlink_to(tmp_path / "volume" / "ledger.sqlite")
+    loop.symlink_to(loop)
+    for use in (lambda: LedgerFile.open(link, HERE), lambda: check_ledger(link, HERE)):
+        with pytest.raises(LedgerError, match=r"link, a link to .*volume/ledger.sqlite, cannot"):
+            use()
+    for use in (lambda: LedgerFile.open(loop, HERE), lambda: check_ledger(loop, HERE)):
+        with pytest.raises(LedgerError, match=r"a link to .*loop, cannot be written"):
+            use()
+    (tmp_path / "volume").mkdir()
+    assert "can be created" in check_ledger(link, HERE)
+    create_ledger(link)
+    assert stat.S_IMODE((tmp_path / "volume" / "ledger.sqlite").stat().st_mode) == 0o600
+    assert "It knows 400 objects" in check_ledger(link, HERE)
+
+
+def test_empty_file(tmp_path: Path) -> None:
+    """A run takes it for a new ledger, as a check and a dry run say; what shows one, says so."""
+    path = tmp_path / "ledger.sqlite"
+    path.touch()
+    assert "is empty. The next run sends everything" in check_ledger(path, HERE)
+    copy_ledger(path, tmp_path / "copy.sqlite", HERE)
+    assert not (tmp_path / "copy.sqlite").exists()
+    for use in (lambda: read_ledger(path).__enter__(), lambda: LedgerFile.open_existing(path)):
+        with pytest.raises(LedgerError, match=r"is empty: no run has used it, or its content is"):
+            use()
+    assert path.stat().st_size == 0
+    create_ledger(path)
+
+
+def test_file_of_one_byte_is_refused(tmp_path: Path) -> None:
+    """SQLite takes it for an empty file, and would overwrite it."""
+    path = tmp_path / "marker"
+    path.write_bytes(b"1")
+    for use in (lambda: LedgerFile.open(path, HERE), lambda: check_ledger(path, HERE)):
+        with pytest.raises(LedgerError, match=r"is not a ledger. Set ledger_path to another file"):
+            use()
+    assert path.read_bytes() == b"1"
 
 
 def test_no_use_after_an_error(tmp_path: Path) -> None:

@@ -282,6 +282,7 @@ def test_bad_upload_is_permanent(
         session.upload(part)
     assert type(raised.value) is PermanentApiError
     assert raised.value.status == status
+    assert "Send the id of the session to Segment's support." in str(raised.value)
     assert server.calls() == ["start", "upload", "keep-alive", "finish"]
     assert "line 3: no id" in server.requests[-1].json["error"]
 

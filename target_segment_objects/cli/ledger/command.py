@@ -113,8 +113,9 @@ def forget_collection(*, file: Path, collection: str | None, only: str | None, y
         "types": "the names and types of the properties",
     }
     chosen = [parts[only]] if only else list(parts.values())
+    _check_collection(file, collection)
+    _confirm(f"Forget {' and '.join(chosen)} of {_name(collection)}?", yes=yes)
     with closing(LedgerFile.open_existing(file)) as ledger:
-        _confirm(f"Forget {' and '.join(chosen)} of {_name(collection)}?", yes=yes)
         if only != "types":
             count = changes.forget_objects(ledger, collection)
             click.echo(f"Forgot {format_count(count, 'object')} of {_name(collection)}.")
@@ -133,8 +134,9 @@ def resend_collection(*, file: Path, collection: str | None, yes: bool) -> None:
     It sends those that it reads. Names, types and key properties stay as they are. For a table
     that was emptied, or a source that has another writer.
     """
+    _check_collection(file, collection)
+    _confirm(f"Send all objects of {_name(collection)} again?", yes=yes)
     with closing(LedgerFile.open_existing(file)) as ledger:
-        _confirm(f"Send all objects of {_name(collection)} again?", yes=yes)
         count = changes.resend_objects(ledger, collection)
     click.echo(f"The next run sends again what it reads of {format_count(count, 'object')}.")
 
@@ -157,9 +159,11 @@ def adopt_write_key(*, file: Path, config: tuple[str, ...], yes: bool) -> None:
     objects, use another ledger.
     """
     settings = _read_settings(config)
-    ledger = LedgerFile.open_existing(file, Destination(settings.api_url, None))
-    with closing(ledger):
-        _confirm("Does the new write key belong to the same source?", yes=yes)
+    destination = Destination(settings.api_url, None)
+    with read_ledger(file, destination):
+        pass  # what is wrong is said before the question
+    _confirm("Does the new write key belong to the same source?", yes=yes)
+    with closing(LedgerFile.open_existing(file, destination)) as ledger:
         changes.adopt_key(ledger, settings.write_key)
     click.echo("The ledger accepts the new write key.")
 
@@ -199,6 +203,12 @@ def _read_settings(paths: tuple[str, ...]) -> Settings:
     except ConfigValidationError as error:
         raise click.ClickException(" ".join(error.errors)) from error
     return target.settings
+
+
+def _check_collection(file: Path, collection: str | None) -> None:
+    """Say what is wrong before a question. While it waits, a load can use the ledger."""
+    with read_ledger(file) as connection:
+        changes.require_collection(file, connection, collection)
 
 
 def _confirm(question: str, *, yes: bool) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from target_segment_objects.plurals import format_count
+from target_segment_objects.reporting.log_handlers import escape_unprintable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -60,7 +61,12 @@ def print_missing(missing: MissingObjects) -> None:
         "as deleted."
     )
     rows = [
-        (found.id, _format_time(found.since), _format_time(found.marked_at or ""), f"{found.runs}")
+        (
+            escape_unprintable(found.id),
+            _format_time(found.since),
+            _format_time(found.marked_at or ""),
+            f"{found.runs}",
+        )
         for found in missing.first
     ]
     _print_table([("id", "since (UTC)", "marked (UTC)", "runs"), *rows], texts=3)

@@ -9,7 +9,7 @@ import msgspec
 from xxhash import xxh3_64_digest
 
 from target_segment_objects.ledger.digests import format_object_id
-from target_segment_objects.mapping.properties.mapping import DELETION_TIME
+from target_segment_objects.reserved_names import DELETION_TIME
 
 if TYPE_CHECKING:
     from target_segment_objects.ledger.digests import ObjectId
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """An object that marks another one as deleted.
+    """An object that marks another one as deleted, or clears its mark.
 
     Attributes:
         id: The id of both.
@@ -32,8 +32,8 @@ class Mark:
     digest: bytes
 
 
-def build_mark(collection: str, object_id: ObjectId, marked_at: str) -> bytes:
-    """Return the JSON of the object that marks another one as deleted."""
+def build_mark(collection: str, object_id: ObjectId, marked_at: str | None) -> bytes:
+    """Return the JSON of the object that marks another one as deleted; None clears its mark."""
     mark = {
         "id": format_object_id(object_id),
         "collection": collection,
@@ -42,7 +42,7 @@ def build_mark(collection: str, object_id: ObjectId, marked_at: str) -> bytes:
     return msgspec.json.encode(mark)
 
 
-def digest_mark(collection: str, object_id: ObjectId, marked_at: str) -> bytes:
+def digest_mark(collection: str, object_id: ObjectId, marked_at: str | None) -> bytes:
     """Return the digest of an object's mark."""
     return xxh3_64_digest(build_mark(collection, object_id, marked_at))
 

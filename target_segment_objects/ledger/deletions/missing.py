@@ -107,6 +107,7 @@ class MissingObjects:
         self._after_runs = after_runs
         self._between_runs = timedelta(hours=hours_between_runs)
         self._seen = Bitmap(first_new_number)
+        self._rejected: dict[str, set[ObjectId]] = {}  # by collection; of those that have marks
         self._written: dict[str, tuple[bytes, tuple[Any, ...], bool]] = {}
         self._complete: dict[str, _CompleteStreams] = {}  # after `count`, by collection
         self.forget_returned()
@@ -149,8 +150,11 @@ class MissingObjects:
 
     def add_seen_id(self, collection: str, object_id: str) -> None:
         """Note an object that the input has, but that is not sent."""
+        found = to_object_id(object_id)
+        if collection in self._marked_collections:
+            self._rejected.setdefault(collection, set()).add(found)
         with self._file.access() as connection:
-            row = connection.execute(queries.FIND, (collection, to_object_id(object_id))).fetchone()
+            row = connection.execute(queries.FIND, (collection, found)).fetchone()
         if row is not None:
             self._seen.add_all(row)
 
@@ -169,6 +173,28 @@ class MissingObjects:
         return returned
 
     # At the end of the input
+
+    def take_rejected(self) -> dict[str, list[Mark]]:
+        """Return what clears the marks of objects that are back, but whose records are rejected.
+
+        They are recorded as about to be sent. By then, all others must have been passed on: one of
+        them may be the same object.
+        """
+        cleared: dict[str, list[Mark]] = {}
+        for collection, ids in self._rejected.items():
+            n = self._marked_collections[collection]
+            with self._file.access(write=True) as connection:
+                for object_id in ids:
+                    row = connection.execute(queries.FIND_MARKED, (n, object_id)).fetchone()
+                    if row is None:
+                        continue
+                    connection.execute(queries.RETURN, (n, object_id))
+                    line = build_mark(collection, object_id, None)
+                    digest = digest_mark(collection, object_id, None)
+                    mark = Mark(object_id, row[0], line, digest)
+                    cleared.setdefault(collection, []).append(mark)
+        self._rejected.clear()
+        return cleared
 
     def count(
         self, run: RunReading, now: str

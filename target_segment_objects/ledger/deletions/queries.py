@@ -35,6 +35,11 @@ SELECT_MARKED: Final = """
     SELECT id FROM missing WHERE collection = ? AND marked_at IS NOT NULL AND id IN
 """
 
+FIND_MARKED: Final = """
+    SELECT stream FROM missing
+    WHERE collection = ? AND id = ? AND marked_at IS NOT NULL AND NOT returned
+"""
+
 RETURN: Final = "UPDATE missing SET returned = 1, runs = 0 WHERE collection = ? AND id = ?"
 
 COUNT: Final = """

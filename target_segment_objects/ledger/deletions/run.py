@@ -52,7 +52,7 @@ class MarkingStage(Protocol):
         """Look up and pass on everything that was added."""
 
     def add_marks(self, collection: str, marks: Sequence[Mark]) -> None:
-        """Add objects that mark others as deleted."""
+        """Add objects that mark others as deleted, or clear their marks."""
 
 
 class RunDeletions:
@@ -66,6 +66,7 @@ class RunDeletions:
         now: str,
         stage: MarkingStage,
         on_missing: Callable[[str, int, int | None], None],
+        on_cleared: Callable[[str, int], None],
     ) -> None:
         """Begin with no message.
 
@@ -75,12 +76,14 @@ class RunDeletions:
             now: The time of the run, as it is sent.
             stage: Adds the marks to delivery.
             on_missing: Takes a collection, and how many of its objects are missing and marked.
+            on_cleared: Takes a collection, and of how many rejected rows the mark is cleared.
         """
         self._missing = missing
         self._options = options
         self._now = now
         self._stage = stage
         self._on_missing = on_missing
+        self._on_cleared = on_cleared
         self._evidence = InputEvidence(options.full_table_streams)
         self._fingerprints: dict[str, bytes] = {}
 
@@ -149,9 +152,12 @@ class RunDeletions:
             DeletedLimitError: Too many objects are gone; none was marked.
             SegmentObjectsError: The ledger or delivery has failed.
         """
+        self._stage.flush()  # now, all objects of the input are seen
+        for collection, marks in self._missing.take_rejected().items():
+            self._stage.add_marks(collection, marks)
+            self._on_cleared(collection, len(marks))
         if self._options.deleted_records == IGNORE:
             return
-        self._stage.flush()  # now, all objects of the input are seen
         run = self._evidence.summarize(records, ended_well=ended_well)
         verdicts, counts = self._missing.count(run, self._now)
         self._log_doubts(verdicts)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from target_segment_objects.ledger.digests import format_object_id
+
 if TYPE_CHECKING:
     import sqlite3
 
@@ -64,7 +66,7 @@ def read_missing(
         (collection, -1 if limit is None else limit),
     )
     first = tuple(
-        MissingObject(str(object_id), since, runs, marked_at)
+        MissingObject(format_object_id(object_id), since, runs, marked_at)
         for object_id, since, runs, marked_at in rows
     )
     return MissingObjects(missing, marked, first)

@@ -24,6 +24,11 @@ _COUNT: Final = f"""
     SELECT collection, count(*), {", ".join(f"sum(due = {day})" for day in range(DAYS))} FROM (
         SELECT collection,
             CASE
+                WHEN EXISTS ( -- the row is gone, and Segment has been told
+                    SELECT 1 FROM missing
+                    WHERE missing.collection = object.collection AND missing.id = object.id
+                        AND missing.mark_digest = object.digest AND NOT missing.returned
+                ) THEN NULL
                 WHEN digest IS NULL OR sent_day > :today THEN 0
                 WHEN :days = 0 THEN NULL
                 -- The first day after `sent_day` that is congruent to `n`.

@@ -6,11 +6,11 @@ import errno
 import os
 import sqlite3
 import tempfile
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from target_segment_objects.ledger import errors
-from target_segment_objects.ledger.file import connect, verify
+from target_segment_objects.ledger.file import connect, resolve_links, verify
 from target_segment_objects.plurals import format_count
 
 if TYPE_CHECKING:
@@ -31,11 +31,7 @@ def read_ledger(path: Path, destination: Destination | None = None) -> Iterator[
     Raises:
         LedgerError: It does not exist, is in use, cannot be read, or is not this destination's.
     """
-    if not path.exists():
-        raise errors.describe_missing_file(path)
-    # After a kill, SQLite undoes what was not committed, for which it has to write.
-    has_journal = path.with_name(f"{path.name}-journal").exists()
-    with closing(connect(path, mode="rw" if has_journal else "ro")) as connection:
+    with closing(connect(path, is_read_only=True)) as connection:
         try:
             connection.execute("BEGIN")
             verify(path, connection, destination)
@@ -53,6 +49,7 @@ def copy_ledger(path: Path, copy: Path, destination: Destination) -> None:
     if not path.exists():
         return
     with (
+        suppress(errors.UnusedLedgerError),
         read_ledger(path, destination) as connection,
         closing(sqlite3.connect(copy, isolation_level=None)) as copied,
     ):
@@ -66,13 +63,17 @@ def check_ledger(path: Path, destination: Destination) -> str:
         LedgerError: A run could not use it.
     """
     try:
+        folder = resolve_links(path).parent
         if not path.exists():
-            with tempfile.TemporaryFile(dir=path.absolute().parent):
+            with tempfile.TemporaryFile(dir=folder):
                 return f"The ledger {path} can be created. The first run sends everything."
-        if not os.access(path, os.W_OK) or not os.access(path.absolute().parent, os.W_OK):
+        if not os.access(path, os.W_OK) or not os.access(folder, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as cause:
         raise errors.describe_file_error(path, cause) from cause
-    with read_ledger(path, destination) as connection:
-        (count,) = connection.execute("SELECT count(*) FROM object").fetchone()
+    try:
+        with read_ledger(path, destination) as connection:
+            (count,) = connection.execute("SELECT count(*) FROM object").fetchone()
+    except errors.UnusedLedgerError:
+        return f"The ledger {path} is empty. The next run sends everything."
     return f"The ledger {path} can be used. It knows {format_count(count, 'object')}."

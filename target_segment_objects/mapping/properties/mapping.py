@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from target_segment_objects.mapping import naming
 from target_segment_objects.mapping.values import CONVERTERS
+from target_segment_objects.reserved_names import DELETION_TIME
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,9 +15,6 @@ if TYPE_CHECKING:
     from target_segment_objects.mapping.naming import PropertyPath
     from target_segment_objects.mapping.schema import PropertyType
     from target_segment_objects.mapping.values import Scalar
-
-DELETION_TIME: Final = "sdc_deleted_at"
-"""Where a log-based tap says when a row was deleted (`_sdc_deleted_at`), as it is sent."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -337,6 +337,23 @@ def test_question_on_a_terminal(
     assert count_next(sandbox, ledger) == objects
 
 
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no pseudo-terminals")
+@pytest.mark.parametrize("command", ["forget", "resend", "adopt-key"])
+def test_question_does_not_lock_the_ledger(
+    sandbox: Sandbox, ledger: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """A load can use it while the question waits for an answer."""
+    from tests.support.terminal import Terminal  # noqa: PLC0415 - POSIX only
+
+    monkeypatch.setenv("TARGET_SEGMENT_OBJECTS_WRITE_KEY", "new")
+    monkeypatch.setenv("TARGET_SEGMENT_OBJECTS_API_URL", sandbox.url)
+    arguments = [*COMMAND, command, str(ledger)]
+    with Terminal(arguments, folder=ledger.parent, output=True, has_input=True) as terminal:
+        wait_for(lambda: b"[y/N]" in terminal.raw)
+        assert count_next(sandbox, ledger) == 0
+        terminal.process.kill()
+
+
 def test_version() -> None:
     """The package's."""
     done = run_process("--version")

@@ -301,7 +301,8 @@ def test_version_between_the_records(sandbox: Sandbox, tmp_path: Path) -> None:
         "deleted_records": "mark",
         "deleted_hours_between_runs": 0,
     }
-    for version, numbers in enumerate(((1, 2, 3), (1, 2, 3), (1, 2), (1, 2), (1, 2))):
+    tables = ((1, 2, 3), (1, 2, 3), (1, 2), (1, 2), (1, 2))
+    for version, numbers in enumerate(tables):
         schema, first, *others = users(numbers)
         lines = [schema, first, activation_line("users", version), *others, state_line(version)]
         assert run_target_in_process(sandbox, *lines, **config)[0] == 0
@@ -315,7 +316,8 @@ def test_parent_and_children_that_are_read_as_a_whole(sandbox: Sandbox, tmp_path
         "deleted_records": "mark",
         "deleted_hours_between_runs": 0,
     }
-    for version, numbers in enumerate(((1, 2, 3), (1, 2, 3), (1, 2), (1, 2))):
+    tables: list[tuple[int, ...]] = [(1, 2, 3), (1, 2, 3), (1, 2), (1, 2)]
+    for version, numbers in enumerate(tables):
         schema, *rows = users(numbers)
         lines = [schema, activation_line("users", version)]
         for row in rows:
@@ -350,8 +352,8 @@ def test_row_that_returns_after_it_was_forgotten(
 ) -> None:
     """`forget` keeps which rows are marked, so that the null is sent; then the row may go again."""
     loads = Loads(sandbox, tmp_path, null_properties=null_properties)
-    for numbers in ((1, 2, 3, 4), (1, 2, 3, 4), (1, 4), (1, 4)):
-        assert loads.load(*users(numbers)) == 0
+    for rows in ((1, 2, 3, 4), (1, 2, 3, 4), (1, 4), (1, 4)):
+        assert loads.load(*users(rows)) == 0
     assert loads.list_marked() == {"2", "3"}
     file = str(tmp_path / "ledger.sqlite")
     forgotten = CliRunner().invoke(run_ledger_command, ["forget", file, *arguments, "--yes"])
@@ -366,6 +368,31 @@ def test_row_that_returns_after_it_was_forgotten(
     ):
         assert loads.load(*users(numbers)) == 0
         assert loads.list_marked() == marked
+
+
+def test_rejected_row_that_returns(
+    sandbox: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its record cannot be sent, but the row is there: the mark alone is cleared, once."""
+    caplog.set_level("INFO", logger="target-segment-objects")
+    config = {"invalid_records": "dead_letter", "dead_letter_path": str(tmp_path / "rejects")}
+    loads = Loads(sandbox, tmp_path, **config)
+    invalid = record_line("users", {"id": 2, "name": 5})
+    for numbers in ((1, 2), (1, 2), (1,), (1,)):
+        assert loads.load(*users(numbers)) == 0
+    assert loads.list_marked() == {"2"}
+    sent = []
+    for lines in ((*users((1,)), invalid), (*users((1,)), invalid), users((1, 2)), users((1, 2))):
+        caplog.clear()
+        assert loads.load(*lines) == 0
+        assert "2 records read" in caplog.text
+        assert "Collection users: 2 read" in caplog.text
+        assert loads.list_marked() == set()
+        sent.append(sum(session.objects for session in sandbox.warehouse.sessions()))
+    assert sent == [4, 4, 5, 5]
+    for numbers in ((1,), (1,)):
+        assert loads.load(*users(numbers)) == 0
+    assert loads.list_marked() == {"2"}
 
 
 def test_clear_mark_keeps_the_line() -> None:
@@ -393,6 +420,37 @@ def test_show_lists_what_is_gone(sandbox: Sandbox, tmp_path: Path) -> None:
         row["id"]: (row["runs"], bool(row["marked_at"])) for row in json.loads(shown.output)["gone"]
     }
     assert gone == {"2": (2, False), "3": (3, True), "4": (3, True)}
+
+
+def test_show_writes_ids_as_they_were_sent(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Not as the file has them; in the text, what is not printable is escaped."""
+    loads = Loads(sandbox, tmp_path)
+    schema = schema_line("users", {"id": {"type": "string"}})
+    first, *others = [
+        record_line("users", {"id": key}) for key in ("1", "a\\b", "c\\0", "d\x1b[1m")
+    ]
+    for lines in ([first, *others], [first, *others], [first]):
+        assert loads.load(schema, *lines) == 0
+    file = str(tmp_path / "ledger.sqlite")
+    shown = CliRunner().invoke(run_ledger_command, ["show", file, "users", "--format", "json"])
+    gone = {row["id"] for row in json.loads(shown.output)["gone"]}
+    assert gone == {"a\\b", "c\\0", "d\x1b[1m"}
+    text = CliRunner().invoke(run_ledger_command, ["show", file, "users"]).output
+    assert "a\\b " in text
+    assert "\x1b" not in text
+
+
+def test_marked_rows_are_not_due(sandbox: Sandbox, tmp_path: Path) -> None:
+    """No run sends them again; they are still known."""
+    loads = Loads(sandbox, tmp_path)
+    for numbers in ((1, 2, 3), (1, 2, 3), (1,), (1,)):
+        assert loads.load(*users(numbers)) == 0
+    file = tmp_path / "ledger.sqlite"
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("UPDATE object SET sent_day = sent_day - 100")
+    shown = CliRunner().invoke(run_ledger_command, ["show", str(file), "--format", "json"])
+    (collection,) = json.loads(shown.output)["collections"]
+    assert (collection["objects"], collection["sent_again"][0]) == (3, 1)
 
 
 def test_forget_ends_the_wait_for_an_absent_stream(sandbox: Sandbox, tmp_path: Path) -> None:
