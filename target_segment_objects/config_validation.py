@@ -39,7 +39,7 @@ _OTHER_VARIABLES: Final = (
 """Environment variables that are not settings."""
 
 _LEDGER_SETTINGS: Final = (
-    *("resend_after_days", "ledger_ignored_properties", "type_changes"),
+    *("resend_after_days", "ledger_ignored_properties"),
     *("deleted_records", "full_table_streams", "deleted_after_runs"),
     *("deleted_hours_between_runs", "deleted_limit_percent"),
 )

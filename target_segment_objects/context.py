@@ -7,12 +7,18 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from target_segment_objects.deleted_rows import DeletedRows, describe_options
 from target_segment_objects.delivery.scheduler import DeliveryScheduler
 from target_segment_objects.delivery.spool import Spool
 from target_segment_objects.exceptions import RejectLimitError, SegmentObjectsError
 from target_segment_objects.mapping.naming import CollectionResolver, shorten_name, to_path_name
-from target_segment_objects.mapping.properties.sent import PropertyMemory, SentProperty
+from target_segment_objects.mapping.properties.collection import (
+    CollectionProperties,
+    PropertyMemory,
+    SentProperty,
+)
 from target_segment_objects.mapping.schema import PropertyType
 from target_segment_objects.mapping.stream_state import StreamState
 from target_segment_objects.mapping.warehouse.warnings import describe_collection_count
@@ -71,6 +77,12 @@ class RunContext:
             settings.collection_map, pluralize=settings.pluralize_collections, log=logger.info
         )
         self._stream_states: dict[str, StreamState] = {}
+        self._properties: dict[str, CollectionProperties] = {}
+        self._property_memory = PropertyMemory(
+            type_changes=settings.type_changes,
+            log_info=lambda stream, message: logger.getChild(stream).info("%s", message),
+            log_warning=self.log_warning,
+        )
         self._outlets = outlets
         self._has_failed_limit = False
         self._has_many_collections = False
@@ -100,10 +112,10 @@ class RunContext:
         """
         if stream not in self._stream_states:
             log = functools.partial(self.log_warning, stream)
-            memory = self._open_property_memory(stream)
-            self._stream_states[stream] = StreamState(
-                stream, log, memory=memory, max_name_length=self.settings.mapping.max_name_length
-            )
+            collection = self.collections.resolve(stream)
+            if collection not in self._properties:
+                self._properties[collection] = self._open_properties(collection)
+            self._stream_states[stream] = StreamState(stream, log, self._properties[collection])
         return self._stream_states[stream]
 
     def resolve_collection(self, stream: str) -> str:
@@ -235,26 +247,38 @@ class RunContext:
         """Return the name in Segment that a property of a record gets unless another has it."""
         return shorten_name(to_path_name((name,)), self.settings.mapping.max_name_length)
 
-    def _open_property_memory(self, stream: str) -> PropertyMemory | None:
-        """Return what the ledger remembers of a stream's properties; None without one."""
-        if self._stream_memory is None or self.settings.ledger_path is None:
-            return None
-        collection = self.collections.resolve(stream)
-        memory, path = self._stream_memory, shlex.quote(self.settings.ledger_path)
+    def _open_properties(self, collection: str) -> CollectionProperties:
+        """Return the properties of a collection, with what the ledger remembers of them."""
+        memory = self._property_memory
+        if self._stream_memory is not None:
+            memory = self._add_ledger(memory, self._stream_memory, collection)
+        max_name_length = self.settings.mapping.max_name_length
+        return CollectionProperties(collection, memory, max_name_length=max_name_length)
+
+    def _add_ledger(
+        self, memory: PropertyMemory, ledger: StreamMemory, collection: str
+    ) -> PropertyMemory:
+        """Return a memory that lasts for all runs with the ledger."""
+        path = shlex.quote(self.settings.ledger_path or "")
 
         def save(prop: SentProperty) -> None:
             type_name = None if prop.type is None else prop.type.value
-            memory.save_property(stream, collection, prop.path, name=prop.name, type_name=type_name)
+            ledger.save_property(
+                prop.stream, collection, prop.path, name=prop.name, type_name=type_name
+            )
 
-        known = [
-            SentProperty(prop.path, prop.name, None if not prop.type else PropertyType(prop.type))
-            for prop in memory.read_properties(stream, collection)
-        ]
-        return PropertyMemory(
-            known=known,
+        return msgspec.structs.replace(
+            memory,
+            known=[
+                SentProperty(
+                    prop.stream,
+                    prop.path,
+                    prop.name,
+                    PropertyType(prop.type) if prop.type else None,
+                )
+                for prop in ledger.read_properties(collection)
+            ],
             save=save,
-            type_changes=self.settings.type_changes,
-            log_info=self._logger.getChild(stream).info,
             advice=(
                 "If the column itself was changed or dropped, run `segment-objects-ledger forget "
                 f"{path} {collection} --only types`."

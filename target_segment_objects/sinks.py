@@ -19,7 +19,6 @@ from target_segment_objects.mapping.fast_path import (
     compile_fast_path,
 )
 from target_segment_objects.mapping.mapper import RecordMapper
-from target_segment_objects.mapping.schema import PropertyType, sort_properties
 from target_segment_objects.mapping.validation import RecordValidator
 from target_segment_objects.mapping.violations import RecordCheck
 
@@ -88,8 +87,6 @@ class SegmentObjectsSink(RecordSink):
         self._omitted: frozenset[str] = frozenset()
         self._state = context.get_stream_state(stream_name)
         options = self._options = context.settings.mapping
-        if context.settings.ledger_path is not None:
-            schema = sort_properties(schema)  # else an object would be new after each other order
         super().__init__(cast("Target", target), stream_name, schema, key_properties)
         self.collection = context.resolve_collection(stream_name)
         self._mapper = RecordMapper(
@@ -148,6 +145,8 @@ class SegmentObjectsSink(RecordSink):
         stats: StreamStats | None,
     ) -> None:
         stats = stats or self._stream_stats
+        self._mapper.renew_properties()  # another stream of the collection may have changed them
+        self._renew_fast_path()
         start = 0
         while start < len(lines):
             fast_path = self._fast_path
@@ -155,7 +154,11 @@ class SegmentObjectsSink(RecordSink):
                 load_slowly(start)
                 start += 1
                 continue
-            objects, unsupported = map_lines(fast_path, lines[start:] if start else lines)
+            objects, unsupported, first_values = map_lines(
+                fast_path, lines[start:] if start else lines
+            )
+            if first_values:
+                self._mapper.store_types(first_values)
             added = 0
             for count, position in enumerate(unsupported):
                 self._add_mapped(objects[added : position - count], stats)
@@ -255,15 +258,17 @@ class SegmentObjectsSink(RecordSink):
             )
 
     def _renew_fast_path(self) -> None:
-        """Compile the fast path again if the slow path has taken what it would leave to it.
+        """Compile the fast path again if it would map lines in another way, or more of them.
 
-        In a wide stream, the first values of properties come with many different records. Not
-        each of them is worth the time.
+        In a wide stream, undeclared properties come with many different records. Not each of them
+        is worth the time.
         """
+        if self._mapper.version != self._version:
+            self._fast_path = self._compile_fast_path()
+            return
         undeclared_count = len(self._mapper.undeclared)
         if (
             self._mapper.warned_long_paths is self._warned_long_paths
-            and self._mapper.unsent_paths is self._unsent_paths
             and self._omitted is self._ignored
             and (
                 undeclared_count == self._undeclared_count
@@ -278,8 +283,8 @@ class SegmentObjectsSink(RecordSink):
 
     def _compile_fast_path(self) -> FastPath | None:
         self._slow_records = 0
+        self._version = self._mapper.version
         self._warned_long_paths = self._mapper.warned_long_paths
-        self._unsent_paths = self._mapper.unsent_paths
         self._ignored = self._omitted
         undeclared = self._mapper.undeclared
         self._undeclared_count = len(undeclared)
@@ -290,18 +295,14 @@ class SegmentObjectsSink(RecordSink):
                 schema=self.schema,
                 key_properties=self.key_properties,
                 properties=self._mapper.properties,
-                undeclared=[
-                    undeclared[path]
-                    for path in sorted(undeclared)
-                    if undeclared[path].type is PropertyType.STRING
-                ],
+                undeclared=[undeclared[path] for path in sorted(undeclared)],
                 ignored=self._ignored,
                 make_metadata=(
                     self._make_metadata if self.include_sdc_metadata_properties else None
                 ),
                 send_nulls=self._options.null_properties == "send",
                 warned_long_paths=self._warned_long_paths,
-                unsent_paths=self._unsent_paths,
+                unsent_paths=self._mapper.unsent_paths,
             )
         except UnsupportedSchemaError as reason:
             self.logger.debug("The fast path does not support the schema: %s.", reason)

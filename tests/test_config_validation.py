@@ -536,7 +536,6 @@ def test_separator_of_flattening_has_no_effect(separator: str, has_warning: int)
 @pytest.mark.parametrize(
     ("name", "value", "default"),
     [
-        ("type_changes", "warn", "fail"),
         ("resend_after_days", 0, 45),
         ("ledger_ignored_properties", ["a"], []),
     ],

@@ -75,11 +75,13 @@ class DryRun:
                 columns[name] = float if isinstance(value, Decimal) else type(value)
 
     def _add_stream(self, stream: MappedStream) -> None:
-        plan = self.report.streams.setdefault(
-            stream.name, StreamPlan(stream.source, stream.mapper.collection, ())
-        )
+        plan = self.report.streams.get(stream.name)
+        if plan is None:
+            plan = StreamPlan(stream.source, stream.mapper)
+            self.report.streams[stream.name] = plan
+        elif plan.mapper is not stream.mapper:
+            plan.replace_mapper(stream.mapper)
         plan.key_properties = stream.key_properties
-        plan.properties.update((mapped.name, mapped) for mapped in stream.mapper.properties)
 
     def _add_session(self, session: SessionReport) -> None:
         self.report.parts[session.collection] += len(session.part_ids)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from target_segment_objects.mapping.mapper import RecordMapper
     from target_segment_objects.mapping.properties.mapping import PropertyMapping
     from target_segment_objects.reporting.stats import RunStats
 
@@ -30,17 +31,32 @@ class StreamPlan:
 
     Attributes:
         source: The tap's stream that it is made of; stream maps may have renamed it.
-        collection: The collection of its objects.
+        mapper: How its records become objects, by its last SCHEMA.
         key_properties: The names of the properties that make the id.
-        properties: Its declared properties by their names, those of all its SCHEMAs.
         reject_reasons: Why records cannot be sent, with the number of records.
     """
 
     source: str
-    collection: str
-    key_properties: tuple[str, ...]
-    properties: dict[str, PropertyMapping] = field(default_factory=dict)
+    mapper: RecordMapper
+    key_properties: tuple[str, ...] = ()
     reject_reasons: Counter[str] = field(default_factory=Counter)
+    _properties: dict[str, PropertyMapping] = field(default_factory=dict)
+
+    @property
+    def collection(self) -> str:
+        """The collection of its objects."""
+        return self.mapper.collection
+
+    @property
+    def properties(self) -> dict[str, PropertyMapping]:
+        """Its declared properties by their names, those of all its SCHEMAs."""
+        # Not before the end: another stream of the collection may change how they are sent.
+        return {**self._properties, **{prop.name: prop for prop in self.mapper.properties}}
+
+    def replace_mapper(self, mapper: RecordMapper) -> None:
+        """Continue with another SCHEMA."""
+        self._properties = self.properties
+        self.mapper = mapper
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +116,8 @@ class ApiCalls:
 def list_properties(plan: StreamPlan, report: DryRunReport) -> list[PropertyPlan]:
     """Return the declared properties of a stream, then those that no schema declares."""
     columns = report.columns.get(plan.collection, {})
+    properties = plan.properties
+    undeclared_types = {prop.name: prop.type for prop in plan.mapper.undeclared.values()}
     others = _find_others(plan, report)
     declared = [
         PropertyPlan(
@@ -109,12 +127,18 @@ def list_properties(plan: StreamPlan, report: DryRunReport) -> list[PropertyPlan
             _name_type(mapped.type, columns.get(name)),
             name in columns,
         )
-        for name, mapped in plan.properties.items()
+        for name, mapped in properties.items()
     ]
     undeclared = [
-        PropertyPlan(name, to_column_name(name), None, _name_type(None, first_type), has_value=True)
+        PropertyPlan(
+            name,
+            to_column_name(name),
+            None,
+            _name_type(undeclared_types.get(name), first_type),
+            has_value=True,
+        )
         for name, first_type in columns.items()
-        if name not in plan.properties and name not in others
+        if name not in properties and name not in others
     ]
     return declared + undeclared
 

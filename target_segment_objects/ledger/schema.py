@@ -83,7 +83,7 @@ CREATE TABLE property (
     name TEXT NOT NULL,
     path TEXT NOT NULL,         -- JSON
     type TEXT,                  -- NULL: every value was null, so there is no column
-    UNIQUE (stream, collection, name)
+    UNIQUE (collection, stream, name)
 );
 CREATE TABLE reading (
     stream TEXT PRIMARY KEY,

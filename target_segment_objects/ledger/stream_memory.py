@@ -22,35 +22,41 @@ class StoredProperty:
     """A property under one of its names.
 
     Attributes:
+        stream: The stream that has it.
         path: The names from the record down to the property.
         name: Its name in Segment.
         type: The type that it was first sent with; None if every value was null.
     """
 
+    stream: str
     path: tuple[str, ...]
     name: str
     type: str | None
 
 
 class StreamMemory:
-    """The memory of streams in an open ledger. A stream has one for each of its collections."""
+    """The memory of streams in an open ledger. A stream has one for each of its collections.
+
+    The type of a column is that of its first value, from whichever stream of the collection.
+    """
 
     def __init__(self, file: LedgerFile) -> None:
         """Take an open file."""
         self._file = file
 
-    def read_properties(self, stream: str, collection: str) -> list[StoredProperty]:
-        """Return a stream's properties, in the order in which they got their names.
+    def read_properties(self, collection: str) -> list[StoredProperty]:
+        """Return the properties of a collection in the order in which they got their names.
 
         Raises:
             LedgerError: The file cannot be read.
         """
-        query = (
-            "SELECT path, name, type FROM property WHERE stream = ? AND collection = ? ORDER BY n"
-        )
+        query = "SELECT stream, path, name, type FROM property WHERE collection = ? ORDER BY n"
         with self._file.access() as connection:
-            rows = connection.execute(query, (json.dumps(stream), collection)).fetchall()
-        return [StoredProperty(tuple(json.loads(path)), name, kind) for path, name, kind in rows]
+            rows = connection.execute(query, (collection,)).fetchall()
+        return [
+            StoredProperty(json.loads(stream), tuple(json.loads(path)), name, kind)
+            for stream, path, name, kind in rows
+        ]
 
     def save_property(
         self,

@@ -17,7 +17,11 @@ from target_segment_objects.exceptions import InvalidRecordError, UnmappableStre
 from target_segment_objects.mapping import naming
 from target_segment_objects.mapping.object_ids import build_object_id
 from target_segment_objects.mapping.properties.mapping import PropertyMapping
-from target_segment_objects.mapping.schema import SchemaTooLargeError, read_property_types
+from target_segment_objects.mapping.schema import (
+    SchemaTooLargeError,
+    find_untyped_properties,
+    read_property_types,
+)
 from target_segment_objects.mapping.values import (
     ENCODER,
     ENCODING_ERRORS,
@@ -27,9 +31,10 @@ from target_segment_objects.mapping.values import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from target_segment_objects.mapping.naming import PropertyPath
+    from target_segment_objects.mapping.schema import PropertyType
     from target_segment_objects.mapping.stream_state import StreamState
     from target_segment_objects.mapping.values import Scalar
 
@@ -46,12 +51,15 @@ class MappingOptions(msgspec.Struct, frozen=True):
         oversized_values: What happens to a string of 32 KB or more.
         max_depth: How many levels of objects are flattened; None for all.
         max_name_length: The most characters of a property's name; None for no limit.
+        sorts_properties: Whether properties are sent sorted by their paths, not in the order of
+            the schema.
     """
 
     null_properties: Literal["send", "omit"] = "send"
     oversized_values: Literal["reject", "truncate"] = "reject"
     max_depth: int | None = None
     max_name_length: int | None = None
+    sorts_properties: bool = False
 
 
 class DeclaredObject(msgspec.Struct, frozen=True):
@@ -75,7 +83,7 @@ class RecordMapper:
     Attributes:
         stream: The stream's name.
         collection: The collection of its objects.
-        properties: The declared properties in the schema's order, in which they are sent.
+        properties: The declared properties in the order in which they are sent.
         root: The record as the schema declares it.
     """
 
@@ -107,14 +115,15 @@ class RecordMapper:
         self._key_properties = tuple(key_properties)
         self._send_nulls = options.null_properties == "send"
         self._truncate = options.oversized_values == "truncate"
-        self._max_depth = options.max_depth
         self._sent = state.properties
         self._warnings = state.warnings
-        self.properties: list[PropertyMapping] = []
-        self.root = DeclaredObject(())
-        self._objects: dict[PropertyPath, DeclaredObject] = {(): self.root}
+        self._sorts_properties = options.sorts_properties
+        self._version = 0
         self._undeclared: dict[PropertyPath, PropertyMapping] = {}
-        self._compile_schema(schema)
+        types = _read_types(stream, schema, options.max_depth)
+        self._insert_properties(self._sent.map_declared(types, find_untyped_properties(schema)))
+        self._warn_names(self.properties)
+        self._warnings.warn_collection(collection)
 
     @property
     def warned_long_paths(self) -> frozenset[PropertyPath]:
@@ -122,9 +131,14 @@ class RecordMapper:
         return self._warnings.long_paths
 
     @property
-    def unsent_paths(self) -> frozenset[PropertyPath]:
-        """The properties whose type is stored with their first value; none without a ledger."""
+    def unsent_paths(self) -> Collection[PropertyPath]:
+        """The properties whose type is stored with their first value."""
         return self._sent.unsent
+
+    @property
+    def version(self) -> int:
+        """Grows when a property is sent in another way than before."""
+        return self._version + self._sent.version
 
     @property
     def undeclared(self) -> Mapping[PropertyPath, PropertyMapping]:
@@ -134,12 +148,30 @@ class RecordMapper:
         """
         return self._sent.undeclared
 
+    def renew_properties(self) -> None:
+        """Map the properties again if another stream of the collection has changed how.
+
+        Raises:
+            UnmappableStreamError: A type does not fit what the other stream has sent.
+        """
+        if self._sent.is_outdated:
+            properties = self._sent.renew()
+            if properties != self._unsorted:
+                self._insert_properties(properties)
+                self._version += 1
+
+    def store_types(self, paths: Iterable[PropertyPath]) -> None:
+        """Store the types of properties whose first value is about to be sent."""
+        self._sent.store_types(paths)
+
     def map_record(self, record: Record) -> bytes:
         """Return the JSON of a record's object, without an end of line.
 
         Raises:
             InvalidRecordError: The record cannot be sent; the reason says why.
+            UnmappableStreamError: A value does not fit the type that its property was sent with.
         """
+        self.renew_properties()
         object_id = build_object_id(self.stream, self._key_properties, record)
         try:
             properties = self._map_properties(record)
@@ -147,7 +179,7 @@ class RecordMapper:
         except InvalidRecordError as error:
             error.object_id = object_id
             raise
-        if self._sent.unsent:
+        if self.unsent_paths:
             self._sent.store_first_values(properties)
         return encoded
 
@@ -163,40 +195,16 @@ class RecordMapper:
 
     # Names
 
-    def _compile_schema(self, schema: dict[str, Any]) -> None:
-        try:
-            types = read_property_types(schema, max_depth=self._max_depth)
-        except SchemaTooLargeError as error:
-            label = None if error.property is None else naming.format_path((error.property,))
-            subject = "its SCHEMA" if label is None else f"the property '{label}'"
-            msg = (
-                f"Stream '{self.stream}': {subject} {error.reason}. Drop or simplify it with "
-                "stream_maps, or correct the tap's schema."
-            )
-            raise UnmappableStreamError(msg) from None
-        for path in types:
-            if not naming.to_path_name(path):
-                msg = (
-                    f"Stream '{self.stream}': the property '{naming.format_path(path)}' has no "
-                    "letter or digit in its name, so Segment has no name for it. Rename or drop it "
-                    "with stream_maps."
-                )
-                raise UnmappableStreamError(msg)
-        for prop in self._sent.map_declared(types):
-            self._insert_property(prop)
-        self._warn_names(self.properties)
-        self._warnings.warn_collection(self.collection)
-
-    def _insert_property(self, prop: PropertyMapping) -> None:
-        """Insert a declared property below its object, which is created when needed."""
-        parent = self.root
-        for depth in range(1, len(prop.path)):
-            path = prop.path[:depth]
-            if path not in self._objects:
-                self._objects[path] = parent.children[path[-1]] = DeclaredObject(path)
-            parent = self._objects[path]
-        parent.children[prop.path[-1]] = prop
-        self.properties.append(prop)
+    def _insert_properties(self, properties: list[PropertyMapping]) -> None:
+        """Insert the declared properties below their objects."""
+        self._unsorted = properties
+        self.properties = properties
+        if self._sorts_properties:
+            self.properties = sorted(properties, key=lambda prop: prop.path)
+        self._sent_names = [
+            name for prop in self.properties for name in (prop.name, *prop.older_names)
+        ]
+        self.root = _build_tree(properties)
 
     def _map_undeclared(self, values: dict[PropertyPath, object]) -> Iterable[PropertyMapping]:
         """Return how the properties that the schema does not declare are sent."""
@@ -221,9 +229,7 @@ class RecordMapper:
         collected: dict[str, Scalar] = {}
         undeclared: dict[PropertyPath, object] = {}
         self._collect_properties(self.root, record, collected, undeclared)
-        properties = {
-            prop.name: collected[prop.name] for prop in self.properties if prop.name in collected
-        }
+        properties = {name: collected[name] for name in self._sent_names if name in collected}
         if undeclared:
             # All at once, so that no name depends on the order of the record's keys.
             for prop in self._map_undeclared(undeclared):
@@ -243,7 +249,7 @@ class RecordMapper:
             if isinstance(child, PropertyMapping):
                 self._add_property(child, value, properties)
             elif child is None or not (value is None or isinstance(value, dict)):
-                undeclared[(*declared.path, key)] = value
+                undeclared.update(self._sent.expand_object((*declared.path, key), value))
             elif value is None:
                 for prop in child.iterate_properties():
                     self._add_property(prop, None, properties)
@@ -254,8 +260,7 @@ class RecordMapper:
         self, prop: PropertyMapping, value: object, properties: dict[str, Scalar]
     ) -> None:
         if value is None:
-            if self._send_nulls or prop.always_sends_null:
-                properties[prop.name] = None
+            self._add_null(prop, properties)
             return
         try:
             converted = prop.convert(value)
@@ -268,8 +273,16 @@ class RecordMapper:
         elif isinstance(converted, msgspec.Raw) and len(converted) >= limits.VALUE_BYTES_LIMIT:
             # A truncated number would be another number.
             raise self._invalid_record(_explain_size(len(converted)), prop.label)
-        if converted is not None or self._send_nulls or prop.always_sends_null:
+        if converted is None:
+            self._add_null(prop, properties)
+        else:
             properties[prop.name] = converted
+
+    def _add_null(self, prop: PropertyMapping, properties: dict[str, Scalar]) -> None:
+        if self._send_nulls:
+            properties.update(dict.fromkeys((prop.name, *prop.older_names)))
+        elif prop.always_sends_null:
+            properties[prop.name] = None
 
     def _limit_string(self, prop: PropertyMapping, text: str) -> str:
         """Return a string that Segment accepts as a value."""
@@ -317,6 +330,46 @@ class RecordMapper:
             if not can_encode(properties.get(prop.name)):
                 return prop.label
         return None
+
+
+def _read_types(
+    stream: str, schema: dict[str, Any], max_depth: int | None
+) -> dict[PropertyPath, PropertyType]:
+    """Return the types of the declared properties, of which each can have a name."""
+    try:
+        types = read_property_types(schema, max_depth=max_depth)
+    except SchemaTooLargeError as error:
+        label = None if error.property is None else naming.format_path((error.property,))
+        subject = "its SCHEMA" if label is None else f"the property '{label}'"
+        msg = (
+            f"Stream '{stream}': {subject} {error.reason}. Drop or simplify it with stream_maps, "
+            "or correct the tap's schema."
+        )
+        raise UnmappableStreamError(msg) from None
+    for path in types:
+        if not naming.to_path_name(path):
+            msg = (
+                f"Stream '{stream}': the property '{naming.format_path(path)}' has no letter or "
+                "digit in its name, so Segment has no name for it. Rename or drop it with "
+                "stream_maps."
+            )
+            raise UnmappableStreamError(msg)
+    return types
+
+
+def _build_tree(properties: Iterable[PropertyMapping]) -> DeclaredObject:
+    """Return the record with its declared properties, each below its object."""
+    root = DeclaredObject(())
+    objects: dict[PropertyPath, DeclaredObject] = {(): root}
+    for prop in properties:
+        parent = root
+        for depth in range(1, len(prop.path)):
+            path = prop.path[:depth]
+            if path not in objects:
+                objects[path] = parent.children[path[-1]] = DeclaredObject(path)
+            parent = objects[path]
+        parent.children[prop.path[-1]] = prop
+    return root
 
 
 def _lost_non_finite(value: object, converted: Scalar) -> bool:

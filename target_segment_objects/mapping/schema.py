@@ -45,6 +45,9 @@ _UNUSED_KEYWORDS: Final = frozenset(
     {"$defs", "const", "default", "definitions", "enum", "examples"}
 )
 """Keywords whose value is data, or schemas that count only where they are referred to."""
+_TYPING_KEYWORDS: Final = frozenset(
+    {"$ref", "allOf", "anyOf", "const", "enum", "oneOf", "properties", "type"}
+)
 _MAP_KEYWORDS: Final = frozenset({"dependentSchemas", "patternProperties", "properties"})
 _MAX_SUBSCHEMAS: Final = 100_000
 """Subschemas of a schema whose references are replaced by their targets.
@@ -107,6 +110,16 @@ def read_json_types(
 ) -> dict[PropertyPath, frozenset[str]]:
     """Return the JSON types of each declared property that is sent; see `read_property_types`."""
     return _SchemaReader(schema, max_depth).read(lambda resolved: resolved.types)
+
+
+def find_untyped_properties(schema: JsonSchema) -> frozenset[PropertyPath]:
+    """Return the properties of a record whose schema says nothing of their type."""
+    return frozenset(
+        (name,)
+        for name, declared in _get_members(schema, "properties")
+        if declared is True
+        or (isinstance(declared, dict) and not _TYPING_KEYWORDS & declared.keys())
+    )
 
 
 def find_deepest_property(schema: JsonSchema) -> str:
@@ -332,21 +345,3 @@ def _find_refs(schema: object) -> set[str]:
         return set()
     ref = schema.get("$ref")
     return set().union({ref} if isinstance(ref, str) else (), *map(_find_refs, schema.values()))
-
-
-def sort_properties(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return a schema whose properties, and those of the objects in it, are sorted by name.
-
-    Objects are written in the order of the schema, and some taps write it in another order in each
-    run. The order of the keywords, which changes too, has no meaning.
-
-    Raises:
-        RecursionError: It is nested too deeply.
-    """
-    return {keyword: _sort_members(schema[keyword]) for keyword in sorted(schema)}
-
-
-def _sort_members(value: Any) -> Any:  # noqa: ANN401 - JSON of any shape
-    if isinstance(value, dict):
-        return sort_properties(value)
-    return [_sort_members(item) for item in value] if isinstance(value, list) else value

@@ -1,9 +1,11 @@
 """The settings of the ledger: what it skips, and for how long."""
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
+import msgspec
 from msgspec import Meta
 
+from target_segment_objects.mapping.mapper import MappingOptions
 from target_segment_objects.settings.flattening import FlatteningSettings
 
 DEFAULT_RESEND_DAYS: Final = 45
@@ -71,19 +73,15 @@ class LedgerSettings(FlatteningSettings, frozen=True, kw_only=True):
             ),
         ),
     ] = ()
-    type_changes: Annotated[
-        Literal["fail", "warn", "new_property"],
-        Meta(
-            title="Type changes",
-            description=(
-                "With `ledger_path`, what to do when a property's new type does not fit its first "
-                "one, which a warehouse's column keeps: `fail` stops at the SCHEMA, `warn` sends "
-                "it anyway, `new_property` sends it as another property (`amount_float`)."
-            ),
-        ),
-    ] = "fail"
 
     @property
     def ignored_properties(self) -> tuple[str, ...]:
         """All properties whose change alone does not make an object a changed one."""
         return (*ALWAYS_IGNORED_PROPERTIES, *self.ledger_ignored_properties)
+
+    @property
+    def mapping(self) -> MappingOptions:
+        """The settings of the mapping."""
+        # Else an object would be new to the ledger when the SCHEMA has another order.
+        sorts_properties = self.ledger_path is not None
+        return msgspec.structs.replace(super().mapping, sorts_properties=sorts_properties)

@@ -94,6 +94,18 @@ class LoadSettings(msgspec.Struct, frozen=True, kw_only=True):
             ),
         ),
     ] = "reject"
+    type_changes: Annotated[
+        Literal["fail", "warn", "new_property"],
+        Meta(
+            title="Type changes",
+            description=(
+                "What to do when a property's new type does not fit its first one, which a "
+                "warehouse's column keeps: `fail` stops at the SCHEMA, `warn` sends it anyway, "
+                "`new_property` sends it as another property (`amount_float`). The first type is "
+                "that of this run or, with `ledger_path`, of all runs."
+            ),
+        ),
+    ] = "fail"
     invalid_records: Annotated[
         Literal["fail", "dead_letter"],
         Meta(

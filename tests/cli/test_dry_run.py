@@ -128,6 +128,46 @@ def test_data_of_ordinary_taps_has_no_warning(run_target: RunTarget, file: Path)
         assert not [column for column in one.columns if "→" in column]
 
 
+def test_types_that_a_later_schema_does_not_change_are_shown(
+    sandbox: Sandbox, run_target: RunTarget
+) -> None:
+    """The names and types are those that a run sends, and so are those of a shared collection."""
+    key = {"id": {"type": "integer"}}
+    time = {"type": "string", "format": "date-time"}
+    full = {"n": {"type": "integer"}, "t": time, "o": {"properties": {"x": {"type": "boolean"}}}}
+    record = {"id": 1, "n": 2, "t": "2024-01-31 10:00:00", "o": {"x": True}}
+    lines = [
+        schema_line("de", {**key, **full}),
+        record_line("de", record),
+        schema_line("fr", {**key, "n": {"type": "integer"}}),
+        schema_line("de", {**key, "extra": {"type": "string"}}),
+        record_line("de", {**record, "id": 2}),
+        schema_line("de", {**key, "n": {"type": "number"}}),
+        record_line("de", {"id": 3, "n": 2.5}),
+        record_line("fr", {"id": 4, "n": 3}),
+    ]
+    config = {
+        "write_key": "k",
+        "api_url": sandbox.url,
+        "collection_map": {"de": "shop", "fr": "shop"},
+        "type_changes": "new_property",
+    }
+    shown = parse_report(run_target("--dry-run", lines=lines, config=config).stdout)
+    assert run_target(lines=lines, config=config).returncode == 0
+    columns = sandbox.warehouse.columns("shop")
+    sent = {name: COLUMN_TYPES[kind] for name, kind in columns.items()}
+    assert sent == {
+        "id": "string",
+        "n": "integer",
+        "t": "timestamp",
+        "o_x": "boolean",
+        "n_float": "number",
+    }
+    names = {stream: shown[stream].columns for stream in ("de", "fr")}
+    assert names["de"] | {"id": "string", "extra": "string"} == sent | {"extra": "string"}
+    assert names["fr"].keys() == {"id", "n_float"}
+
+
 def test_columns_of_a_warehouse_are_shown(run_target: RunTarget) -> None:
     """A property with another column, one without, and an id that is not the object's id."""
     properties = {name: {"type": "integer"} for name in ("2fa", "Group", "uuid", "id", "n")}

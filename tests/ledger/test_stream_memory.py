@@ -7,6 +7,7 @@ import shutil
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import duckdb
 import pytest
 
 from target_segment_objects.cli.load import load_input
@@ -199,7 +200,7 @@ class WatchingApi:
         for path in self._ledger.parent.glob(f"{self._ledger.name}*"):
             shutil.copy(path, f"{copy}{path.name.removeprefix(self._ledger.name)}")
         with closing(LedgerFile.open_existing(copy)) as file:
-            self.seen.append(StreamMemory(file).read_properties("orders", "orders"))
+            self.seen.append(StreamMemory(file).read_properties("orders"))
         return "s"
 
     def upload(self, sync_id: str, file: Path, **_: object) -> str:  # noqa: ARG002 - the client's
@@ -238,7 +239,7 @@ def test_names_and_types_are_durable_before_a_session_starts(tmp_path: Path) -> 
 
 
 def test_flattening_options_may_change(sandbox: Sandbox, load: Load) -> None:
-    """A name that is known stays with another key length; another depth gives other properties."""
+    """A name that is known stays with another key length, and a flattened object with a depth."""
     names = ["a_long_name_of_a_property", "another_long_name_of_a_property"]
     home = {"type": ["object", "null"], "properties": {"city": {"type": ["string", "null"]}}}
     first = {"home": home, names[0]: {}}
@@ -251,7 +252,106 @@ def test_flattening_options_may_change(sandbox: Sandbox, load: Load) -> None:
     assert read_rows(sandbox) == [row]
     flat = {"flattening_enabled": True, "flattening_max_depth": 0}
     assert load(both, {**record, "home": {"city": "Ulm"}, names[1]: "y"}, **flat) == 0
-    row["home"] = '{"city":"Ulm"}'
-    assert read_rows(sandbox) == [row]
+    assert read_rows(sandbox) == [{**row, "home_city": "Ulm"}]
     assert load(both, {**record, "home": None, names[1]: "z"}) == 0
     assert read_rows(sandbox) == [{**row, "home_city": None, "another_l_zryjnakeor": "z"}]
+
+
+BOOLEAN = {"amount": {"type": ["boolean", "null"]}}
+DAYS: list[tuple[dict[str, Any], Any]] = [
+    (INTEGER, 5),
+    (NUMBER, 5.5),
+    (INTEGER, 7),
+    (NUMBER, None),
+    (INTEGER, 8),
+    (STRING, "x"),
+    (INTEGER, 9),
+    (STRING, None),
+    (NUMBER, 9.5),
+    (BOOLEAN, True),
+]
+
+
+@pytest.mark.parametrize("nulls", ["send", "omit"])
+def test_query_of_the_documentation_reads_the_last_value(
+    sandbox: Sandbox, load: Load, tmp_path: Path, nulls: str
+) -> None:
+    """After each change of the type and each return, in this run or in a later one."""
+    expected = None
+    for properties, value in DAYS:
+        config = {"type_changes": "new_property", "null_properties": nulls}
+        assert load(properties, {"id": 1, "amount": value}, **config) == 0
+        if value is not None or nulls == "send":
+            expected = value
+        # Cast, since there is a column of text at the end.
+        newest_first = ("amount_string", "amount_float", "amount")
+        columns = [name for name in newest_first if name in sandbox.warehouse.columns("orders")]
+        newest = ", ".join(f"{name}::text" for name in columns)
+        (found,) = read_query(sandbox, tmp_path, f"coalesce({newest})")
+        found = found and found.removesuffix(".0")
+        assert found == (None if expected is None else str(expected).lower())
+
+
+def test_query_of_numbers_needs_no_cast(sandbox: Sandbox, load: Load, tmp_path: Path) -> None:
+    """As the documentation writes it: 5, 5.5, 7, and the row that was never sent again."""
+    assert load(INTEGER, {"id": 1, "amount": 5}, {"id": 2, "amount": 3}) == 0
+    for properties, value in ((NUMBER, 5.5), (INTEGER, 7)):
+        assert load(properties, {"id": 1, "amount": value}, type_changes="new_property") == 0
+    assert read_query(sandbox, tmp_path, "coalesce(amount_float, amount)") == [7.0, 3.0]
+
+
+def read_query(sandbox: Sandbox, folder: Path, expression: str) -> list[Any]:
+    """Return an expression for each row of the sandbox's warehouse, sorted by id."""
+    assert sandbox.warehouse.count("orders")  # waits for running loads
+    with duckdb.connect(folder / "warehouse.duckdb") as connection:  # its file is open already
+        rows = connection.table("orders").order("id").project(expression).fetchall()
+    return [value for (value,) in rows]
+
+
+def test_ledger_does_not_change_names(sandbox: Sandbox, load: Load) -> None:
+    """Names are given in the order of the SCHEMA, as without a ledger; the output is sorted."""
+    text = {"type": "string"}
+    declared = {"userId": text, "user-id": text, "User_Id": text}
+    values = {"userId": "a", "user-id": "b", "User_Id": "c"}
+    assert load(declared, {"id": 1, **values}, ledger_path=None) == 0
+    assert load(declared, {"id": 2, **values}) == 0
+    rows = [
+        [row[name] for name in ("user_id", "user_id_2", "user_id_3")] for row in read_rows(sandbox)
+    ]
+    assert rows == [["a", "b", "c"]] * 2
+
+
+def test_order_of_the_schema_does_not_change_an_object(sandbox: Sandbox, load: Load) -> None:
+    """It is not sent again when the tap writes its properties in another order."""
+    inner = {"x": {"type": "integer"}, "a": {"type": "integer"}}
+    nested = {"type": "object", "properties": inner}
+    swapped = {"type": "object", "properties": dict(reversed(inner.items()))}
+    record = {"id": 1, "b": {"x": 1, "a": 2}, "a": "x"}
+    assert load({"b": nested, "a": {"type": "string"}}, record) == 0
+    assert load({"a": {"type": "string"}, "b": swapped}, record) == 0
+    assert len(sandbox.warehouse.sessions()) == 1
+
+
+def test_streams_that_share_a_collection_share_its_types(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Also when each is loaded in a run of its own, and where names collide."""
+    ledger = str(tmp_path / "ledger.sqlite")
+    config: dict[str, Any] = {
+        "collection_map": {"de": "shop", "fr": "shop"},
+        "ledger_path": ledger,
+    }
+    runs: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+        ("de", {**NUMBER, "userId": {}, "user_id": {}}, {"amount": 1.5, "userId": 1, "user_id": 2}),
+        ("fr", {**INTEGER, "userId": {}}, {"amount": 2, "userId": 3}),
+    ]
+    for number, (stream, properties, record) in enumerate(runs):
+        lines = [
+            schema_line(stream, {**ID, **properties}),
+            record_line(stream, {"id": number, **record}),
+        ]
+        assert run_target_in_process(sandbox, *lines, **config)[0] == 0
+    rows = sandbox.warehouse.rows("shop")
+    assert [(row["amount"], row["user_id"], row["user_id_2"]) for row in rows] == [
+        (1.5, "2", "1"),
+        (2.0, None, "3"),
+    ]
+    assert sandbox.warehouse.losses() == []

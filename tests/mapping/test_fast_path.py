@@ -19,7 +19,7 @@ from target_segment_objects.mapping.fast_path import (
     compile_fast_path,
 )
 from target_segment_objects.mapping.mapper import MappingOptions, RecordMapper
-from target_segment_objects.mapping.properties.sent import SentProperty
+from target_segment_objects.mapping.properties.collection import SentProperty
 from target_segment_objects.mapping.schema import PropertyType
 from target_segment_objects.mapping.stream_state import StreamState
 from target_segment_objects.mapping.validation import RecordValidator
@@ -63,7 +63,7 @@ class BothPaths:
         fast_path = self.compile_fast_path()
 
         def map_line(line: bytes) -> bytes | None:
-            objects, unsupported = fast_path.map_messages([line])
+            objects, unsupported, _ = fast_path.map_messages([line])
             assert len(objects) + len(unsupported) == 1
             return objects[0] if objects else None
 
@@ -77,11 +77,7 @@ class BothPaths:
             schema=self.schema,
             key_properties=self.keys,
             properties=self.mapper.properties,
-            undeclared=[
-                prop
-                for _, prop in sorted(self.mapper.undeclared.items())
-                if prop.type is PropertyType.STRING
-            ],
+            undeclared=[prop for _, prop in sorted(self.mapper.undeclared.items())],
             send_nulls=self.options.null_properties == "send",
             warned_long_paths=self.mapper.warned_long_paths,
             unsent_paths=self.mapper.unsent_paths,
@@ -540,7 +536,7 @@ def remember_types(
             is_integer = prop.type is PropertyType.INTEGER and len(prop.path) % 2
             wider = PropertyType.NUMBER if is_integer else PropertyType.STRING
             kept = prop.type if first == "same" else wider
-            memory.save(SentProperty(prop.path, prop.name, kept))
+            memory.save(SentProperty("s", prop.path, prop.name, kept))
     return memory
 
 
@@ -554,17 +550,18 @@ def test_record_of_remembered_types_takes_the_fast_path(first: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["7", '"x"', "12.5", "true", "[1]"])
-def test_first_value_takes_the_slow_path(value: str) -> None:
-    """A null before it does not; further values do not either."""
+def test_first_value_is_reported(value: str) -> None:
+    """Once, so that its type can be stored; a null before it is not."""
     types = ["integer", "string", "number", "boolean", "array", "null"]
     schema = {"properties": {"id": {"type": "integer"}, "a": {"type": types}}}
     both = BothPaths(schema, memory=RememberedProperties())
     both.map_slowly(build_line('{"id": 1}'))
-    compiled = both.compile_fast()
+    fast_path = both.compile_fast_path()
     null, first = build_line('{"id": 1, "a": null}'), build_line(f'{{"id": 1, "a": {value}}}')
-    assert compiled(null) == both.map_slowly(null) is not None
-    assert compiled(first) is None
-    assert both.map_slowly(first) == both.compile_fast()(first)
+    nulls, values = fast_path.map_messages([null, null]), fast_path.map_messages([null, first])
+    assert [nulls.first_values, values.first_values] == [[], [("a",)]]
+    assert values.objects == [both.map_slowly(null), both.map_slowly(first)]
+    assert fast_path.map_messages([first]).first_values == []
 
 
 # Properties of every input
@@ -768,17 +765,18 @@ def test_fast_path_agrees_with_the_slow_path_on_every_record(
     for record in records * 2:  # what the first time is undeclared is known the second time
         line = build_line(record)
         try:
-            fast = both.compile_fast()(line)
+            objects, _, first_values = both.compile_fast_path().map_messages([line])
         except UnsupportedSchemaError:
             event("unsupported schema")
             return
-        warning_count, unsent = len(both.warnings), both.mapper.unsent_paths
+        warning_count, unsent = len(both.warnings), set(both.mapper.unsent_paths)
         slow = both.map_slowly(line)
+        fast = objects[0] if objects else None
         event("fast" if fast is not None else "slow")
         if fast is not None:
             assert fast == slow
             assert len(both.warnings) == warning_count
-            assert both.mapper.unsent_paths is unsent
+            assert set(first_values) == unsent - set(both.mapper.unsent_paths)
     assert_lines_are_independent(both.compile_fast_path(), records)
 
 
@@ -791,7 +789,8 @@ def assert_lines_are_independent(fast_path: FastPath, records: Sequence[str]) ->
         alone = [map_lines([line]) for line in lines]
         expected = [one.objects[0] for one in alone if one.objects]
         unsupported = [at for at, one in enumerate(alone) if one.unsupported]
-        assert map_lines(lines) == (expected, unsupported)
+        mapped = map_lines(lines)
+        assert (mapped.objects, mapped.unsupported) == (expected, unsupported)
 
 
 ANY_JSON = st.recursive(

@@ -39,24 +39,15 @@ class Message(msgspec.Struct):
 def test_columns_are_filled_from_messages_and_the_clock() -> None:
     """Only the deletion time is the record's own; null stands for what is absent."""
     columns: list[Column] = [[UNSET, 1], [7, 8], [UNSET, "2024-01-31"], [UNSET, UNSET]]
-    metadata = MetadataColumns(make_metadata, TYPES, PATHS, ())
-    metadata.fill(columns, [Message(3), Message(None)], set())
+    metadata = MetadataColumns(make_metadata, TYPES, PATHS)
+    metadata.fill(columns, [Message(3), Message(None)])
     assert columns == [[5, 5], [7, 8], [None, "2024-01-31"], [3, None]]
-    metadata.fill(columns, [], set())
+    metadata.fill(columns, [])
     assert columns[3] == [None, None]
-
-
-def test_first_values_are_left_to_the_slow_path() -> None:
-    """A row is, if it has a value of a property that had none."""
-    unsupported: set[int] = set()
-    metadata = MetadataColumns(make_metadata, TYPES, PATHS, {("_sdc_table_version",)})
-    columns: list[Column] = [[UNSET] * 2 for _ in PATHS]
-    metadata.fill(columns, [Message(None), Message(3)], unsupported)
-    assert unsupported == {1}
 
 
 def test_metadata_that_has_another_type_is_not_supported() -> None:
     """A number is written in another way than an integer."""
     types = {**TYPES, ("_sdc_sequence",): PropertyType.NUMBER}
     with pytest.raises(UnsupportedSchemaError, match="_sdc_sequence"):
-        MetadataColumns(make_metadata, types, PATHS, ())
+        MetadataColumns(make_metadata, types, PATHS)

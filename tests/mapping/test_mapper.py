@@ -35,8 +35,9 @@ from target_segment_objects.mapping.warehouse.names import to_column_name, to_ta
 from target_segment_objects.sandbox import objects as strict
 from target_segment_objects.settings import Settings
 from target_segment_objects.singer.reader import MessageReader
-from tests.support import documented_rows
+from tests.support import documented_rows, remembered_properties
 from tests.support.documented_rows import DocumentedRow
+from tests.support.remembered_properties import RememberedProperties
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -119,7 +120,13 @@ def expand_schema(declared: Any) -> Any:  # noqa: ANN401 - a schema, or a part o
 
 def test_every_table_of_the_documentation_is_tested() -> None:
     """Every table has headings that a test knows, and each test has rows."""
-    known = [("Declared", "Record"), ("Stream", "Settings"), ("Keys", "Record")]
+    known = [
+        ("Declared", "Record"),
+        ("Stream", "Settings"),
+        ("Keys", "Record"),
+        ("First SCHEMA", "First record"),
+        ("`type_changes`",),
+    ]
     found = [row for headings in known for row in read_rows(*headings)]
     assert len(found) == documented_rows.count_rows(DOCUMENTATION) > 90
 
@@ -151,6 +158,30 @@ def test_documented_properties_are_sent(row: Row) -> None:
         assert strict.parse_object(line)
         if "Column" in row.cells:
             assert list_columns(read_json(line)["properties"]) == row["Column"]
+    assert len(warnings) == row.expects_log
+
+
+@pytest.mark.parametrize("row", read_rows("First SCHEMA", "First record"))
+def test_documented_changes_of_a_schema(row: Row) -> None:
+    """What is sent of the record after the second SCHEMA is what is documented."""
+    memory = RememberedProperties()
+    state = memory.start_run(row.read_cell("Settings").get("type_changes", "fail"))
+
+    def map_record(schema: str, record: str) -> bytes:
+        properties = {name: expand_schema(part) for name, part in row.read_cell(schema).items()}
+        return remembered_properties.compile_mapper(state, properties, keys=()).map_record(
+            row.read_cell(record)
+        )
+
+    map_record("First SCHEMA", "First record")
+    outcome, _, reason = row["Sent"].partition(": ")
+    if outcome == "stream refused":
+        with pytest.raises(UnmappableStreamError, match=re.escape(reason)):
+            map_record("Next SCHEMA", "Next record")
+        return
+    line = map_record("Next SCHEMA", "Next record")
+    assert read_digits(line)["properties"] == read_digits(row["Sent"])
+    warnings = [text for text in memory.messages if "still sent as the first" not in text]
     assert len(warnings) == row.expects_log
 
 

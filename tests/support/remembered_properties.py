@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from target_segment_objects.mapping.mapper import MappingOptions, RecordMapper
-from target_segment_objects.mapping.properties.sent import (
+from target_segment_objects.mapping.properties.collection import (
+    CollectionProperties,
     PropertyMemory,
     SentProperty,
-    TypeChanges,
 )
 from target_segment_objects.mapping.stream_state import StreamState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
+
+    from target_segment_objects.mapping.properties.type_changes import TypeChanges
 
 ADVICE = "Forget it."
 
@@ -39,10 +41,11 @@ class RememberedProperties:
             known=list(self.saved.values()),
             save=self.save,
             type_changes=type_changes,
-            log_info=self.messages.append,
+            log_info=lambda _, message: self.messages.append(message),
+            log_warning=lambda _, message: self.messages.append(message),
             advice=ADVICE,
         )
-        return StreamState("s", self.messages.append, memory=memory)
+        return StreamState("s", self.messages.append, CollectionProperties("s", memory))
 
 
 def compile_mapper(

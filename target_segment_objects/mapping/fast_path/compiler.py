@@ -12,7 +12,12 @@ import msgspec
 from msgspec import UNSET
 
 from target_segment_objects import limits
-from target_segment_objects.mapping.fast_path.columns import build_columns, drop_rows
+from target_segment_objects.mapping.fast_path.columns import (
+    build_columns,
+    drop_rows,
+    has_value,
+    select_nulls,
+)
 from target_segment_objects.mapping.fast_path.conversions import compile_conversion
 from target_segment_objects.mapping.fast_path.metadata import MESSAGE_FIELDS, MetadataColumns
 from target_segment_objects.mapping.fast_path.object_ids import compile_ids
@@ -45,10 +50,12 @@ class MappedLines(NamedTuple):
     Attributes:
         objects: The lines of the objects, in order.
         unsupported: The positions of the other lines, which are left to the slow path, in order.
+        first_values: The properties that had no value before, and have one in these objects.
     """
 
     objects: list[bytes]
     unsupported: list[int]
+    first_values: Sequence[PropertyPath] = ()
 
 
 class _Object(msgspec.Struct, gc=False):
@@ -62,7 +69,7 @@ class _Object(msgspec.Struct, gc=False):
 class FastPath:
     """Maps the records of one stream, many at a time."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the compiled steps, each passed by name
         self,
         stream: str,
         record_type: type[msgspec.Struct],
@@ -72,6 +79,7 @@ class FastPath:
         build_ids: IdBuilder,
         convert_columns: Conversion,
         encode_objects: Callable[[Column, list[Column]], list[bytes]],
+        unsent: dict[PropertyPath, int],
         empty_bytes: int,
     ) -> None:
         """Keep the compiled steps.
@@ -84,6 +92,7 @@ class FastPath:
             build_ids: Builds the ids.
             convert_columns: Validates and converts the values.
             encode_objects: Returns the lines of objects with these ids and properties.
+            unsent: The columns of the properties that have had no value yet.
             empty_bytes: The size of an object without properties; 0 if there is none.
         """
         members = () if metadata is None else MESSAGE_FIELDS
@@ -95,6 +104,7 @@ class FastPath:
         self._build_ids = build_ids
         self._convert_columns = convert_columns
         self._encode_objects = encode_objects
+        self._unsent = unsent
         self._empty_bytes = empty_bytes
 
     def map_messages(self, lines: Sequence[bytes]) -> MappedLines:
@@ -114,24 +124,30 @@ class FastPath:
     ) -> MappedLines:
         """Map decoded records, which are those of all lines but the undecoded ones."""
         unsupported: set[int] = set()
-        objects = self._map_rows(records, messages, unsupported) if records else []
+        first_values: list[PropertyPath] = []
+        objects = self._map_rows(records, messages, unsupported, first_values) if records else []
         if not undecoded:
-            return MappedLines(objects, sorted(unsupported))
+            return MappedLines(objects, sorted(unsupported), first_values)
         left = set(undecoded)
         positions = [line for line in range(len(records) + len(left)) if line not in left]
         left.update(positions[row] for row in unsupported)
-        return MappedLines(objects, sorted(left))
+        return MappedLines(objects, sorted(left), first_values)
 
     def _map_rows(
         self,
         records: list[msgspec.Struct],
         messages: Sequence[msgspec.Struct],
         unsupported: set[int],
+        first_values: list[PropertyPath],
     ) -> list[bytes]:
-        """Return the lines of the objects; add the rows that have none to the set."""
+        """Return the lines of the objects.
+
+        The rows that have none are added to the set, and the properties that have their first value
+        to the list.
+        """
         columns = build_columns(records, self._nested)
         if self._metadata is not None:
-            self._metadata.fill(columns, messages, unsupported)
+            self._metadata.fill(columns, messages)
         ids = self._build_ids(records, columns, unsupported)
         self._convert_columns(columns, unsupported)
         rows: Sequence[int] = range(len(records))
@@ -140,17 +156,36 @@ class FastPath:
             ids = drop_rows(ids, unsupported)
             columns = [drop_rows(column, unsupported) for column in columns]
         objects = self._encode_objects(ids, columns)
+        excluded = self._find_excluded(objects)
+        if excluded:
+            unsupported.update(rows[at] for at in excluded)
+            objects = drop_rows(objects, excluded)
+        if self._unsent:
+            first_values += self._take_first_values(columns, excluded)
+        return objects
+
+    def _find_excluded(self, objects: Sequence[bytes]) -> set[int]:
+        """Return the positions of the objects that may be too large, or that are empty."""
         sizes = [*map(len, objects)]
         # An object is at least as large as each of its values.
         if not sizes or (min(sizes) > self._empty_bytes and max(sizes) < limits.VALUE_BYTES_LIMIT):
-            return objects
-        excluded = {
+            return set()
+        return {
             at
             for at, size in enumerate(sizes)
             if not self._empty_bytes < size < limits.VALUE_BYTES_LIMIT
         }
-        unsupported.update(rows[at] for at in excluded)
-        return drop_rows(objects, excluded)
+
+    def _take_first_values(self, columns: list[Column], excluded: set[int]) -> list[PropertyPath]:
+        """Return the properties that had no value before, and have one now."""
+        found = [
+            path
+            for path, position in self._unsent.items()
+            if has_value(drop_rows(columns[position], excluded) if excluded else columns[position])
+        ]
+        for path in found:
+            del self._unsent[path]
+        return found
 
 
 def compile_fast_path(  # noqa: PLR0913 - keyword-only: all that the mapping of a line depends on
@@ -165,7 +200,7 @@ def compile_fast_path(  # noqa: PLR0913 - keyword-only: all that the mapping of 
     make_metadata: Callable[[], Mapping[str, Any]] | None = None,
     send_nulls: bool,
     warned_long_paths: frozenset[PropertyPath],
-    unsent_paths: frozenset[PropertyPath] = frozenset(),
+    unsent_paths: Collection[PropertyPath] = (),
 ) -> FastPath:
     """Compile the fast path of a stream.
 
@@ -175,13 +210,13 @@ def compile_fast_path(  # noqa: PLR0913 - keyword-only: all that the mapping of 
         schema: Its JSON schema.
         key_properties: The names of the properties that make the id; none for a digest.
         properties: Its declared properties, in the order of the schema.
-        undeclared: The strings that its records had though the schema does not declare them, sorted
-            by path. A record with another property takes the slow path, which names it.
+        undeclared: The properties that its records had though the schema does not declare them,
+            sorted by path. A record with another one takes the slow path, which names it.
         ignored: The names of other properties of a record, which are not sent.
         make_metadata: Returns the metadata that the SDK adds to a record; see `MetadataColumns`.
         send_nulls: Whether nulls are sent.
         warned_long_paths: The properties whose long strings were already warned of.
-        unsent_paths: The properties whose first value has to take the slow path.
+        unsent_paths: The properties that have had no value yet.
 
     Raises:
         UnsupportedSchemaError: Only the slow path supports this schema.
@@ -195,7 +230,6 @@ def compile_fast_path(  # noqa: PLR0913 - keyword-only: all that the mapping of 
         undeclared=frozenset(prop.path for prop in undeclared),
         ignored=ignored,
         warned_long_paths=warned_long_paths,
-        unsent_paths=unsent_paths,
     )
     record_type, nested = builder.build_record()
     fields = builder.fields
@@ -208,14 +242,11 @@ def compile_fast_path(  # noqa: PLR0913 - keyword-only: all that the mapping of 
         nested,
         metadata=None
         if make_metadata is None
-        else MetadataColumns(make_metadata, types, fields.paths, unsent_paths),
+        else MetadataColumns(make_metadata, types, fields.paths),
         build_ids=compile_ids(key_properties, record_type, fields, types),
         convert_columns=compile_conversion(fields, send_nulls=send_nulls),
-        encode_objects=_compile_encoder(
-            collection,
-            [fields.paths.index(prop.path) for prop in sent],
-            _define_properties(sent, send_nulls=send_nulls),
-        ),
+        encode_objects=_compile_encoder(collection, sent, fields.paths, send_nulls=send_nulls),
+        unsent={path: at for at, path in enumerate(fields.paths) if path in unsent_paths},
         # With a key, there is at least one property.
         empty_bytes=0 if key_properties else _measure_empty_object(collection),
     )
@@ -245,35 +276,53 @@ def _decode_lines(
 
 
 def _compile_encoder(
-    collection: str, positions: list[int], make_properties: type[msgspec.Struct]
+    collection: str,
+    properties: Sequence[PropertyMapping],
+    paths: Sequence[PropertyPath],
+    *,
+    send_nulls: bool,
 ) -> Callable[[Column, list[Column]], list[bytes]]:
     """Return what encodes objects from their ids and the columns of their properties.
 
     Args:
         collection: Their collection.
-        positions: The positions of the columns in the order in which they are sent.
-        make_properties: The type of their properties.
+        properties: Their properties, in the order in which they are sent.
+        paths: The path of each column.
+        send_nulls: Whether nulls are sent.
     """
     encode = ENCODER.encode
+    names: dict[str, object] = {}  # with the value that is not sent
+    positions: list[int] = []
+    older: list[int] = []  # where a column only has the nulls of the property
+    for prop in properties:
+        sent_names = (prop.name, *prop.older_names) if send_nulls else (prop.name,)
+        older += range(len(names) + 1, len(names) + len(sent_names))
+        default = UNSET if send_nulls or prop.always_sends_null else None
+        names.update(dict.fromkeys(sent_names, default))
+        positions += [paths.index(prop.path)] * len(sent_names)
+    make_properties = _define_properties(names, send_nulls=send_nulls)
 
     def encode_objects(ids: Column, columns: list[Column]) -> list[bytes]:
-        properties = map(make_properties, *[columns[position] for position in positions])
+        sent = [columns[position] for position in positions]
+        for position in older:
+            sent[position] = select_nulls(sent[position])
+        properties = map(make_properties, *sent)
         return [*map(encode, map(_Object, ids, itertools.repeat(collection), properties))]
 
     return encode_objects
 
 
-def _define_properties(
-    properties: Sequence[PropertyMapping], *, send_nulls: bool
-) -> type[msgspec.Struct]:
-    """Return a struct of the values that are sent; its default is what is not sent."""
+def _define_properties(names: Mapping[str, object], *, send_nulls: bool) -> type[msgspec.Struct]:
+    """Return a struct of the values that are sent.
+
+    Args:
+        names: Their names, each with its default: the value that is not sent.
+        send_nulls: Whether nulls are sent.
+    """
     return msgspec.defstruct(
         "Properties",
-        [
-            (f"f{position}", Any, UNSET if send_nulls or prop.always_sends_null else None)
-            for position, prop in enumerate(properties)
-        ],
-        rename={f"f{position}": prop.name for position, prop in enumerate(properties)},
+        [(f"f{position}", Any, default) for position, default in enumerate(names.values())],
+        rename={f"f{position}": name for position, name in enumerate(names)},
         omit_defaults=not send_nulls,
         gc=False,
     )

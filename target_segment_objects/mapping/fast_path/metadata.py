@@ -17,7 +17,7 @@ from target_segment_objects.mapping.fast_path.schemas import UnsupportedSchemaEr
 from target_segment_objects.mapping.schema import PropertyType
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import msgspec
 
@@ -44,7 +44,6 @@ class MetadataColumns:
         make_metadata: Callable[[], Mapping[str, Any]],
         types: Mapping[PropertyPath, PropertyType],
         paths: Sequence[PropertyPath],
-        unsent_paths: Collection[PropertyPath],
     ) -> None:
         """Find the columns.
 
@@ -53,7 +52,6 @@ class MetadataColumns:
                 nothing of it.
             types: The type that each property is sent with.
             paths: The path of each column.
-            unsent_paths: The properties whose first value has to take the slow path.
 
         Raises:
             UnsupportedSchemaError: Metadata was first sent with another type.
@@ -65,19 +63,13 @@ class MetadataColumns:
                 msg = f"the metadata '{name}' is not sent with its own type"
                 raise UnsupportedSchemaError(msg)
         self._positions = {name: paths.index((name,)) for name in metadata}
-        self._awaited = [
-            position for name, position in self._positions.items() if (name,) in unsent_paths
-        ]
 
-    def fill(
-        self, columns: list[Column], messages: Sequence[msgspec.Struct], unsupported: set[int]
-    ) -> None:
-        """Replace the columns; add the rows with a first value to the set.
+    def fill(self, columns: list[Column], messages: Sequence[msgspec.Struct]) -> None:
+        """Replace the columns.
 
         Args:
             columns: The columns of at least one record.
             messages: The messages of the records; none for BATCH files.
-            unsupported: The rows that are left to the slow path.
         """
         for name, value in self._make_metadata().items():
             position = self._positions[name]
@@ -87,5 +79,3 @@ class MetadataColumns:
                 columns[position] = [*map(attrgetter(_MESSAGE_MEMBERS[name]), messages)]
             else:
                 columns[position] = [value] * len(columns[position])
-        for position in self._awaited:
-            unsupported.update(row for row, at in enumerate(columns[position]) if at is not None)

@@ -27,6 +27,7 @@ from target_segment_objects.mapping.fast_path.schemas import (
     refuse_keywords,
     simplify_schema,
 )
+from target_segment_objects.mapping.properties.type_changes import is_timestamp
 from target_segment_objects.mapping.schema import PropertyType
 
 if TYPE_CHECKING:
@@ -97,7 +98,6 @@ class RecordTypeBuilder:
         undeclared: frozenset[PropertyPath],
         ignored: Collection[str],
         warned_long_paths: frozenset[PropertyPath],
-        unsent_paths: frozenset[PropertyPath],
     ) -> None:
         """Start without a property.
 
@@ -107,14 +107,12 @@ class RecordTypeBuilder:
             undeclared: Those that the schema does not declare.
             ignored: The names of properties of a record that are not sent.
             warned_long_paths: Those whose strings may be longer than a warehouse keeps.
-            unsent_paths: Those that are null or absent.
         """
         self._schema = schema
         self._types = types
         self._undeclared = undeclared
         self._ignored = sorted(ignored)
         self._warned_long_paths = warned_long_paths
-        self._unsent_paths = unsent_paths
         self._definitions = read_definitions(schema)
         self.fields = RecordFields()
 
@@ -200,23 +198,27 @@ class RecordTypeBuilder:
         self.fields.paths.append(path)
         property_type = self._types[path]
         is_nullable = self._allows_null(schema)
-        if path in self._unsent_paths:
-            return None | UnsetType if is_nullable else UnsetType
         max_length = None if path in self._warned_long_paths else limits.WAREHOUSE_STRING_CHARACTERS
         if property_type is PropertyType.STRING and read_types(schema) - {"null"} != {"string"}:
             check = self._compile_check(schema) if schema.keys() - _HARMLESS_KEYWORDS else None
             max_text = max_length or limits.VALUE_BYTES_LIMIT
             self.fields.json_texts.append(JsonText(position, is_nullable, check, max_text))
             return Any
-        field_type = _build_exact_type(schema, property_type, max_length)
+        is_undeclared = path in self._undeclared  # its type is that of an earlier schema
+        field_type = None
+        if not is_undeclared:
+            field_type = _build_exact_type(schema, property_type, max_length)
         if field_type is None:
             field_type = build_plain_type(property_type, max_length)
-            self.fields.checks.append((position, self._compile_check(schema)))
+            if schema:
+                self.fields.checks.append((position, self._compile_check(schema)))
         if property_type is PropertyType.NUMBER:
             self.fields.numbers.append((position, is_nullable))
             return Raw
         if property_type is PropertyType.TIMESTAMP:
             self.fields.timestamps.append(position)
+            if is_undeclared:  # nothing says that each of its strings is one
+                self.fields.checks.append((position, _are_timestamps))
         return _make_optional(field_type, is_nullable=is_nullable)
 
     def _compile_check(self, schema: Schema) -> ValuesCheck:
@@ -226,6 +228,10 @@ class RecordTypeBuilder:
         if schema.keys() & KEYWORDS_FOR_NULL:
             return self._compile_check(schema)([None])
         return "null" in read_types(schema)
+
+
+def _are_timestamps(values: list[Any]) -> bool:
+    return all(map(is_timestamp, values))
 
 
 def is_plain_name(name: str) -> bool:

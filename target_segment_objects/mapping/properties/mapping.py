@@ -25,12 +25,15 @@ class PropertyMapping:
         path: The names from the record down to the property.
         name: The property's name in Segment.
         type: How its values are written.
+        older_names: The names that it had before its type changed. A null is sent under these, too,
+            so that an older value does not come back.
         convert: Converts a value that is not null.
     """
 
     path: PropertyPath
     name: str
     type: PropertyType
+    older_names: tuple[str, ...] = ()
     convert: Callable[[Any], Scalar] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from target_segment_objects.mapping import naming
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from target_segment_objects.mapping.naming import PropertyPath
 
@@ -25,25 +25,33 @@ class PropertyNames:
         self._names: dict[PropertyPath, str] = {}
         self._used: set[str] = set()
 
-    def assign_names(self, paths: Iterable[PropertyPath]) -> dict[PropertyPath, str]:
-        """Return the name of each path; new ones in the given order."""
-        paths = list(paths)
-        unnamed = [path for path in paths if path not in self._names]
-        if not unnamed:  # as for nearly every record with undeclared properties
-            return {path: self._names[path] for path in paths}
-        assigned = naming.assign_unique_names(unnamed, self._used, max_length=self._max_length)
+    def find_name(self, path: PropertyPath) -> str | None:
+        """Return the name of a path; None if it has none yet."""
+        return self._names.get(path)
+
+    def find_unnamed(self, paths: Iterable[PropertyPath]) -> list[PropertyPath]:
+        """Return the paths that have no name yet."""
+        return [path for path in paths if path not in self._names]
+
+    def assign_names(
+        self, unnamed: Iterable[PropertyPath], reserved: Collection[str]
+    ) -> dict[PropertyPath, str]:
+        """Give names to paths that have none, in the given order.
+
+        Args:
+            unnamed: The paths.
+            reserved: Names that none of them gets.
+        """
+        taken = self._used.union(reserved) if reserved else self._used
+        assigned = naming.assign_unique_names(unnamed, taken, max_length=self._max_length)
         self._names.update(assigned)
         self._used.update(assigned.values())
-        return {path: self._names[path] for path in paths}
+        return assigned
 
-    def restore_name(self, path: PropertyPath, name: str) -> None:
-        """Take a name of an earlier run. If a path has several, the first is its own."""
-        self._names.setdefault(path, name)
+    def restore_name(self, path: PropertyPath, name: str) -> bool:
+        """Give a path the name that it had elsewhere, unless another one has it here."""
+        if name in self._used:
+            return False
+        self._names[path] = name
         self._used.add(name)
-
-    def add_name(self, wanted: str) -> str:
-        """Return a name, with a number if it is in use, for a property that has one already."""
-        shortened = naming.shorten_name(wanted, self._max_length)
-        name = naming.find_free_name(shortened, self._used, self._max_length)
-        self._used.add(name)
-        return name
+        return True

@@ -1,84 +1,115 @@
 """How the properties of one stream are sent, for all its SCHEMAs of a run.
 
-Without a memory of earlier runs, a property has the type that its SCHEMA declares. One that no
-SCHEMA declares is a string.
+A property has the type that its SCHEMA declares, until its first value is sent. From then on it
+keeps that type, and an object that is flattened stays flattened; see `collection`. A property that
+no SCHEMA of the run declares is a string.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from target_segment_objects.mapping.naming import format_path, to_path_name
 from target_segment_objects.mapping.properties.mapping import PropertyMapping
-from target_segment_objects.mapping.properties.names import PropertyNames
-from target_segment_objects.mapping.properties.sent import SentProperties
+from target_segment_objects.mapping.properties.type_changes import OBJECT, has_type
 from target_segment_objects.mapping.schema import PropertyType
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from target_segment_objects.mapping.naming import PropertyPath
-    from target_segment_objects.mapping.properties.sent import PropertyMemory
+    from target_segment_objects.mapping.properties.collection import CollectionProperties
     from target_segment_objects.mapping.values import Scalar
-
-_NO_PATHS: Final[frozenset[PropertyPath]] = frozenset()
 
 
 class StreamProperties:
-    """The properties of one stream."""
+    """The properties of one stream.
+
+    Attributes:
+        version: Grows when a property is sent in another way than before.
+    """
 
     def __init__(
         self,
         stream: str,
-        memory: PropertyMemory | None,
+        collection: CollectionProperties,
         log_warning: Callable[[str], object],
-        *,
-        max_name_length: int | None = None,
     ) -> None:
-        """Start with the names and types of earlier runs.
+        """Start without a SCHEMA.
 
         Args:
-            stream: The stream's name, for messages.
-            memory: What a ledger remembers of the stream; None without one.
+            stream: The stream's name.
+            collection: The properties of its collection.
             log_warning: Takes a warning; gets each at most once.
-            max_name_length: The most characters of a new name; None for no limit.
         """
-        self._names = PropertyNames(max_name_length)
-        self._sent = (
-            None if memory is None else SentProperties(stream, memory, self._names, log_warning)
-        )
-        self._awaited: dict[str, PropertyMapping] = {}
+        self.version = 0
+        self._stream = stream
+        self._collection = collection
+        self._log_warning = log_warning
+        self._revision = collection.revision
+        self._declared: Mapping[PropertyPath, PropertyType] = {}
+        self._declared_objects: frozenset[PropertyPath] = frozenset()
+        self._unsent: dict[PropertyPath, PropertyMapping] = {}
         self._undeclared: dict[PropertyPath, PropertyMapping] = {}
 
     @property
-    def unsent(self) -> frozenset[PropertyPath]:
-        """The properties whose type is stored with their first value that is not null."""
-        return _NO_PATHS if self._sent is None else self._sent.unsent
+    def unsent(self) -> Collection[PropertyPath]:
+        """The properties that have had no value yet. Their types are stored with the first."""
+        return self._unsent.keys()
 
     @property
     def undeclared(self) -> Mapping[PropertyPath, PropertyMapping]:
-        """How the properties that no SCHEMA declares were sent first."""
+        """How the properties that the SCHEMA does not declare are sent."""
         return self._undeclared
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether something has changed since the properties were mapped."""
+        return self._revision != self._collection.revision
 
     def get_names(self, paths: Iterable[PropertyPath]) -> dict[PropertyPath, str]:
         """Return the names that properties were given first."""
-        return self._names.assign_names(paths)
+        return {path: self._collection.get_name(self._stream, path) for path in paths}
 
-    def map_declared(self, types: Mapping[PropertyPath, PropertyType]) -> list[PropertyMapping]:
+    def map_declared(
+        self,
+        types: Mapping[PropertyPath, PropertyType],
+        untyped: Collection[PropertyPath] = (),
+    ) -> list[PropertyMapping]:
         """Return how the properties of a SCHEMA are sent, in its order.
 
         Args:
             types: Their declared types.
+            untyped: Those without a type of their own. One that was sent with another type than a
+                string counts as undeclared, so that its values decide.
 
         Raises:
             UnmappableStreamError: A type has changed, and `type_changes` is `fail`.
         """
         self._undeclared.clear()  # they may be declared now
-        names = self._names.assign_names(types)
-        if self._sent is None:
-            return [PropertyMapping(path, names[path], types[path]) for path in types]
-        selected = self._sent.select(names, types)
-        properties = [selected[path] for path in types]
-        self._awaited = {prop.name: prop for prop in properties if prop.path in self._sent.unsent}
+        self._declared = types
+        if kept := {path for path in untyped if self._has_kept_type(path)}:
+            self._declared = {path: types[path] for path in types if path not in kept}
+        self._declared_objects = frozenset(
+            path[:depth] for path in types for depth in range(1, len(path))
+        )
+        return self._map_declared()
+
+    def renew(self) -> list[PropertyMapping]:
+        """Map the properties of the SCHEMA again, and those that it does not declare.
+
+        Raises:
+            UnmappableStreamError: A type has changed, and `type_changes` is `fail`.
+        """
+        properties = self._map_declared()
+        undeclared = {
+            path: self._map_first(path)
+            for path in self._undeclared
+            if self._collection.find_object(path) is None
+        }
+        if undeclared != self._undeclared:
+            self._undeclared = undeclared
+            self.version += 1
         return properties
 
     def map_undeclared(self, values: Mapping[PropertyPath, object]) -> list[PropertyMapping]:
@@ -91,19 +122,25 @@ class StreamProperties:
             UnmappableStreamError: A value does not have the type that was first sent, and
                 `type_changes` is `fail`.
         """
-        # Sorted, so that no name depends on the order of the record's keys.
-        names = self._names.assign_names(sorted(values))
-        for path in names.keys() - self._undeclared.keys():
-            if self._sent is None:
-                self._undeclared[path] = PropertyMapping(path, names[path], PropertyType.STRING)
-            else:
-                prop = self._undeclared[path] = self._sent.select_first(path, names[path])
-                if path in self._sent.unsent:
-                    self._awaited[prop.name] = prop
-        properties = [self._undeclared[path] for path in sorted(values)]
-        if self._sent is None:
-            return properties
-        return [self._sent.select_undeclared(prop, values[prop.path]) for prop in properties]
+        paths = sorted(values)  # so that no name depends on the order of the record's keys
+        new = [path for path in paths if path not in self._undeclared]
+        self._collection.assign_names(self._stream, new)
+        return [self._map_undeclared(path, values[path]) for path in paths]
+
+    def expand_object(
+        self, path: PropertyPath, value: object
+    ) -> Iterator[tuple[PropertyPath, object]]:
+        """Yield the properties of an undeclared value: several, if it is flattened."""
+        children = self._collection.find_object(path)
+        if children is None or not (value is None or isinstance(value, dict)):
+            yield path, value
+            return
+        if value is None:
+            value = dict.fromkeys(children)
+            if self._collection.has_value(path):
+                yield path, None
+        for name, child in value.items():
+            yield from self.expand_object((*path, name), child)
 
     def store_first_values(self, properties: Mapping[str, Scalar]) -> None:
         """Store the types of properties with the first value, just before they are sent.
@@ -111,8 +148,118 @@ class StreamProperties:
         Args:
             properties: Name to value, as they are sent.
         """
-        sent = [prop for name, prop in self._awaited.items() if properties.get(name) is not None]
-        if sent and self._sent is not None:
-            self._sent.store_types(sent)
-            for prop in sent:
-                del self._awaited[prop.name]
+        self.store_types(
+            [path for path, prop in self._unsent.items() if properties.get(prop.name) is not None]
+        )
+
+    def store_types(self, paths: Iterable[PropertyPath]) -> None:
+        """Store the types of properties whose first value is about to be sent."""
+        was_outdated = self.is_outdated
+        for path in paths:
+            prop = self._unsent.pop(path, None)
+            if prop is not None:
+                self._collection.store_type(self._stream, prop)
+        if not was_outdated:
+            self._revision = self._collection.revision
+
+    def _map_declared(self) -> list[PropertyMapping]:
+        types = self._fit_shapes()
+        self._collection.assign_names(self._stream, types)
+        selected = self._collection.select(self._stream, types)
+        unsent = {**self._unsent, **selected}
+        self._unsent = {path: prop for path, prop in unsent.items() if self._is_unsent(prop)}
+        self._revision = self._collection.revision
+        return [selected[path] for path in types]
+
+    def _has_kept_type(self, path: PropertyPath) -> bool:
+        return self._collection.find_type(path) not in {None, PropertyType.STRING}
+
+    def _is_unsent(self, prop: PropertyMapping) -> bool:
+        return self._collection.get_type(prop.name) is None
+
+    # Undeclared properties
+
+    def _map_first(self, path: PropertyPath) -> PropertyMapping:
+        """Return how an undeclared property was sent; as a string if it was not."""
+        default = self._declared.get(path) or self._get_unsent_type(path)
+        prop = self._collection.map_property(self._stream, path, default)
+        if self._is_unsent(prop):
+            self._unsent[path] = prop
+        return prop
+
+    def _map_undeclared(self, path: PropertyPath, value: object) -> PropertyMapping:
+        """Return how a value of an undeclared property is sent."""
+        prop = self._undeclared.get(path) or self._map_first(path)
+        if self._collection.find_object(path) is None:  # else it depends on the value
+            self._undeclared[path] = prop
+        if value is not None and self._is_flattened(path) and path not in self._declared_objects:
+            new = "array" if isinstance(value, list) else prop.type.value
+            self._collection.change_shape(self._stream, path, new, [prop.name])
+        if has_type(value, prop.type):
+            return prop
+        if path in self._unsent:
+            selected = PropertyMapping(path, prop.name, PropertyType.STRING, prop.older_names)
+            self._unsent[path] = selected
+        else:
+            types = {path: PropertyType.STRING}
+            selected = self._collection.select(self._stream, types)[path]
+            if selected.name == prop.name:
+                return selected  # the next value may have its type again
+        if path in self._undeclared:
+            self._undeclared[path] = selected
+            self.version += 1
+        return selected
+
+    # Shapes
+
+    def _is_flattened(self, path: PropertyPath) -> bool:
+        """Return whether only the properties in an object have had values, and not itself."""
+        return self._collection.has_values_in(path) and not self._collection.has_value(path)
+
+    def _fit_shapes(self) -> Mapping[PropertyPath, PropertyType]:
+        """Return the types of the declared properties, in the shape in which they were sent."""
+        if not (self._declared_objects or self._collection.has_objects):
+            return self._declared
+        fitted: dict[PropertyPath, PropertyType] = {}
+        for path, declared in self._declared.items():
+            outer = self._find_outer(path)
+            if outer is not None:
+                fitted[outer] = PropertyType.STRING
+            elif self._is_flattened(path):
+                for child in self._collection.list_properties_in(path):
+                    sent = self._collection.find_type(child)
+                    fitted.setdefault(child, sent or self._get_unsent_type(child))
+            else:
+                fitted[path] = declared
+        return fitted
+
+    def _get_unsent_type(self, path: PropertyPath) -> PropertyType:
+        """Return the type that an earlier SCHEMA declared of a property without a value."""
+        return self._unsent[path].type if path in self._unsent else PropertyType.STRING
+
+    def _find_outer(self, path: PropertyPath) -> PropertyPath | None:
+        """Return the object around a declared property if it was sent as JSON text.
+
+        Raises:
+            UnmappableStreamError: It was sent with another type, and `type_changes` is `fail`.
+        """
+        for depth in range(1, len(path)):
+            outer = path[:depth]
+            sent = self._collection.find_type(outer)
+            if sent is None or self._collection.has_values_in(outer):
+                continue
+            if sent is PropertyType.STRING:
+                self._log_warning(
+                    f"Stream '{self._stream}': the property '{format_path(outer)}' was sent as a "
+                    "string before its SCHEMA declared the properties in it. It is still sent as "
+                    "JSON text, because a warehouse's column keeps its type."
+                )
+                return outer
+            names = _list_names(self._declared, outer)
+            self._collection.change_shape(self._stream, outer, OBJECT, names)
+        return None
+
+
+def _list_names(paths: Iterable[PropertyPath], outer: PropertyPath) -> Sequence[str]:
+    """Return the names that the properties in an object have if there is no collision."""
+    return [to_path_name(path) for path in paths if path[: len(outer)] == outer]

@@ -106,7 +106,7 @@ def test_show_lists_the_types_of_a_collection(ledger: Path) -> None:
     assert "users" not in output
     rows = [line.split() for line in output.splitlines()[-3:]]
     heading = ["properties", "of", "stream", "orders", "first", "type"]
-    assert rows == [heading, ["amount", "integer"], ["id", "integer"]]
+    assert rows == [heading, ["id", "integer"], ["amount", "integer"]]
 
 
 def test_show_as_json(sandbox: Sandbox, ledger: Path) -> None:
