@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import jsonschema
 
 from target_segment_objects import limits
+from target_segment_objects.environment import COMMAND_VARIABLES
 from target_segment_objects.exceptions import InvalidUrlError
 from target_segment_objects.mapping import naming
 from target_segment_objects.segment.urls import validate_api_url
@@ -30,13 +31,6 @@ if TYPE_CHECKING:
 _MAX_SHOWN_CHARACTERS: Final = 200
 _TRUE_WORDS: Final = frozenset({"true", "yes", "on", "1"})
 _FALSE_WORDS: Final = frozenset({"false", "no", "off", "0"})
-
-_OTHER_VARIABLES: Final = (
-    "TARGET_SEGMENT_OBJECTS_LOGLEVEL",
-    "TARGET_SEGMENT_OBJECTS_SANDBOX",
-    "TARGET_SEGMENT_OBJECTS_ACCEPT_DELETES",
-)
-"""Environment variables that are not settings."""
 
 _LEDGER_SETTINGS: Final = (
     *("resend_after_days", "ledger_ignored_properties"),
@@ -153,7 +147,7 @@ def unknown_variable_warnings(
         prefix: What comes before a setting's name.
         schema: The settings' JSON schema.
     """
-    known = [*(f"{prefix}{name.upper()}" for name in schema["properties"]), *_OTHER_VARIABLES]
+    known = [*(f"{prefix}{name.upper()}" for name in schema["properties"]), *COMMAND_VARIABLES]
     for name in environment:
         if name.startswith(prefix) and name not in known:
             yield f"Unknown environment variable {name} is ignored.{_suggest_name(name, known)}"

@@ -9,17 +9,16 @@ run.
 from __future__ import annotations
 
 import copy
-import os
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, ClassVar, Final, cast
 
-from dotenv import find_dotenv, load_dotenv
 from singer_sdk import Target
 from singer_sdk.exceptions import ConfigValidationError, RecordsWithoutSchemaException
 from singer_sdk.helpers.capabilities import PluginCapabilities, TargetCapabilities
 
 from target_segment_objects import config_validation
 from target_segment_objects.context import RunContext
+from target_segment_objects.environment import PREFIX, Environment, load_environment
 from target_segment_objects.exceptions import (
     InvalidRecordError,
     UnmappableStreamError,
@@ -181,21 +180,23 @@ class TargetSegmentObjects(Target):
 
     @property
     def _env_var_config(self) -> dict[str, Any]:
-        return self.read_environment()
+        environment = load_environment()
+        if file_use := environment.describe_file_use(with_settings=True):
+            self.logger.info("%s", file_use)
+        return self.read_environment(environment)
 
     @classmethod
-    def read_environment(cls) -> dict[str, Any]:
-        """Read the settings from the environment and from the `.env` of the current folder.
+    def read_environment(cls, environment: Environment) -> dict[str, Any]:
+        """Read the settings from variables.
 
         The SDK's own reader ends with a traceback at a malformed number.
         """
-        load_dotenv(find_dotenv(usecwd=True))
         schema = cls.config_jsonschema
         cls.append_builtin_config(schema)
-        prefix = "TARGET_SEGMENT_OBJECTS_"
-        for warning in config_validation.unknown_variable_warnings(os.environ, prefix, schema):
+        variables = environment.variables
+        for warning in config_validation.unknown_variable_warnings(variables, PREFIX, schema):
             cls.logger.warning("%s", warning)
-        return config_validation.read_environment(os.environ, prefix, schema)
+        return config_validation.read_environment(variables, PREFIX, schema)
 
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
         """Report invalid settings in our words, before the SDK does in its own."""

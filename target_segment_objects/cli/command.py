@@ -5,36 +5,41 @@ It extends the SDK's command. Each mode returns the exit code of the process.
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import click
 from click.core import ParameterSource
-from click.shell_completion import CompletionItem
 from singer_sdk.exceptions import ConfigValidationError
 
 from target_segment_objects.cli.about import FORMATS
-from target_segment_objects.cli.config_files import ConfigFileError, read_config_files
 from target_segment_objects.cli.load import load_input
+from target_segment_objects.cli.options import OptionsCommand, build_default_map, list_options
+from target_segment_objects.environment import Environment, load_environment
 from target_segment_objects.reporting.log_handlers import (
     LOG_CONFIG_VARIABLE,
     LoggingConfigError,
+    find_log_level,
     set_up_log_handlers,
-    validate_log_level,
 )
 from target_segment_objects.target import TargetSegmentObjects
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from singer_sdk.plugin_base import _ConfigInput
 
 _DRY_RUN_FORMATS: Final = ("text", "json")
 
+USAGE_ERROR: Final = 2
+"""The exit code for what the user gave, which another attempt would not change."""
+
 EXIT_CODES: Final = {
     0: "success: everything is in Segment or the dead-letter file, or the check passed",
     1: "failure: the last lines of the log say why",
-    2: "usage error: an option or a configuration file",
+    2: "usage error: an option or a setting; nothing was read or sent",
     130: "stopped by SIGINT (Ctrl-C)",
     143: "stopped by SIGTERM",
 }
@@ -75,11 +80,13 @@ Environment:
 \b
   TARGET_SEGMENT_OBJECTS_*
       With --config=ENV, one variable for each setting: its name in upper
-      case, for example TARGET_SEGMENT_OBJECTS_WRITE_KEY. They can also be in
-      a .env file in the current folder or above it. --about lists them.
+      case, for example TARGET_SEGMENT_OBJECTS_WRITE_KEY. --about lists them.
   TARGET_SEGMENT_OBJECTS_LOGLEVEL, or LOGLEVEL
       DEBUG, INFO (the default), WARNING or ERROR. With WARNING there is no
       progress, no summary and no METRIC line.
+  .env
+      A file in the current folder for the TARGET_SEGMENT_OBJECTS_ variables
+      that are not set. Only you or root may be able to write it.
   SINGER_SDK_LOG_CONFIG
       A YAML file for Python's logging.config, for example for JSON logs.
   HTTPS_PROXY, NO_PROXY
@@ -114,28 +121,38 @@ def run_command() -> None:
         command = build_command()
     except LoggingConfigError as error:
         click.echo(f"Error: {error}", err=True)
-        sys.exit(2)
+        sys.exit(USAGE_ERROR)
     command()
 
 
 def build_command() -> click.Command:
-    """Return the SDK's command with the options of this target, and set up logging.
+    """Return the command, and set up logging.
 
     Raises:
         LoggingConfigError: A variable for logging is not valid.
     """
-    validate_log_level(os.environ)
-    command = _create_sdk_command()
-    set_up_log_handlers(sys.stderr)
-    command.help = _HELP
-    codes = "\n".join(f"  {code:<5}{meaning}" for code, meaning in EXIT_CODES.items())
-    command.epilog = _MANUAL.format(exit_codes=codes)
-    command.callback = _exit_with_code
-    options = _list_options()
+    environment = load_environment()
+    level = find_log_level(environment.variables)
+    sdk_command = _create_sdk_command()
+    set_up_log_handlers(sys.stderr, level)
+    options = list_options()
     replaced = {name for option in options for name in option.opts}
-    kept = [param for param in command.params if replaced.isdisjoint(param.opts)]
-    command.params = [*kept, *options]
-    return command
+    codes = "\n".join(f"  {code:<5}{meaning}" for code, meaning in EXIT_CODES.items())
+    return OptionsCommand(
+        sdk_command.name,
+        callback=functools.partial(_exit_with_code, environment),
+        params=[
+            *(param for param in sdk_command.params if replaced.isdisjoint(param.opts)),
+            *options,
+        ],
+        help=_HELP,
+        epilog=_MANUAL.format(exit_codes=codes),
+        context_settings={
+            "help_option_names": ["-h", "--help"],
+            "default_map": build_default_map(environment.variables),
+        },
+        logger=TargetSegmentObjects.logger,
+    )
 
 
 def _create_sdk_command() -> click.Command:
@@ -151,91 +168,14 @@ def _create_sdk_command() -> click.Command:
         raise LoggingConfigError(msg) from cause
 
 
-def _list_options() -> list[click.Option]:
-    return [
-        click.Option(
-            ["--config"],
-            multiple=True,
-            is_eager=True,
-            callback=_read_config_files,
-            metavar="FILE|ENV",
-            shell_complete=_complete_config,
-            help="A JSON file with settings, or ENV for settings from the environment. Can be "
-            "repeated: later files override earlier ones, and the environment overrides files.",
-        ),
-        click.Option(
-            ["--about"], is_flag=True, help="Describe the target and its settings, and exit."
-        ),
-        click.Option(
-            ["--format", "output_format"],
-            type=click.Choice(list(FORMATS), case_sensitive=False),
-            help="Output format of --about or --dry-run, which has no Markdown. The default is "
-            "text; JSON is for programs.",
-        ),
-        click.Option(
-            ["--input", "file_input"],
-            type=click.File("rb"),
-            help="Read messages from this file instead of standard input. It may be gzipped.",
-        ),
-        click.Option(
-            ["--check", "is_check"],
-            is_flag=True,
-            help="Check that the spool folder, the dead-letter file and the ledger can be written "
-            "and that Segment accepts the write key, and exit. Starts a bulk session and finishes "
-            "it empty. Reads no input.",
-        ),
-        click.Option(
-            ["--dry-run", "is_dry_run"],
-            is_flag=True,
-            help="Read, map and validate the input, and report on standard output what each stream "
-            "would become and how many API calls a run would make. Sends nothing, writes no STATE "
-            "and no dead-letter file. Needs no write key.",
-        ),
-        click.Option(
-            ["--sandbox", "sandbox_warehouse"],
-            type=click.Path(dir_okay=False, path_type=Path),
-            envvar="TARGET_SEGMENT_OBJECTS_SANDBOX",
-            show_envvar=True,
-            help="Load into a local sandbox instead of Segment, with this DuckDB file as its "
-            "warehouse, and show the result. Needs no Segment account.",
-        ),
-        click.Option(
-            ["--open", "opens_page"],
-            is_flag=True,
-            help="With --sandbox: open a page in the browser that shows the load and the "
-            "warehouse, and serve it after the load until Ctrl-C.",
-        ),
-        click.Option(
-            ["--accept-deletes", "accepts_deletes"],
-            is_flag=True,
-            envvar="TARGET_SEGMENT_OBJECTS_ACCEPT_DELETES",
-            show_envvar=True,
-            help="Let this run mark more rows as deleted than deleted_limit_percent allows. With "
-            "the settings ledger_path and deleted_records.",
-        ),
-    ]
-
-
-def _complete_config(
-    _: click.Context, __: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    """Offer ENV, or else file names."""
-    if incomplete and "ENV".startswith(incomplete):
-        return [CompletionItem("ENV")]
-    return [CompletionItem(incomplete, type="file")]
-
-
-def _read_config_files(
-    ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
-) -> _ConfigInput:
-    """Read the configuration files."""
-    try:
-        return read_config_files(value)
-    except ConfigFileError as error:
-        raise click.BadParameter(str(error), ctx=ctx, param=param) from error
-
-
-def _exit_with_code(*, about: bool, output_format: str | None, **options: Any) -> None:  # noqa: ANN401 - as `_invoke` takes them
+def _exit_with_code(
+    environment: Environment,
+    *,
+    about: bool,
+    output_format: str | None,
+    config: _ConfigInput,
+    **options: Any,  # noqa: ANN401 - as `_invoke` takes them
+) -> None:
     """Do what the command line asks for, and exit with its code."""
     _refuse_conflicts(about=about, output_format=output_format, **options)
     output_format = output_format or "text"
@@ -243,13 +183,18 @@ def _exit_with_code(*, about: bool, output_format: str | None, **options: Any) -
         info = TargetSegmentObjects._get_about_info()  # noqa: SLF001 - as the SDK does
         click.echo(FORMATS[output_format](info))
         sys.exit(0)
-    TargetSegmentObjects.print_version(print_fn=TargetSegmentObjects.logger.info)
+    logger = TargetSegmentObjects.logger
+    TargetSegmentObjects.print_version(print_fn=logger.info)
     try:
-        code = _invoke(output_format=output_format, **options)
+        if file_use := environment.describe_file_use(with_settings=config.parse_env):
+            logger.info("%s", file_use)
+        # Later than the files, so that the environment wins.
+        given = TargetSegmentObjects.read_environment(environment) if config.parse_env else {}
+        code = _invoke({**config.config, **given}, output_format=output_format, **options)
     except ConfigValidationError as invalid:  # the SDK would add a line without information
         for error in invalid.errors:
-            TargetSegmentObjects.logger.error("%s", error)
-        code = 1
+            logger.error("%s", error)
+        code = USAGE_ERROR
     sys.exit(code)
 
 
@@ -284,9 +229,9 @@ def _refuse_conflicts(
 
 
 def _invoke(
+    config: dict[str, Any],
     *,
     output_format: str,
-    config: _ConfigInput,
     is_check: bool,
     is_dry_run: bool,
     file_input: IO[bytes] | None,
@@ -310,20 +255,20 @@ def _invoke(
         from target_segment_objects.cli.sandbox_run import run_in_sandbox  # noqa: PLC0415
 
         return run_in_sandbox(
-            _merge_environment(config),
+            config,
             file_input,
             sandbox_warehouse,
             check=_check if is_check else None,
             opens_page=opens_page,
             accepts_deletes=accepts_deletes,
         )
-    target = TargetSegmentObjects(config=config.config, parse_env_config=config.parse_env)
+    target = TargetSegmentObjects(config=config)
     target.accepts_deletes = accepts_deletes
     return _check(target) if is_check else load_input(target, file_input)
 
 
 def _run_dry(
-    config: _ConfigInput,
+    config: dict[str, Any],
     file_input: IO[bytes] | None,
     sandbox_warehouse: Path | None,
     *,
@@ -333,16 +278,10 @@ def _run_dry(
     from target_segment_objects.cli.dry_run import add_placeholder_key, run_dry  # noqa: PLC0415
     from target_segment_objects.cli.sandbox_run import name_sandbox  # noqa: PLC0415
 
-    target = TargetSegmentObjects(config=add_placeholder_key(_merge_environment(config)))
+    target = TargetSegmentObjects(config=add_placeholder_key(config))
     target.accepts_deletes = accepts_deletes
     destination = None if sandbox_warehouse is None else name_sandbox(sandbox_warehouse)
     return run_dry(target, file_input, output_format=output_format, destination=destination)
-
-
-def _merge_environment(config: _ConfigInput) -> dict[str, Any]:
-    """Return the settings of the files and, where asked for, of the environment."""
-    environment = TargetSegmentObjects.read_environment() if config.parse_env else {}
-    return {**config.config, **environment}
 
 
 def _check(target: TargetSegmentObjects, destination: str | None = None) -> int:

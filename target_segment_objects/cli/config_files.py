@@ -6,6 +6,7 @@ A value that is not a file name is not repeated in an error: it may be JSON with
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -41,6 +42,11 @@ def read_config_files(paths: Sequence[str]) -> _ConfigInput:
     return _ConfigInput(config=config, parse_env=ENVIRONMENT in paths)
 
 
+def may_be_file_name(value: str) -> bool:
+    """Return whether a value may be shown: it does not look like settings."""
+    return not _NOT_IN_NAMES & set(value)
+
+
 def _read_config_file(path: str) -> dict[str, Any]:
     try:
         config = json.loads(_read_text(path))
@@ -59,18 +65,20 @@ def _read_config_file(path: str) -> dict[str, Any]:
 
 def _read_text(path: str) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8-sig")
+        # A shell expands ~ in `--config ~/x`, but not in `--config=~/x`.
+        return Path(os.path.expanduser(path)).read_text(encoding="utf-8-sig")  # noqa: PTH111 - Path's fails for an unknown user
     except UnicodeDecodeError as error:  # not as the cause: it holds the whole text
         msg = f"Config file is not UTF-8: {path}: byte {error.start + 1}."
         raise ConfigFileError(msg) from None
     except (OSError, ValueError) as error:
-        if _NOT_IN_NAMES & set(path):
+        if not may_be_file_name(path):
             msg = (
                 "--config takes the name of a file, or ENV. What was given is not the name of a "
                 "file that can be read."
             )
             raise ConfigFileError(msg) from None
-        msg = f"{_describe_read_error(path, error)}: {path}"
+        hint = ". Did you mean ENV?" if path.upper() == ENVIRONMENT else ""
+        msg = f"{_describe_read_error(path, error)}: {path}{hint}"
         raise ConfigFileError(msg) from error
 
 

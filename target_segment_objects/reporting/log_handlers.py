@@ -30,8 +30,8 @@ class LoggingConfigError(Exception):
     """A variable for logging is not valid."""
 
 
-def validate_log_level(environment: Mapping[str, str]) -> None:
-    """Check the variables for the log level, which the SDK would reject with a traceback.
+def find_log_level(environment: Mapping[str, str]) -> str | None:
+    """Return the log level that variables set, which the SDK would reject with a traceback.
 
     Raises:
         LoggingConfigError: The level does not exist.
@@ -42,17 +42,25 @@ def validate_log_level(environment: Mapping[str, str]) -> None:
             if not isinstance(logging.getLevelName(level.upper()), int):
                 msg = f"{variable} cannot be {level!r}: it must be DEBUG, INFO, WARNING or ERROR."
                 raise LoggingConfigError(msg)
-            return
+            return level.upper()
+    return None
 
 
-def set_up_log_handlers(stream: TextIO | None) -> None:
+def set_up_log_handlers(stream: TextIO | None, level: str | None = None) -> None:
     """Have every handler escape its messages; shorten the lines of those that write to a terminal.
 
     Args:
         stream: Standard error.
+        level: The log level, unless the user has a logging configuration; None for the SDK's.
     """
-    is_short = is_terminal(stream) and LOG_CONFIG_VARIABLE not in os.environ
+    is_configured = LOG_CONFIG_VARIABLE in os.environ
+    is_short = is_terminal(stream) and not is_configured
+    if level is not None and not is_configured:
+        logging.root.setLevel(level)
     for handler in find_log_handlers():
+        if level is not None and not is_configured:
+            # The SDK sets the level of METRIC lines by the process's variables alone.
+            handler.setLevel(level)
         handler.addFilter(_escape_record)
         if is_short and getattr(handler, "stream", None) is stream:
             handler.setFormatter(_TerminalFormatter())

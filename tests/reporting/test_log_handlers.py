@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from target_segment_objects.reporting.log_handlers import (
     LoggingConfigError,
     escape_unprintable,
+    find_log_level,
     set_up_log_handlers,
-    validate_log_level,
 )
 from tests.support import TARGET, record_line, schema_line
 
@@ -175,14 +175,14 @@ def test_elsewhere_the_format_is_the_sdks(sandbox: Sandbox, run_target: RunTarge
 @pytest.mark.parametrize("level", ["debug", "INFO", "Warning", "ERROR", "CRITICAL", ""])
 def test_log_levels_are_accepted(level: str) -> None:
     """In upper or lower case; an empty variable is not set."""
-    validate_log_level({"TARGET_SEGMENT_OBJECTS_LOGLEVEL": level, "LOGLEVEL": "INFO"})
+    find_log_level({"TARGET_SEGMENT_OBJECTS_LOGLEVEL": level, "LOGLEVEL": "INFO"})
 
 
 def test_the_own_variable_hides_the_general_one() -> None:
     """The SDK reads `LOGLEVEL` only if the target's own variable is not set."""
-    validate_log_level({"TARGET_SEGMENT_OBJECTS_LOGLEVEL": "INFO", "LOGLEVEL": "LOUD"})
+    find_log_level({"TARGET_SEGMENT_OBJECTS_LOGLEVEL": "INFO", "LOGLEVEL": "LOUD"})
     with pytest.raises(LoggingConfigError, match=r"^LOGLEVEL cannot be 'LOUD'"):
-        validate_log_level({"LOGLEVEL": "LOUD"})
+        find_log_level({"LOGLEVEL": "LOUD"})
 
 
 @pytest.mark.parametrize("option", ["--about", "--check"])
