@@ -1,7 +1,3 @@
-# /// script
-# requires-python = ">=3.10"
-# dependencies = ["pyyaml", "target-segment-objects"]
-# ///
 """Generate what Meltano, its Hub and the documentation list of the settings.
 
 Run it from the repository's root, with the target and its extra `dev` installed:
@@ -68,6 +64,13 @@ VARIANT: Final = OWNER.lower() if OWNER else "original"
 
 ON_PACKAGE_INDEX: Final = False
 """Set it to True with the first release: until then, Meltano installs from the repository."""
+
+NO_PACKAGE: Final = f"file:///{NAME}-is-on-no-package-index/set-pip_url-to-a-clone-of-it"
+"""What is installed without a repository: nothing. An installer names the path that it cannot find.
+
+The bare name would be whoever's package has it on the index. There is no space, where Meltano would
+split it.
+"""
 
 HUB: Final = ROOT / "plugins" / "hub" / "loaders" / NAME / f"{VARIANT}.yml"
 MAINTAINERS: Final = ROOT / "plugins" / "hub" / "maintainers.yml"
@@ -142,10 +145,7 @@ COMMON_SETTINGS: Final = (
 
 def build_listing() -> Definition:
     """Return the listing for the Hub."""
-    pip_url, with_sandbox = NAME, f"{NAME}[sandbox]"
-    if REPOSITORY and not ON_PACKAGE_INDEX:
-        pip_url = f"git+{REPOSITORY}.git"
-        with_sandbox = f"{with_sandbox} @ {pip_url}"
+    pip_url, with_sandbox = choose_pip_urls()
     listing = {
         "capabilities": list_capabilities(),
         "commands": COMMANDS,
@@ -173,6 +173,15 @@ def build_listing() -> Definition:
         "variant": VARIANT,
     }
     return {name: value for name, value in listing.items() if value is not None}
+
+
+def choose_pip_urls() -> tuple[str, str]:
+    """Return what Meltano installs, and the same with the extra `sandbox`."""
+    if ON_PACKAGE_INDEX:
+        return NAME, f"{NAME}[sandbox]"
+    if REPOSITORY:
+        return f"git+{REPOSITORY}.git", f"{NAME}[sandbox]@git+{REPOSITORY}.git"
+    return NO_PACKAGE, "/path/to/clone[sandbox]"
 
 
 def list_capabilities() -> list[str]:

@@ -38,6 +38,8 @@ _LEDGER_SETTINGS: Final = (
     *("deleted_hours_between_runs", "deleted_limit_percent"),
 )
 _FLATTENING_SETTINGS: Final = ("flattening_max_depth", "flattening_max_key_length")
+_MARK_SETTINGS: Final = ("deleted_after_runs", "deleted_limit_percent")
+_PATH_SETTINGS: Final = ("dead_letter_path", "ledger_path", "spool_dir")
 _OWN_SETTINGS: Final = frozenset(SETTINGS["properties"])
 
 
@@ -65,6 +67,22 @@ def read_environment(environment: Mapping[str, str], prefix: str, schema: Schema
     return config
 
 
+def normalize_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration in which values that mean the same are the same.
+
+    A null means the default, `~` at the start of a path the home folder, and a slash at the end of
+    the API's address nothing.
+    """
+    given = {name: value for name, value in config.items() if value is not None}
+    for name in _PATH_SETTINGS:
+        if isinstance(given.get(name), str):
+            # Path's own fails for an unknown user.
+            given[name] = os.path.expanduser(given[name])  # noqa: PTH111
+    if isinstance(given.get("api_url"), str):
+        given["api_url"] = given["api_url"].rstrip("/")
+    return given
+
+
 def _parse_value(text: str, types: Collection[str]) -> Any:  # noqa: ANN401 - any JSON value
     word = text.lower()
     if "boolean" in types:
@@ -87,7 +105,7 @@ def validation_errors(config: Mapping[str, Any], schema: Schema) -> list[str]:
     """
     given = {name: value for name, value in config.items() if value is not None}
     errors = dict(_find_non_finite_numbers(given, schema))
-    for error in jsonschema.Draft202012Validator(schema).iter_errors(given):
+    for error in jsonschema.Draft202012Validator(_drop_malformed(schema)).iter_errors(given):
         if error.validator == "required" and not error.path:
             continue  # `_check_write_key` says how to set it
         name = str(error.path[0]) if error.path else ""
@@ -106,6 +124,19 @@ def validation_errors(config: Mapping[str, Any], schema: Schema) -> list[str]:
     return list(errors.values())
 
 
+def _drop_malformed(schema: Any) -> Any:  # noqa: ANN401 - any part of a schema
+    """Return a schema without the SDK's choices that are no schemas: `null` as a string."""
+    if isinstance(schema, list):
+        return [_drop_malformed(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    mended = {name: _drop_malformed(value) for name, value in schema.items()}
+    for keyword in ("anyOf", "oneOf"):
+        if isinstance(mended.get(keyword), list):
+            mended[keyword] = [each for each in mended[keyword] if isinstance(each, dict)]
+    return mended
+
+
 def unknown_setting_warnings(config: Mapping[str, Any], schema: Schema) -> Iterator[str]:
     """Yield a warning for each setting that does not exist."""
     known = list(schema["properties"])
@@ -120,11 +151,15 @@ def unused_setting_warnings(config: Mapping[str, Any]) -> Iterator[str]:
         yield 'dead_letter_path has no effect: it needs invalid_records "dead_letter".'
     if config.get("schema_violations") == "reject" and config.get("validate_records") is False:
         yield "schema_violations has no effect: it needs validate_records."
+    if config.get("max_invalid_records") and config.get("invalid_records") != "dead_letter":
+        yield 'max_invalid_records has no effect: it needs invalid_records "dead_letter".'
+    changed = [name for name in _LEDGER_SETTINGS if _is_changed(config, name)]
     if not config.get("ledger_path"):
-        for name in _LEDGER_SETTINGS:
-            default = SETTINGS["properties"][name]["default"]
-            if config.get(name, default) != default:  # Meltano passes the defaults, too
-                yield f"{name} has no effect: it needs ledger_path."
+        yield from (f"{name} has no effect: it needs ledger_path." for name in changed)
+    elif config.get("deleted_records") != "mark":
+        for name in _MARK_SETTINGS:
+            if name in changed:
+                yield f'{name} has no effect: it needs deleted_records "mark".'
     if not config.get("flattening_enabled"):
         for name in _FLATTENING_SETTINGS:
             if config.get(name) is not None:
@@ -135,6 +170,19 @@ def unused_setting_warnings(config: Mapping[str, Any]) -> Iterator[str]:
             "flattening_separator has no effect: Segment's snake case joins the levels of a name "
             "by one underscore."
         )
+
+
+def _is_changed(config: Mapping[str, Any], name: str) -> bool:
+    """Return whether a setting differs from its default, which Meltano passes, too."""
+    default = SETTINGS["properties"][name]["default"]
+    return bool(config.get(name, default) != default)
+
+
+def accept_deletes_warning(config: Mapping[str, Any]) -> str | None:
+    """Return a warning if --accept-deletes has no effect, because nothing can be marked."""
+    if config.get("ledger_path") and config.get("deleted_records") == "mark":
+        return None
+    return '--accept-deletes has no effect: it needs ledger_path and deleted_records "mark".'
 
 
 def unknown_variable_warnings(
@@ -310,9 +358,23 @@ def _check_paths(config: Mapping[str, Any]) -> Iterator[NamedError]:
             "existing folder."
         )
         yield "dead_letter_path", message
+    ledger = config.get("ledger_path")
+    if ledger is not None and not _is_file_or_new(ledger):
+        message = (
+            f"ledger_path cannot be {json.dumps(ledger)}: it must be a file in an existing folder."
+        )
+        yield "ledger_path", message
     if folder is not None and not _is_writable_folder(folder):
         message = f"spool_dir cannot be {json.dumps(folder)}: it must be a writable folder."
         yield "spool_dir", message
+
+
+def _is_file_or_new(file: str) -> bool:
+    try:
+        path = Path(file)
+        return "\0" not in file and path.parent.is_dir() and not path.is_dir()
+    except (OSError, ValueError):  # a name that is too long, or a NUL
+        return False
 
 
 def _is_writable_folder(folder: str) -> bool:

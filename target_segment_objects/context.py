@@ -57,6 +57,7 @@ class RunContext:
         on_failure: Callable[[], None],
         logger: logging.Logger,
         accepts_deletes: bool = False,
+        adopt_command: str = "",
     ) -> None:
         """Prepare a run; nothing is sent or written yet.
 
@@ -67,6 +68,7 @@ class RunContext:
             on_failure: Called once when delivery fails, by the thread that met the failure.
             logger: The target's logger.
             accepts_deletes: Whether to mark more objects as deleted than the settings allow.
+            adopt_command: The command that has a ledger adopt the write key.
 
         Raises:
             LedgerError: The ledger cannot be used.
@@ -92,6 +94,7 @@ class RunContext:
         self._stream_memory: StreamMemory | None = None
         self.deleted_rows = DeletedRows(stats, self.collections, self.log_warning)
         self._accepts_deletes = accepts_deletes
+        self._adopt_command = adopt_command
         self.delivery = self._create_delivery(
             functools.partial(
                 DeliveryScheduler,
@@ -229,6 +232,7 @@ class RunContext:
                 settings.resend_after_days,
                 tuple(map(self._name_property, settings.ignored_properties)),
                 describe_options(settings, accepts_deletes=self._accepts_deletes),
+                adopt_command=self._adopt_command,
                 copy=self._spool.new_path().with_suffix(".sqlite") if use.is_read_only else None,
             ),
             create,

@@ -8,10 +8,14 @@
     │   └── MissingKeyError           … because a key property has no value
     ├── RejectLimitError          more records were rejected than the settings allow
     ├── DeletedLimitError         more rows are gone than the settings allow to mark
+    ├── ConfigurationError        a setting is wrong, which only shows when the run opens
+    │   └── WrongLedgerError          … it names the ledger of something else; also a LedgerError
     ├── SpoolError                a local file cannot be written or read
     ├── LedgerError               the ledger cannot be used: in use, foreign, damaged, not writable
+    │   └── LedgerInUseError          … because another process is using it
     ├── OutputError               STATE cannot be written to standard output
     ├── DeliveryAbortedError      delivery was stopped before it was complete
+    ├── InvalidWriteKeyError      what was given cannot be a write key
     ├── InvalidUrlError           the base address is malformed or would expose the write key
     ├── SessionStateError         a bulk session was used out of order: a bug of the caller
     └── ApiError                  a call to Segment did not succeed
@@ -36,6 +40,10 @@ from typing import Final
 
 class SegmentObjectsError(Exception):
     """The base of all errors of this package; its text is meant for the user."""
+
+
+class ConfigurationError(SegmentObjectsError):
+    """A setting is wrong, which only shows when the run opens. Nothing was read or sent."""
 
 
 class InputError(SegmentObjectsError):
@@ -119,6 +127,7 @@ class SpoolError(SegmentObjectsError):
 
     Attributes:
         path: The file or folder.
+        names_setting: Whether the message says what can be set instead.
     """
 
     def __init__(
@@ -127,7 +136,7 @@ class SpoolError(SegmentObjectsError):
         path: object,
         cause: OSError,
         *,
-        instead: str = "spool_dir to another folder",
+        instead: str | None = None,
     ) -> None:
         """Compose the message from the path and the operating system's reason.
 
@@ -135,16 +144,38 @@ class SpoolError(SegmentObjectsError):
             action: What failed: "read", "write", …
             path: The file or folder.
             cause: The operating system's error.
-            instead: What the user can set instead.
+            instead: What the user can set instead, if the error is of a setting's file.
         """
         reason = cause.strerror or str(cause) or type(cause).__name__
         advice = _SPOOL_ADVICE.get(cause.errno or 0, "Check the disk")
-        super().__init__(f"Cannot {action} {path}: {reason}. {advice}, or set {instead}.")
+        advice = advice if instead is None else f"{advice}, or set {instead}"
+        super().__init__(f"Cannot {action} {path}: {reason}. {advice}.")
         self.path = path
+        self.names_setting = instead is not None
 
 
 class LedgerError(SegmentObjectsError):
     """The ledger cannot be used: in use by another run, foreign, damaged, or not writable."""
+
+
+class WrongLedgerError(LedgerError, ConfigurationError):
+    """`ledger_path` is no ledger, or that of another address or write key."""
+
+
+class LedgerInUseError(LedgerError):
+    """Another process is using the ledger.
+
+    Attributes:
+        path: The ledger.
+    """
+
+    def __init__(self, path: object) -> None:
+        """Compose the message for a load, which could have a ledger of its own."""
+        self.path = path
+        super().__init__(
+            f"Another run is using the ledger {path}. Wait until it has ended, or give each load a "
+            "ledger_path of its own."
+        )
 
 
 class OutputError(SegmentObjectsError):
@@ -153,6 +184,20 @@ class OutputError(SegmentObjectsError):
 
 class DeliveryAbortedError(SegmentObjectsError):
     """Delivery was stopped before everything was delivered."""
+
+
+class InvalidWriteKeyError(SegmentObjectsError, ValueError):
+    """What was given cannot be a write key. It is not in the message."""
+
+    def __init__(self, write_key: object) -> None:
+        """Say what is wrong with it, and what a write key is."""
+        given = "is empty" if write_key == "" else "is not valid"
+        if not isinstance(write_key, str):
+            given = f"cannot be of type {type(write_key).__name__}"
+        super().__init__(
+            f"The write key {given}. It is a string without spaces, which Segment shows for the "
+            "source under its API keys."
+        )
 
 
 class InvalidUrlError(SegmentObjectsError, ValueError):

@@ -87,6 +87,7 @@ class TargetSegmentObjects(Target):
         self._record_prefixes: dict[str, bytes] = {}
         self._replay_log = ReplayLog()
         self.accepts_deletes = False
+        self.adopt_command = ""
 
     def setup_mapper(self) -> None:
         """Set up the SDK's stream maps, without its flattening."""
@@ -121,6 +122,7 @@ class TargetSegmentObjects(Target):
             on_failure=self._interrupts.wake_reader,
             logger=self.logger,
             accepts_deletes=self.accepts_deletes,
+            adopt_command=self.adopt_command,
         )
 
     # A run
@@ -130,11 +132,12 @@ class TargetSegmentObjects(Target):
         self._outlets = outlets
         return self.context
 
-    def run(self, file_input: IO[bytes] | None) -> RunOutcome:
+    def run(self, file_input: IO[bytes] | None, *, rest: str = "Delivering") -> RunOutcome:
         """Read to the end or to the first signal, and deliver what was read.
 
         Args:
             file_input: The Singer messages; None for standard input.
+            rest: What the log says is done with what was read, after a signal.
 
         Returns:
             How it ended.
@@ -145,6 +148,7 @@ class TargetSegmentObjects(Target):
             (lambda: self.process_lines(lines), self.process_endofpipe),
             self._interrupts,
             abort=self.context.abort,
+            rest=rest,
             logger=self.logger,
         )
 
@@ -202,7 +206,7 @@ class TargetSegmentObjects(Target):
         """Report invalid settings in our words, before the SDK does in its own."""
         schema = self.config_jsonschema
         self.append_builtin_config(schema)
-        self._config = {name: value for name, value in self._config.items() if value is not None}
+        self._config = config_validation.normalize_config(self._config)
         for warning in (
             *config_validation.unknown_setting_warnings(self._config, schema),
             *config_validation.unused_setting_warnings(self._config),

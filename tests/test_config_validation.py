@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from target_segment_objects import limits
 from target_segment_objects.config_validation import (
+    normalize_config,
     read_environment,
     unknown_setting_warnings,
     unknown_variable_warnings,
@@ -531,6 +532,46 @@ def test_separator_of_flattening_has_no_effect(separator: str, has_warning: int)
     warnings = [*unused_setting_warnings({"flattening_separator": separator})]
     assert len(warnings) == has_warning
     assert all("flattening_separator has no effect" in warning for warning in warnings)
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"max_invalid_records": 5}, 'invalid_records "dead_letter"'),
+        ({"deleted_after_runs": 3, "ledger_path": "l"}, 'deleted_records "mark"'),
+    ],
+)
+def test_setting_that_needs_the_value_of_another(config: dict[str, Any], expected: str) -> None:
+    """Without it there is a warning."""
+    (warning,) = unused_setting_warnings(config)
+    assert warning == f"{next(iter(config))} has no effect: it needs {expected}."
+
+
+def test_home_folder_and_slash_are_normalized(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`~` is the home folder in each path; a slash at the end of the address says nothing."""
+    monkeypatch.setenv("HOME", "/home/ada")
+    monkeypatch.setenv("USERPROFILE", "/home/ada")
+    paths = dict.fromkeys(("dead_letter_path", "ledger_path", "spool_dir"), "~/x")
+    assert normalize_config({"api_url": "https://h/p/", "max_retries": None, **paths}) == {
+        "api_url": "https://h/p",
+        **dict.fromkeys(paths, "/home/ada/x"),
+    }
+
+
+def test_choice_of_the_sdk_that_is_no_schema() -> None:
+    """The SDK's schema of stream_maps has one; a wrong value is still an error of ours."""
+    (error,) = find_errors(stream_maps={"__else__": 5})
+    assert error.startswith("stream_maps.__else__ is not valid")
+
+
+@pytest.mark.parametrize("where", ["no-folder/ledger.sqlite", "."])
+def test_an_unusable_ledger_path_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """It must be a file in an existing folder."""
+    monkeypatch.chdir(tmp_path)
+    (error,) = find_errors(ledger_path=where)
+    assert error == f'ledger_path cannot be "{where}": it must be a file in an existing folder.'
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import target_segment_objects
-from target_segment_objects import Client, Session
+from target_segment_objects import Client, InvalidWriteKeyError, Session, Spool, SpoolError
 from tests.support import RUN_SECONDS
 
 if TYPE_CHECKING:
@@ -47,6 +47,37 @@ def test_the_sdk_is_not_imported(module: str, tmp_path: Path) -> None:
     )
     done = run("-c", script, folder=tmp_path)
     assert done.stdout == "[]\n", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [
+        (None, "cannot be of type NoneType"),
+        (b"a-key", "cannot be of type bytes"),
+        ("", "is empty"),
+        ("a key", "is not valid"),
+        ("a-key\n", "is not valid"),
+    ],
+)
+def test_what_cannot_be_a_write_key(key: Any, reason: str) -> None:  # noqa: ANN401 - any value
+    """The error says what a write key is, and does not show what was given."""
+    with pytest.raises(InvalidWriteKeyError) as raised:
+        Client(key)
+    assert str(raised.value) == (
+        f"The write key {reason}. It is a string without spaces, which Segment shows for the "
+        "source under its API keys."
+    )
+
+
+def test_messages_name_no_settings_of_the_command(tmp_path: Path) -> None:
+    """A program has no spool_dir."""
+    with Client("a-key", api_url="http://127.0.0.1:9") as client, pytest.raises(SpoolError) as read:
+        client.upload("id", tmp_path / "none.gz")
+    with pytest.raises(SpoolError) as created:
+        Spool(str(tmp_path / "none")).new_path()
+    for raised in (read, created):
+        assert "spool_dir" not in str(raised.value)
+        assert str(raised.value).endswith("Check that the folder exists.")
 
 
 def test_importing_the_public_names_does_not_import_the_sdk(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from target_segment_objects import limits
+from target_segment_objects.cli.load import describe_problem
 from target_segment_objects.delivery.batch import Batch
 from target_segment_objects.delivery.scheduler import QUEUED_BATCHES_PER_SESSION
 from target_segment_objects.delivery.spool import Spool
@@ -55,6 +56,7 @@ def run_checks(
     *,
     user_agent: str,
     ledger_destination: str | None = None,
+    adopt_command: str = "",
     measure_free_bytes: Callable[[str], int] = _measure_free_bytes,
 ) -> bool:
     """Check what a run needs, and report each result.
@@ -64,6 +66,7 @@ def run_checks(
         write_line: Receives the results.
         user_agent: The User-Agent header for Segment.
         ledger_destination: What a ledger is bound to; None for the base URL of the API.
+        adopt_command: The command that has a ledger adopt the write key.
         measure_free_bytes: Returns the free space of a folder.
 
     Returns:
@@ -73,14 +76,14 @@ def run_checks(
     for check in (
         lambda settings: _check_spool_folder(settings, measure_free_bytes),
         _check_dead_letter_file,
-        lambda settings: _check_ledger(settings, ledger_destination),
+        lambda settings: _check_ledger(settings, ledger_destination, adopt_command),
         lambda settings: _check_write_key(settings, user_agent),
     ):
         try:
             result = check(settings)
         except SegmentObjectsError as error:
             passed = False
-            write_line(f"FAILED: {error}")
+            write_line(f"FAILED: {describe_problem(error)}")
         else:
             if result:
                 write_line(f"OK: {result}")
@@ -149,13 +152,13 @@ def _require_writable_file(path: Path) -> None:
         raise PermissionError("Permission denied")
 
 
-def _check_ledger(settings: Settings, destination: str | None) -> str | None:
+def _check_ledger(settings: Settings, destination: str | None, adopt_command: str) -> str | None:
     if settings.ledger_path is None:
         return None
     from target_segment_objects.ledger.file import Destination  # noqa: PLC0415 - most have none
     from target_segment_objects.ledger.tools.reading import check_ledger  # noqa: PLC0415
 
-    bound_to = Destination(destination or settings.api_url, settings.write_key)
+    bound_to = Destination(destination or settings.api_url, settings.write_key, adopt_command)
     return check_ledger(Path(settings.ledger_path), bound_to)
 
 

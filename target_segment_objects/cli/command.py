@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shlex
 import sys
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -15,8 +16,9 @@ from click.core import ParameterSource
 from singer_sdk.exceptions import ConfigValidationError
 
 from target_segment_objects.cli.about import FORMATS
-from target_segment_objects.cli.load import load_input
+from target_segment_objects.cli.load import USAGE_ERROR, load_input
 from target_segment_objects.cli.options import OptionsCommand, build_default_map, list_options
+from target_segment_objects.config_validation import accept_deletes_warning
 from target_segment_objects.environment import Environment, load_environment
 from target_segment_objects.reporting.log_handlers import (
     LOG_CONFIG_VARIABLE,
@@ -29,12 +31,9 @@ from target_segment_objects.target import TargetSegmentObjects
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from singer_sdk.plugin_base import _ConfigInput
+    from target_segment_objects.cli.config_files import ConfigInput
 
 _DRY_RUN_FORMATS: Final = ("text", "json")
-
-USAGE_ERROR: Final = 2
-"""The exit code for what the user gave, which another attempt would not change."""
 
 EXIT_CODES: Final = {
     0: "success: everything is in Segment or the dead-letter file, or the check passed",
@@ -173,7 +172,7 @@ def _exit_with_code(
     *,
     about: bool,
     output_format: str | None,
-    config: _ConfigInput,
+    config: ConfigInput,
     **options: Any,  # noqa: ANN401 - as `_invoke` takes them
 ) -> None:
     """Do what the command line asks for, and exit with its code."""
@@ -190,12 +189,26 @@ def _exit_with_code(
             logger.info("%s", file_use)
         # Later than the files, so that the environment wins.
         given = TargetSegmentObjects.read_environment(environment) if config.parse_env else {}
-        code = _invoke({**config.config, **given}, output_format=output_format, **options)
+        code = _invoke(
+            {**config.config, **given},
+            adopt_command=_describe_adopt_command(config, environment),
+            output_format=output_format,
+            **options,
+        )
     except ConfigValidationError as invalid:  # the SDK would add a line without information
         for error in invalid.errors:
             logger.error("%s", error)
         code = USAGE_ERROR
     sys.exit(code)
+
+
+def _describe_adopt_command(config: ConfigInput, environment: Environment) -> str:
+    """Return the command that has a ledger adopt the write key of this run; {path} is its file."""
+    loader = environment.variables.get("MELTANO_LOADER_NAME")
+    if loader:  # Meltano removes its configuration file after the run
+        return f"meltano invoke {loader}:ledger-adopt-key"
+    options = " ".join(f"--config {shlex.quote(path)}" for path in config.paths)
+    return f"segment-objects-ledger adopt-key {{path}} {options}".rstrip()
 
 
 def _refuse_conflicts(
@@ -228,9 +241,10 @@ def _refuse_conflicts(
     raise click.UsageError(msg)
 
 
-def _invoke(
+def _invoke(  # noqa: PLR0913 - the options of the command
     config: dict[str, Any],
     *,
+    adopt_command: str,
     output_format: str,
     is_check: bool,
     is_dry_run: bool,
@@ -243,14 +257,15 @@ def _invoke(
 
     What only some modes need is imported here or below: every load waits for the other imports.
     """
+    warning = accept_deletes_warning(config) if accepts_deletes and not is_check else None
+    if warning:
+        TargetSegmentObjects.logger.warning("%s", warning)
     if is_dry_run:
-        return _run_dry(
-            config,
-            file_input,
-            sandbox_warehouse,
-            output_format=output_format,
-            accepts_deletes=accepts_deletes,
-        )
+        from target_segment_objects.cli.dry_run import add_placeholder_key  # noqa: PLC0415
+
+        target = TargetSegmentObjects(config=add_placeholder_key(config))
+        target.accepts_deletes, target.adopt_command = accepts_deletes, adopt_command
+        return _run_dry(target, file_input, sandbox_warehouse, output_format=output_format)
     if sandbox_warehouse is not None:
         from target_segment_objects.cli.sandbox_run import run_in_sandbox  # noqa: PLC0415
 
@@ -263,23 +278,20 @@ def _invoke(
             accepts_deletes=accepts_deletes,
         )
     target = TargetSegmentObjects(config=config)
-    target.accepts_deletes = accepts_deletes
+    target.accepts_deletes, target.adopt_command = accepts_deletes, adopt_command
     return _check(target) if is_check else load_input(target, file_input)
 
 
 def _run_dry(
-    config: dict[str, Any],
+    target: TargetSegmentObjects,
     file_input: IO[bytes] | None,
     sandbox_warehouse: Path | None,
     *,
     output_format: str,
-    accepts_deletes: bool,
 ) -> int:
-    from target_segment_objects.cli.dry_run import add_placeholder_key, run_dry  # noqa: PLC0415
+    from target_segment_objects.cli.dry_run import run_dry  # noqa: PLC0415
     from target_segment_objects.cli.sandbox_run import name_sandbox  # noqa: PLC0415
 
-    target = TargetSegmentObjects(config=add_placeholder_key(config))
-    target.accepts_deletes = accepts_deletes
     destination = None if sandbox_warehouse is None else name_sandbox(sandbox_warehouse)
     return run_dry(target, file_input, output_format=output_format, destination=destination)
 
@@ -288,6 +300,10 @@ def _check(target: TargetSegmentObjects, destination: str | None = None) -> int:
     from target_segment_objects.cli.check import run_checks  # noqa: PLC0415 - see `_invoke`
 
     passed = run_checks(
-        target.settings, click.echo, user_agent=target.user_agent, ledger_destination=destination
+        target.settings,
+        click.echo,
+        user_agent=target.user_agent,
+        ledger_destination=destination,
+        adopt_command=target.adopt_command,
     )
     return 0 if passed else 1

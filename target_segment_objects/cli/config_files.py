@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from singer_sdk.plugin_base import _ConfigInput  # what the SDK's command expects
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,11 +22,29 @@ _NOT_IN_NAMES: Final = frozenset('{}"=\n')
 """Characters of JSON and of assignments, which are hardly in the name of a file."""
 
 
+class ConfigInput(msgspec.Struct, frozen=True):
+    """What `--config` gives.
+
+    Attributes:
+        paths: The values of the option.
+        config: The settings in the files.
+        parse_env: Whether settings are read from the environment, too.
+    """
+
+    paths: tuple[str, ...] = ()
+    config: dict[str, Any] = {}
+    parse_env: bool = False
+
+    def __repr__(self) -> str:
+        """Show no settings: one of them is the write key."""
+        return f"ConfigInput(parse_env={self.parse_env})"
+
+
 class ConfigFileError(ValueError):
     """A configuration file cannot be used."""
 
 
-def read_config_files(paths: Sequence[str]) -> _ConfigInput:
+def read_config_files(paths: Sequence[str]) -> ConfigInput:
     """Return the settings in the files; later files override earlier ones.
 
     Args:
@@ -39,7 +57,7 @@ def read_config_files(paths: Sequence[str]) -> _ConfigInput:
     for path in paths:
         if path != ENVIRONMENT:
             config |= _read_config_file(path)
-    return _ConfigInput(config=config, parse_env=ENVIRONMENT in paths)
+    return ConfigInput(tuple(paths), config, ENVIRONMENT in paths)
 
 
 def may_be_file_name(value: str) -> bool:

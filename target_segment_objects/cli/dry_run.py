@@ -19,7 +19,12 @@ import msgspec
 
 from target_segment_objects.cli.dry_run_json import render_json
 from target_segment_objects.cli.dry_run_report import DryRunReport, StreamPlan, render_text
-from target_segment_objects.cli.load import log_input_warnings, take_snapshot
+from target_segment_objects.cli.load import (
+    describe_problem,
+    find_exit_code,
+    log_input_warnings,
+    take_snapshot,
+)
 from target_segment_objects.exceptions import SegmentObjectsError
 from target_segment_objects.outlets import LedgerUse, MappedStream, Outlets, RejectedRecord
 from target_segment_objects.plurals import format_count
@@ -153,10 +158,10 @@ def run_dry(
     try:
         context = target.prepare_run(dry_run.outlets)
     except SegmentObjectsError as error:
-        logger.error("%s", error)
-        return 1
+        logger.error("%s", describe_problem(error))
+        return find_exit_code(error)
     with Progress(lambda: take_snapshot(context, verb="mapped"), sys.stderr, logger):
-        outcome = target.run(file_input)
+        outcome = target.run(file_input, rest="Reporting")
     if outcome.was_aborted:
         logger.error("Aborted.")
         return outcome.exit_code
@@ -187,7 +192,7 @@ def run_dry(
 
 
 def _list_problems(context: RunContext, outcome: RunOutcome) -> list[str]:
-    problems = [str(problem) for problem in outcome.problems]
+    problems = [describe_problem(problem) for problem in outcome.problems]
     rejected = context.stats.records_rejected
     if rejected and context.settings.invalid_records == "fail":
         problems.append(

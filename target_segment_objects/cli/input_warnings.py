@@ -15,6 +15,7 @@ EMPTY: Final = "The input was empty. Check whether the tap has crashed."
 def missing_stream_warnings(
     collection_map: Collection[str],
     stream_maps: Mapping[str, Any],
+    full_table_streams: Collection[str] = (),
     *,
     sources: Collection[str],
     streams: Collection[str],
@@ -24,12 +25,17 @@ def missing_stream_warnings(
     Args:
         collection_map: The streams in `collection_map`.
         stream_maps: The setting `stream_maps`.
+        full_table_streams: The setting of this name, which has names before or after stream maps.
         sources: The streams of the input.
         streams: The streams after stream maps.
     """
     for stream in collection_map:
         if stream not in streams:
             yield _format_warning("collection_map", stream, streams)
+    names = {*sources, *streams}
+    for stream in full_table_streams:
+        if stream not in names:
+            yield _format_warning("full_table_streams", stream, names)
     for name, definition in stream_maps.items():
         if name.startswith("__"):  # `__else__`
             continue

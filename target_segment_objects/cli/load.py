@@ -6,11 +6,11 @@ import logging
 import sys
 import time
 from contextlib import suppress
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Final
 
 from target_segment_objects.cli import input_warnings
 from target_segment_objects.exceptions import (
-    InputError,
+    ConfigurationError,
     OutputError,
     SegmentObjectsError,
     SpoolError,
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from target_segment_objects.segment.api import BulkApi
     from target_segment_objects.singer.run import RunOutcome
     from target_segment_objects.target import TargetSegmentObjects
+
+
+USAGE_ERROR: Final = 2
+"""The exit code for a wrong option or setting: another attempt would end in the same way."""
 
 
 def load_input(
@@ -69,8 +73,8 @@ def load_input(
         target.prepare_run(outlets)
     except SegmentObjectsError as error:
         outlets.close()
-        target.logger.error("%s", error)
-        return 1
+        target.logger.error("%s", describe_problem(error))
+        return find_exit_code(error)
     began = time.monotonic()
     with progress:
         outcome = target.run(file_input)
@@ -87,11 +91,25 @@ def load_input(
     return outcome.exit_code
 
 
+def describe_problem(problem: Exception) -> str:
+    """Return the message, with the setting of the command that may help.
+
+    The classes of the Python API know no settings.
+    """
+    is_spool = isinstance(problem, SpoolError) and not problem.names_setting
+    return f"{problem} Or set spool_dir to another folder." if is_spool else str(problem)
+
+
+def find_exit_code(error: SegmentObjectsError) -> int:
+    """Return the exit code for an error that comes before the input is read."""
+    return USAGE_ERROR if isinstance(error, ConfigurationError) else 1
+
+
 def _require_streams(target: TargetSegmentObjects, file_input: IO[bytes] | None) -> None:
     """Check the input and standard output before anything is sent.
 
     Raises:
-        InputError: There is no input, or it is the dead-letter file.
+        ConfigurationError: The input is the dead-letter file.
         OutputError: There is no standard output.
     """
     if sys.stdout is None:
@@ -104,7 +122,7 @@ def _require_streams(target: TargetSegmentObjects, file_input: IO[bytes] | None)
             "dead_letter_path is the file that is read. Rename the file and load it under its new "
             "name: records that are rejected again go to a new file."
         )
-        raise InputError(msg)
+        raise ConfigurationError(msg)
     if file_input is None and source.isatty():
         target.logger.info(input_warnings.WAITING)
 
@@ -118,6 +136,7 @@ def log_input_warnings(target: TargetSegmentObjects) -> None:
     for warning in input_warnings.missing_stream_warnings(
         target.settings.collection_map,
         target.config.get("stream_maps") or {},
+        target.settings.full_table_streams if target.settings.ledger_path else (),
         sources=stream_maps.keys(),
         streams={stream.stream_alias for streams in stream_maps.values() for stream in streams},
     ):
@@ -166,7 +185,7 @@ def _log_problems(target: TargetSegmentObjects, outcome: RunOutcome) -> None:
         verb = "is" if rejected == 1 else "are"
         logger.warning("%s %s in %s.", format_count(rejected, "invalid record"), verb, path)
     for problem in outcome.problems:
-        logger.error("%s", problem)
+        logger.error("%s", describe_problem(problem))
     if outcome.was_aborted:
         logger.error("Aborted: objects of unfinished sessions are not in Segment.")
 

@@ -22,7 +22,7 @@ from target_segment_objects.environment import ACCEPT_DELETES, SANDBOX
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from singer_sdk.plugin_base import _ConfigInput
+    from target_segment_objects.cli.config_files import ConfigInput
 
 
 class OptionsCommand(SingerCommand):
@@ -142,7 +142,7 @@ def _complete_config(
 
 def _read_config_option(
     ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
-) -> _ConfigInput:
+) -> ConfigInput:
     """Read the configuration files."""
     try:
         return read_config_files(value)

@@ -7,7 +7,11 @@ import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from target_segment_objects.exceptions import LedgerError
+from target_segment_objects.exceptions import (
+    LedgerError,
+    LedgerInUseError,
+    WrongLedgerError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,10 +23,6 @@ _START_OVER: Final = "Move it away: the next run sends everything once, and star
 _RESUME: Final = "Then run again: the last STATE says where to resume."
 
 _ADVICE: Final = {
-    "database is locked": (
-        "Another run is using the ledger {path}. Wait until it has ended, or give each load a "
-        "ledger_path of its own."
-    ),
     "file is not a database": (
         "{path} is not a ledger, or it is damaged: it is not an SQLite file. Check the path. If it "
         "was the ledger, move it away: the next run sends everything once, and starts a new one."
@@ -50,6 +50,10 @@ _ADVICE: Final = {
 def translate_error(path: Path, cause: Exception) -> LedgerError:
     """Return our error for one of SQLite's, or for what cannot be decoded."""
     reason = str(cause)
+    if reason == "database is locked":
+        return LedgerInUseError(path)
+    if reason == "file is not a database":
+        return WrongLedgerError(_ADVICE[reason].format(path=path))
     if reason in _ADVICE:
         return LedgerError(_ADVICE[reason].format(path=path))
     if not isinstance(cause, sqlite3.Error):
@@ -99,7 +103,7 @@ def describe_unused_file(path: Path) -> UnusedLedgerError:
 
 def describe_foreign_file(path: Path) -> LedgerError:
     """Return the error for a file that is something else."""
-    return LedgerError(f"{path} is not a ledger. Set ledger_path to another file.")
+    return WrongLedgerError(f"{path} is not a ledger. Set ledger_path to another file.")
 
 
 def describe_format(path: Path, found: int, supported: int) -> LedgerError:
@@ -114,18 +118,18 @@ def describe_format(path: Path, found: int, supported: int) -> LedgerError:
 
 def describe_foreign_destination(path: Path, recorded: str, given: str) -> LedgerError:
     """Return the error for a ledger of another address."""
-    return LedgerError(
+    return WrongLedgerError(
         f"The ledger {path} is for {recorded}, not for {given}. Set another ledger_path, or "
         "correct api_url."
     )
 
 
-def describe_foreign_key(path: Path) -> LedgerError:
+def describe_foreign_key(path: Path, adopt_command: str) -> LedgerError:
     """Return the error for a ledger of another write key."""
-    return LedgerError(
+    return WrongLedgerError(
         f"The ledger {path} was made with another write key. For another source, set another "
-        "ledger_path. If the key of the same source has changed, run `segment-objects-ledger "
-        f"adopt-key {shlex.quote(str(path))}` with the new configuration."
+        "ledger_path. If the key of the same source has changed, run "
+        f"`{adopt_command.replace('{path}', shlex.quote(str(path)))}`."
     )
 
 

@@ -47,10 +47,13 @@ class Destination:
     Attributes:
         name: The base URL of the API, or the sandbox's warehouse.
         write_key: The write key; None accepts a ledger of any key.
+        adopt_command: What the user can run to have a ledger adopt the key, for messages; {path} is
+            its file.
     """
 
     name: str
     write_key: str | None = field(repr=False)
+    adopt_command: str = ""
 
 
 class LedgerFile:
@@ -257,7 +260,7 @@ def verify(path: Path, connection: sqlite3.Connection, destination: Destination 
     if recorded != destination.name:
         raise errors.describe_foreign_destination(path, recorded, destination.name)
     if not is_key:
-        raise errors.describe_foreign_key(path)
+        raise errors.describe_foreign_key(path, destination.adopt_command)
 
 
 def fingerprint_key(write_key: str, salt: bytes) -> bytes:

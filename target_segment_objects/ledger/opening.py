@@ -34,6 +34,7 @@ class LedgerOptions:
         resend_after_days: Days after which an unchanged object is sent again; 0 for never.
         ignored_properties: The names, as they are sent, of properties that do not count.
         deletions: What to do about rows that are gone.
+        adopt_command: As in `Destination`.
         copy: Where to copy the file, and to use the copy; None to use the file itself.
         today: The day of the run (UTC); None for the clock's.
     """
@@ -44,6 +45,7 @@ class LedgerOptions:
     resend_after_days: int
     ignored_properties: tuple[str, ...]
     deletions: DeletionOptions = field(default_factory=DeletionOptions)
+    adopt_command: str = ""
     copy: Path | None = None
     today: date | None = None
 
@@ -87,7 +89,7 @@ def open_ledger_stage(
     Raises:
         LedgerError: The ledger cannot be used.
     """
-    destination = Destination(options.destination, options.write_key)
+    destination = Destination(options.destination, options.write_key, options.adopt_command)
     if options.copy is not None:
         copy_ledger(options.path, options.copy, destination)
     file = LedgerFile.open(options.copy or options.path, destination)

@@ -22,7 +22,7 @@ _REMOTE_WARNING: Final = (
 )
 
 
-@click.group()
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="target-segment-objects", message="%(prog)s %(version)s")
 def main() -> None:
     """A local Segment: the Objects Bulk API, and a warehouse in a DuckDB file."""
@@ -61,7 +61,8 @@ def main() -> None:
     envvar="SEGMENT_OBJECTS_SANDBOX_WRITE_KEY",
     show_envvar=True,
     metavar="KEY",
-    help="The only write key to accept. Default: any.",
+    help="The only write key to accept. Default: any. It is visible in the list of processes; the "
+    "variable is not.",
 )
 @click.option(
     "--auth-form",

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -27,6 +28,7 @@ import msgspec
 from target_segment_objects import limits
 from target_segment_objects.exceptions import (
     ApiError,
+    InvalidWriteKeyError,
     PermanentApiError,
     TransientApiError,
     UnreachableError,
@@ -70,6 +72,8 @@ KEEP_ALIVE_TIMEOUT_SECONDS: Final = 30.0
 
 ABORT_TIMEOUT_SECONDS: Final = 3.0
 """Longest wait for a slot, a connection and a response each, while the process is stopping."""
+
+_WRITE_KEY: Final = re.compile(r"[!-~]+")  # as in the settings; a header can hold no more
 
 logger = logging.getLogger(__name__)
 
@@ -168,8 +172,11 @@ class Client:
             user_agent: The User-Agent header; None for the HTTP library's.
 
         Raises:
+            InvalidWriteKeyError: `write_key` is not a string of printable ASCII without spaces.
             InvalidUrlError: `api_url` is malformed, or plain `http://` to another machine.
         """
+        if not isinstance(write_key, str) or not _WRITE_KEY.fullmatch(write_key):
+            raise InvalidWriteKeyError(write_key)
         self._transport = HttpTransport(write_key, api_url, user_agent=user_agent)
         self._timeout_seconds = timeout_seconds
         self._max_attempts = max_retries + 1

@@ -27,6 +27,7 @@ from target_segment_objects.exceptions import (
 )
 
 if TYPE_CHECKING:
+    import re
     from pathlib import Path
 
 MAX_RETRY_AFTER_SECONDS: Final = 600.0
@@ -108,7 +109,7 @@ def parse_identifier(call: Call, response: Response, name: str) -> str:
 
 
 def build_error(
-    call: Call, response: Response, *, api_url: str, secrets: tuple[str, ...]
+    call: Call, response: Response, *, api_url: str, secrets: re.Pattern[str]
 ) -> ApiError:
     """Return the error for a response that is not the documented success."""
     status = response.status
@@ -149,7 +150,7 @@ def _is_foreign(status: int) -> bool:
     return status not in _TRANSIENT | _KEY_REFUSED | {_BAD_REQUEST, _TOO_LARGE}
 
 
-def _describe_body(call: Call, response: Response, secrets: tuple[str, ...]) -> str:
+def _describe_body(call: Call, response: Response, secrets: re.Pattern[str]) -> str:
     """Return what of a response's body may be shown.
 
     The response to an upload may quote what was uploaded, and so may that to Finish, which has it
@@ -166,8 +167,7 @@ def _describe_body(call: Call, response: Response, secrets: tuple[str, ...]) -> 
         text = ""
     else:
         text = response.body.decode(errors="replace")
-    for secret in secrets:
-        text = text.replace(secret, "***")
+    text = secrets.sub("***", text)
     text = "".join(character if character.isprintable() else " " for character in text)
     text = " ".join(text.split())[:_MAX_SHOWN_CHARACTERS]
     return f" ({text})" if text else ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import io
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -86,11 +87,7 @@ class HttpTransport:
         validate_api_url(api_url)
         self._api_url = api_url.rstrip("/")
         self.auth = WriteKeyAuth(write_key)
-        self._secrets = tuple(
-            secret
-            for secret in (write_key, *self.auth.tokens)
-            if len(secret) >= _MIN_SECRET_CHARACTERS
-        )
+        self._secrets = _compile_secrets(write_key, *self.auth.tokens)
         self._http = _NoRedirectSession()
         if self._api_url.lower().startswith("http://"):
             # This is loopback. A proxy from the environment would get the key unencrypted, and
@@ -150,6 +147,19 @@ class HttpTransport:
             if received.status != call.success:
                 raise build_error(call, received, api_url=self._api_url, secrets=self._secrets)
         return received
+
+
+def _compile_secrets(*secrets: str) -> re.Pattern[str]:
+    """Return a pattern of what a message must not show, in each form that a response may repeat."""
+    long = sorted((text for text in secrets if len(text) >= _MIN_SECRET_CHARACTERS), key=len)
+    forms = ("".join(map(_match_character, text)) for text in reversed(long))
+    return re.compile("|".join(forms) or "(?!)")
+
+
+def _match_character(character: str) -> str:
+    """Match a character as it is, escaped as in JSON, and escaped as in an address."""
+    code, escaped = ord(character), re.escape(character)
+    return rf"(?:(?i:\\u{code:04x}|%{code:02x})|\\?{escaped})"
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import datetime
 import errno
 import json
 import os
+import stat
 import threading
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, Final
@@ -106,6 +107,11 @@ class DeadLetterFile:
     def _open_file(self) -> IO[bytes]:
         """Open the file for appending. Start a new line if an earlier run was killed in one."""
         file = open(self._path, "ab", opener=_open_private)  # noqa: SIM115 - Path has no opener
+        try:
+            _keep_others_out(file)
+        except OSError:
+            file.close()
+            raise
         if file.seekable() and file.tell() > 0 and not _ends_with_line(self._path):
             file.write(b"\n")
         return file
@@ -133,6 +139,22 @@ class DeadLetterFile:
 
 def _open_private(path: str, flags: int) -> int:
     return os.open(path, flags, _FILE_MODE)
+
+
+def _keep_others_out(file: IO[bytes]) -> None:
+    """Take the permissions of an existing file from its group and from others.
+
+    Raises:
+        OSError: Others can read it, and it belongs to another user.
+    """
+    status = os.fstat(file.fileno())
+    if not hasattr(os, "fchmod") or not stat.S_ISREG(status.st_mode) or not status.st_mode & 0o077:
+        return  # Windows, or a pipe, or private already
+    try:
+        os.fchmod(file.fileno(), _FILE_MODE)
+    except OSError:
+        if status.st_uid != os.geteuid():  # else it is a file system without permissions
+            raise
 
 
 def _ends_with_line(path: Path) -> bool:

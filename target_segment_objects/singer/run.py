@@ -135,6 +135,7 @@ def run_steps(
     interrupts: Interrupts,
     *,
     abort: Callable[[str], None],
+    rest: str,
     logger: logging.Logger,
 ) -> RunOutcome:
     """Carry out the steps of a run, the next one also after a problem in the one before.
@@ -142,6 +143,7 @@ def run_steps(
     Args:
         steps: Reading, then delivering what was read.
         interrupts: What may stop them.
+        rest: What is done after a signal with what was read, such as "Delivering".
         abort: Ends open sessions and closes what is open; takes the reason.
         logger: Says that a signal stopped the reading.
 
@@ -155,7 +157,7 @@ def run_steps(
                 try:
                     step()
                 except ReadingStopped:
-                    _log_stop(interrupts, logger)
+                    _log_stop(interrupts, rest, logger)
                 except (SegmentObjectsError, SingerSDKError) as problem:
                     if str(problem) not in map(str, problems):  # each step meets a full disk
                         problems.append(problem)
@@ -168,9 +170,10 @@ def run_steps(
     return RunOutcome(tuple(problems), interrupts.stop_signal)
 
 
-def _log_stop(interrupts: Interrupts, logger: logging.Logger) -> None:
+def _log_stop(interrupts: Interrupts, rest: str, logger: logging.Logger) -> None:
     if interrupts.stop_signal is not None:
         logger.warning(
-            "Stopped reading after %s. Delivering what was read; press Ctrl-C again to abort now.",
+            "Stopped reading after %s. %s what was read; press Ctrl-C again to abort now.",
             format_count(interrupts.lines_read, "line"),
+            rest,
         )

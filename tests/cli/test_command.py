@@ -139,6 +139,68 @@ def test_the_documentation_lists_the_exit_codes(run_target: RunTarget) -> None:
     assert run_target("--no-such-option").returncode == 2
 
 
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        pytest.param({"max_retries": -1}, "max_retries cannot be -1", id="value"),
+        pytest.param({"write_key": None}, "write_key is missing", id="missing"),
+        pytest.param({"flattening_enabled": True}, "flattening_max_depth", id="of the SDK"),
+        pytest.param({"ledger_path": "config.json"}, "is not a ledger", id="ledger"),
+        pytest.param(
+            {"invalid_records": "dead_letter", "dead_letter_path": "in.singer"},
+            "dead_letter_path is the file that is read",
+            id="input",
+        ),
+    ],
+)
+def test_wrong_setting_exits_as_a_usage_error(
+    run_target: RunTarget, tmp_path: Path, config: dict[str, Any], expected: str
+) -> None:
+    """Also one that only shows when the run opens: an orchestrator need not try again."""
+    (tmp_path / "in.singer").write_text("")
+    done = run_target("--input", "in.singer", config={"write_key": "k", **config})
+    assert done.returncode == 2, done.stderr
+    assert expected in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["--config", "env"], "Config file not found: env. Did you mean ENV?"),
+        (["config.json"], "(config.json). Did you mean --config config.json?"),
+        (["env"], "Did you mean --config ENV?"),
+        (["in.singer"], "(in.singer). Did you mean --input in.singer?"),
+        (["other"], "Got unexpected argument (other).\n"),
+        (['{"write_key": "secret"}'], "Settings can only be in a file or in the environment."),
+    ],
+)
+def test_hint_at_a_mistake(
+    run_target: RunTarget, tmp_path: Path, arguments: list[str], hint: str
+) -> None:
+    """A usage error says what may have been meant, and repeats no settings."""
+    (tmp_path / "in.singer").write_text("")
+    done = run_target(*arguments)
+    assert done.returncode == 2
+    assert hint in done.stderr
+    assert "secret" not in done.stderr
+
+
+def test_short_help_option(run_target: RunTarget) -> None:
+    """-h is --help."""
+    assert run_target("-h").stdout == run_target("--help").stdout
+
+
+def test_home_folder_in_options(run_target: RunTarget, tmp_path: Path) -> None:
+    """A shell expands `~` only at the beginning of a word, so not in `--config=~/c.json`."""
+    (tmp_path / "c.json").write_text('{"write_key": "k"}')
+    environment = {**os.environ, "HOME": str(tmp_path), "USERPROFILE": str(tmp_path)}
+    arguments = ("--config=~/c.json", "--sandbox=~/w.duckdb", "--check")
+    done = run_target(*arguments, environment=environment)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "w.duckdb").exists()
+
+
 def test_check_and_dry_run_exclude_each_other(run_target: RunTarget) -> None:
     """Exit code 2, and the message names both options."""
     done = run_target("--check", "--dry-run")

@@ -67,6 +67,48 @@ def test_collection_map_uses_the_names_after_stream_maps() -> None:
     ) == ["collection_map names the stream 'users', which was not in the input."]
 
 
+def test_full_table_streams_may_have_either_name() -> None:
+    """A mistyped one would never find a deleted row."""
+    names = {"sources": ["users"], "streams": ["people"]}
+    listed = ["users", "people", "user"]
+    (warning,) = missing_stream_warnings([], {}, listed, **names)
+    assert warning == MISSING_USER.replace("stream_maps", "full_table_streams")
+
+
+def test_full_table_streams_of_a_run(
+    sandbox: Sandbox, run_target: RunTarget, tmp_path: Path
+) -> None:
+    """The run warns at its end, as for collection_map."""
+    config = {
+        "write_key": "k",
+        "api_url": sandbox.url,
+        "ledger_path": str(tmp_path / "ledger.sqlite"),
+        "full_table_streams": ["user"],
+    }
+    done = run_target(lines=LINES, config=config)
+    assert done.returncode == 0
+    assert "full_table_streams names the stream 'user'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "has_effect"),
+    [
+        ({}, False),
+        ({"ledger_path": "ledger.sqlite"}, False),
+        ({"ledger_path": "ledger.sqlite", "deleted_records": "mark"}, True),
+    ],
+    ids=["no ledger", "nothing is marked", "mark"],
+)
+def test_accept_deletes_without_an_effect(
+    sandbox: Sandbox, run_target: RunTarget, settings: dict[str, Any], *, has_effect: bool
+) -> None:
+    """The option says so, and the run goes on."""
+    config = {"write_key": "k", "api_url": sandbox.url, **settings}
+    done = run_target("--accept-deletes", lines=LINES, config=config)
+    assert done.returncode == 0, done.stderr
+    assert ("--accept-deletes has no effect" not in done.stderr) == has_effect
+
+
 def test_missing_streams_are_reported_at_the_end(sandbox: Sandbox, run_target: RunTarget) -> None:
     """The run is a success; the warnings come last."""
     config = {

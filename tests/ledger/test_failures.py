@@ -36,9 +36,9 @@ def build_config(sandbox: Sandbox, path: Path, **config: Any) -> dict[str, Any]:
     return {"write_key": "k", "api_url": sandbox.url, "ledger_path": str(path), **config}
 
 
-def check_error(result: subprocess.CompletedProcess[str], *parts: str) -> None:
+def check_error(result: subprocess.CompletedProcess[str], *parts: str, code: int = 1) -> None:
     """Check that a run failed with one line that has all these parts, and wrote no STATE."""
-    assert (result.returncode, result.stdout) == (1, "")
+    assert (result.returncode, result.stdout) == (code, "")
     assert "Traceback" not in result.stderr
     errors = [line for line in result.stderr.splitlines() if "ERROR" in line]
     assert len(errors) == 1, result.stderr
@@ -61,7 +61,8 @@ def test_foreign_ledger_is_refused(sandbox: Sandbox, run_target: RunTarget, tmp_
     path = tmp_path / "ledger.sqlite"
     assert run_target(lines=build_lines(3), config=build_config(sandbox, path)).returncode == 0
     config = build_config(sandbox, path, write_key="other")
-    check_error(run_target(lines=build_lines(3), config=config), "another write key", "adopt-key")
+    result = run_target(lines=build_lines(3), config=config)
+    check_error(result, "another write key", "adopt-key", code=2)
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everything")

@@ -80,7 +80,7 @@ def test_one_line_sets_the_address_of_the_repository(tmp_path: Path) -> None:
     for definition in (listing, lock, loader):
         assert repository.items() <= definition.items()
     assert listing["pip_url"] == lock["pip_url"] == f"git+{repository['repo']}.git"
-    sandbox = f'pip_url: "{LOADER["name"]}[sandbox] @ {listing["pip_url"]}"'
+    sandbox = f'pip_url: "{LOADER["name"]}[sandbox]@{listing["pip_url"]}"'
     assert sandbox in listing["next_steps"]
     assert list(listing) == sorted(listing)
     assert yaml.safe_load((hub / "maintainers.yml").read_text(encoding="utf-8")) == {
@@ -93,6 +93,26 @@ def test_one_line_sets_the_address_of_the_repository(tmp_path: Path) -> None:
     for name in ("docs/meltano.md", "examples/meltano/README.md"):
         text = (copy / name).read_text(encoding="utf-8")
         assert f"plugins/hub/loaders/{LOADER['name']}/some-owner.yml" in text
+
+
+def test_pip_url_is_nobody_elses_package(tmp_path: Path) -> None:
+    """Before a release and without a repository, an installer fails and says why.
+
+    The name alone would be looked up on a package index, where anyone can register it.
+    """
+    (pip_url,) = {HUB["pip_url"], LOCK["pip_url"]}
+    assert " " not in pip_url, "Meltano would split it"
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--no-input", "--target", tmp_path, pip_url],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert done.returncode != 0
+    assert "is-on-no-package-index" in done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 @DEFINITIONS

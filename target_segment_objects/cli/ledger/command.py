@@ -21,7 +21,7 @@ from target_segment_objects.cli.ledger.report import (
     print_missing,
     print_report,
 )
-from target_segment_objects.exceptions import SegmentObjectsError
+from target_segment_objects.exceptions import LedgerInUseError, SegmentObjectsError
 from target_segment_objects.ledger.file import Destination, LedgerFile
 from target_segment_objects.ledger.tools import changes
 from target_segment_objects.ledger.tools.missing import read_missing
@@ -42,6 +42,9 @@ class _LedgerCommands(click.Group):
         """Run a command."""
         try:
             return super().invoke(ctx)
+        except LedgerInUseError as error:
+            msg = f"A load is using the ledger {error.path}. Run this again when it has ended."
+            raise click.ClickException(msg) from error
         except SegmentObjectsError as error:
             raise click.ClickException(str(error)) from error
 
@@ -51,7 +54,7 @@ _collection = click.argument("collection", required=False, metavar="[COLLECTION]
 _yes = click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 
 
-@click.group(cls=_LedgerCommands)
+@click.group(cls=_LedgerCommands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="target-segment-objects", message="%(prog)s %(version)s")
 def run_ledger_command() -> None:
     """Look at a ledger, the FILE of ledger_path, and change what the next run does with it.
@@ -193,15 +196,20 @@ def _read_settings(paths: tuple[str, ...]) -> Settings:
         ConfigFileError,
         read_config_files,
     )
+    from target_segment_objects.environment import load_environment  # noqa: PLC0415
     from target_segment_objects.target import TargetSegmentObjects  # noqa: PLC0415
 
     try:
         config = read_config_files(paths)
-        target = TargetSegmentObjects(config=config.config, parse_env_config=config.parse_env)
+        environment = load_environment()
+        if file_use := environment.describe_file_use(with_settings=config.parse_env):
+            click.echo(file_use, err=True)
+        given = TargetSegmentObjects.read_environment(environment) if config.parse_env else {}
+        target = TargetSegmentObjects(config={**config.config, **given})
     except ConfigFileError as error:
         raise click.BadParameter(str(error), param_hint="--config") from error
     except ConfigValidationError as error:
-        raise click.ClickException(" ".join(error.errors)) from error
+        raise click.UsageError(" ".join(error.errors)) from error
     return target.settings
 
 
@@ -212,13 +220,16 @@ def _check_collection(file: Path, collection: str | None) -> None:
 
 
 def _confirm(question: str, *, yes: bool) -> None:
-    """Ask on a terminal; a script is not asked.
+    """Ask on a terminal; a script has to say --yes.
 
     The question goes to standard output. Python would write it to standard error, which Meltano
     does not show before the line is complete.
     """
-    if yes or not sys.stdin.isatty():
+    if yes:
         return
+    if sys.stdin is None or not sys.stdin.isatty():
+        msg = "Standard input is not a terminal, so nobody can be asked. Give --yes to do it."
+        raise click.UsageError(msg)
     click.echo(f"{question} [y/N]: ", nl=False)
     click.confirm("", prompt_suffix="", show_default=False, abort=True)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import sqlite3
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from target_segment_objects.sandbox.server import Sandbox
+    from tests.support import RunTarget
 
 Load: TypeAlias = "Callable[..., int]"
 
@@ -42,6 +45,7 @@ LINES = [
     state_line(1),
 ]
 USERS_SENT, ORDERS_SENT = 3, 5
+NO_COLLECTION = "has no collection no. It has: orders, users."
 COMMAND = (
     *(sys.executable, "-c"),
     "from target_segment_objects.__main__ import main_ledger; main_ledger()",
@@ -220,13 +224,58 @@ def test_adopted_key_is_accepted(sandbox: Sandbox, ledger: Path) -> None:
     """Before, a run with it is refused; afterwards one with the old key is."""
     lines = [str(line) for line in LINES]
     ours = {"ledger_path": str(ledger), "write_key": "new"}
-    assert run_target_in_process(sandbox, *lines, **ours)[0] == 1
+    assert run_target_in_process(sandbox, *lines, **ours)[0] == 2
     config = ledger.with_name("config.json")
     config.write_text(json.dumps({"write_key": "new", "api_url": sandbox.url}), encoding="utf-8")
     text = run("adopt-key", ledger, "--config", config, "--yes")
     assert text == "The ledger accepts the new write key.\n"
     assert count_next(sandbox, ledger, write_key="new") == 0
-    assert run_target_in_process(sandbox, *lines, ledger_path=str(ledger))[0] == 1
+    assert run_target_in_process(sandbox, *lines, ledger_path=str(ledger))[0] == 2
+
+
+def test_printed_command_adopts_the_key(
+    sandbox: Sandbox, ledger: Path, run_target: RunTarget, tmp_path: Path
+) -> None:
+    """It works as it is printed: with the configuration of the run."""
+    config = {"write_key": "new", "api_url": sandbox.url, "ledger_path": str(ledger)}
+    lines = [str(line) for line in LINES]
+    refused = run_target(lines=lines, config=config)
+    assert refused.returncode == 2
+    (printed,) = re.findall(r"run `segment-objects-ledger (adopt-key .*)`\.", refused.stderr)
+    done = subprocess.run(
+        [*COMMAND, *shlex.split(printed), "--yes"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "The ledger accepts the new write key.\n")
+    assert run_target(lines=lines, config=config).returncode == 0
+
+
+def test_slash_at_the_end_is_the_same_address(sandbox: Sandbox, ledger: Path) -> None:
+    """A ledger accepts both."""
+    assert count_next(sandbox, ledger, api_url=f"{sandbox.url}/") == 0
+
+
+@pytest.mark.parametrize("command", ["forget", "resend", "adopt-key"])
+def test_without_a_terminal_yes_is_needed(ledger: Path, command: str) -> None:
+    """Nobody can be asked, so nothing is changed."""
+    variables = {"TARGET_SEGMENT_OBJECTS_WRITE_KEY": "new"}
+    before = ledger.read_bytes()
+    if command == "adopt-key":
+        variables["TARGET_SEGMENT_OBJECTS_API_URL"] = read_destination(ledger)
+    assert "Give --yes" in run(command, ledger, code=2, environment=variables)
+    assert ledger.read_bytes() == before
+
+
+def read_destination(ledger: Path) -> str:
+    """Return the address that a ledger is bound to."""
+    with closing(sqlite3.connect(ledger)) as connection:
+        query = "SELECT value FROM meta WHERE key = 'destination'"
+        (destination,) = connection.execute(query).fetchone()
+    return str(destination)
 
 
 def test_adopt_key_reads_the_environment(sandbox: Sandbox, ledger: Path) -> None:
@@ -266,11 +315,16 @@ def test_export_writes_json_lines(ledger: Path) -> None:
         (["forget", "other.sqlite"], "other.sqlite"),
         (["show", "text"], "text is not a ledger, or it is damaged: it is not an SQLite file. "),
         (["resend", "warehouse.sqlite"], "is not a ledger."),
-        (["show", "ledger.sqlite", "no"], "has no collection no. It has: orders, users."),
-        (["export", "ledger.sqlite", "no"], "has no collection no. It has: orders, users."),
-        (["forget", "ledger.sqlite", "no"], "has no collection no. It has: orders, users."),
-        (["resend", "ledger.sqlite", "no"], "has no collection no. It has: orders, users."),
-        (["adopt-key", "ledger.sqlite"], "write_key is missing"),
+        (["show", "ledger.sqlite", "no"], NO_COLLECTION),
+        (["export", "ledger.sqlite", "no"], NO_COLLECTION),
+        (
+            ["forget", "ledger.sqlite", "no", "--yes"],
+            NO_COLLECTION,
+        ),
+        (
+            ["resend", "ledger.sqlite", "no", "--yes"],
+            NO_COLLECTION,
+        ),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, list) else "",
 )
@@ -288,8 +342,9 @@ def test_error_is_one_line(
     assert message in line
 
 
-def test_config_that_cannot_be_read_is_a_usage_error(ledger: Path) -> None:
+def test_config_that_cannot_be_used_is_a_usage_error(ledger: Path) -> None:
     """With the exit code 2, as the target's."""
+    assert "write_key is missing" in run("adopt-key", ledger, code=2)
     assert "Config file not found: no.json" in run(
         "adopt-key", ledger, "--config", "no.json", code=2
     )
@@ -302,7 +357,7 @@ def test_ledger_in_use_is_refused(ledger: Path, command: str) -> None:
         done = run_process(command, ledger)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert line.startswith("Error: Another run is using the ledger ")
+    assert line == f"Error: A load is using the ledger {ledger}. Run this again when it has ended."
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no pseudo-terminals")
