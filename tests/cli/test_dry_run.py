@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ import pytest
 
 from target_segment_objects.cli.dry_run_json import FORMAT_VERSION
 from target_segment_objects.sandbox.warehouse.database import Warehouse
-from tests.support import DATA, RUN_SECONDS, TARGET, record_line, schema_line, state_line
+from tests.support import DATA, RUN_SECONDS, TARGET, record_line, schema_line, state_line, wait_for
 from tests.support.scripted_server import ScriptedServer
 
 if TYPE_CHECKING:
@@ -551,3 +552,29 @@ def test_schema_violations_are_counted_by_property(run_target: RunTarget) -> Non
         {"property": "code", "records": 2},
         {"property": "id", "records": 1},
     ]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such signals")
+def test_stopped_dry_run_reports_what_was_read(tmp_path: Path) -> None:
+    """The log says so: a dry run delivers nothing."""
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    (tmp_path / "config.json").write_text(json.dumps({"spool_dir": str(spool)}))
+    with subprocess.Popen(
+        [*TARGET, "--dry-run", "--config", "config.json"],
+        cwd=tmp_path,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        lines = [schema_line("users", {"id": {"type": "integer"}}), record_line("users", {"id": 1})]
+        process.stdin.write("\n".join(lines) + "\n")
+        process.stdin.flush()
+        wait_for(lambda: list(spool.rglob("*.gz")))
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert re.search(r"Stopped reading after \d lines?. Reporting what was read; press", err), err
+    assert "users" in out
