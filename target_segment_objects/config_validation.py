@@ -153,13 +153,7 @@ def unused_setting_warnings(config: Mapping[str, Any]) -> Iterator[str]:
         yield "schema_violations has no effect: it needs validate_records."
     if config.get("max_invalid_records") and config.get("invalid_records") != "dead_letter":
         yield 'max_invalid_records has no effect: it needs invalid_records "dead_letter".'
-    changed = [name for name in _LEDGER_SETTINGS if _is_changed(config, name)]
-    if not config.get("ledger_path"):
-        yield from (f"{name} has no effect: it needs ledger_path." for name in changed)
-    elif config.get("deleted_records") != "mark":
-        for name in _MARK_SETTINGS:
-            if name in changed:
-                yield f'{name} has no effect: it needs deleted_records "mark".'
+    yield from _unused_ledger_warnings(config)
     if not config.get("flattening_enabled"):
         for name in _FLATTENING_SETTINGS:
             if config.get(name) is not None:
@@ -170,6 +164,16 @@ def unused_setting_warnings(config: Mapping[str, Any]) -> Iterator[str]:
             "flattening_separator has no effect: Segment's snake case joins the levels of a name "
             "by one underscore."
         )
+
+
+def _unused_ledger_warnings(config: Mapping[str, Any]) -> Iterator[str]:
+    changed = [name for name in _LEDGER_SETTINGS if _is_changed(config, name)]
+    if not config.get("ledger_path"):
+        yield from (f"{name} has no effect: it needs ledger_path." for name in changed)
+    elif config.get("deleted_records") != "mark":
+        for name in _MARK_SETTINGS:
+            if name in changed:
+                yield f'{name} has no effect: it needs deleted_records "mark".'
 
 
 def _is_changed(config: Mapping[str, Any], name: str) -> bool:
