@@ -144,7 +144,7 @@ def test_the_documentation_lists_the_exit_codes(run_target: RunTarget) -> None:
     [
         pytest.param({"max_retries": -1}, "max_retries cannot be -1", id="value"),
         pytest.param({"write_key": None}, "write_key is missing", id="missing"),
-        pytest.param({"flattening_enabled": True}, "flattening_max_depth", id="of the SDK"),
+        pytest.param({"stream_maps": {"__else__": 5}}, "stream_maps.__else__", id="of the SDK"),
         pytest.param({"ledger_path": "config.json"}, "is not a ledger", id="ledger"),
         pytest.param(
             {"invalid_records": "dead_letter", "dead_letter_path": "in.singer"},
