@@ -39,6 +39,7 @@ EXIT_CODES: Final = {
     0: "success: everything is in Segment or the dead-letter file, or the check passed",
     1: "failure: the last lines of the log say why",
     2: "usage error: an option or a setting; nothing was read or sent",
+    129: "stopped by SIGHUP (the terminal was closed)",
     130: "stopped by SIGINT (Ctrl-C)",
     143: "stopped by SIGTERM",
 }

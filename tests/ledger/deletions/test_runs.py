@@ -464,7 +464,9 @@ def test_forget_ends_the_wait_for_an_absent_stream(sandbox: Sandbox, tmp_path: P
         assert loads.load(*users((1,))) == 0
     assert loads.list_marked("people") == set()
     file = str(tmp_path / "ledger.sqlite")
-    assert CliRunner().invoke(run_ledger_command, ["forget", file, "people"]).exit_code == 0
+    assert (
+        CliRunner().invoke(run_ledger_command, ["forget", file, "people", "--yes"]).exit_code == 0
+    )
     for numbers in ((1, 2), (1,), (1,)):
         assert loads.load(*users(numbers)) == 0
     assert loads.list_marked("people") == {"2"}
