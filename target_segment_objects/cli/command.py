@@ -110,8 +110,9 @@ Files:
 Signals:
 
 \b
-  The first SIGINT (Ctrl-C) or SIGTERM stops reading and delivers what was
-  read. The second aborts the open sessions and the run.
+  The first SIGINT (Ctrl-C), SIGTERM or SIGHUP stops reading and delivers what
+  was read. Another one, a second later or more, aborts the open sessions and
+  the run.
 """
 
 

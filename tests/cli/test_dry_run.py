@@ -398,7 +398,7 @@ def test_what_ends_a_run_ends_a_dry_run_with_what_came_before(run_target: RunTar
 def test_other_settings_are_checked_as_for_a_run(run_target: RunTarget) -> None:
     """Only the write key may be missing; one that is given has to be good."""
     done = run_target("--dry-run", lines=[], config={"write_key": "a b", "batch_size_rows": 0})
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "write_key is not valid" in done.stderr
     assert "batch_size_rows cannot be 0" in done.stderr
 
@@ -432,6 +432,7 @@ def test_json_report_is_all_of_standard_output(run_target: RunTarget) -> None:
         "totals": {
             "records_read": 3,
             "records_rejected": 1,
+            "records_violating": 0,
             "objects": 2,
             "objects_unchanged": None,
             "sessions": 2,
@@ -472,7 +473,9 @@ def test_json_report_is_all_of_standard_output(run_target: RunTarget) -> None:
         "collection": "users",
         "records_read": 3,
         "records_rejected": 1,
+        "records_violating": 0,
         "key_properties": ["id"],
+        "violations": [],
         "warnings": [],
     }
 
