@@ -121,7 +121,7 @@ def test_dead_letter_file_cannot_be_its_own_input(
         }
     )
     with file.open("rb") as lines:
-        assert load_input(target, lines) == 1
+        assert load_input(target, lines) == 2
     assert "dead_letter_path is the file that is read" in caplog.text
 
 
