@@ -32,7 +32,7 @@ def main() -> None:
         with Sandbox(folder / "warehouse.duckdb", has_page=True) as sandbox:
             load_mistakes(BareClient(sandbox.url))
             load_sample(folder, sandbox.url)
-            picture = take_picture(folder / "profile", sandbox.url)
+            picture = take_picture(folder / "profile", sandbox.page_url)
     (HERE / "sandbox-page.png").write_bytes(picture)
 
 

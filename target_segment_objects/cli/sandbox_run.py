@@ -84,8 +84,8 @@ def _load_and_serve(
     from target_segment_objects.sandbox.stop_signals import catch_stop_signals  # noqa: PLC0415
 
     # Not in the log, which may be at the level WARNING: without the address there is no page.
-    click.echo(f"Sandbox: {running.url}", err=True)
-    open_browser(running.url)
+    click.echo(f"Sandbox: {running.page_url}", err=True)
+    open_browser(running.make_single_use_url())
     code = load_input(
         target,
         file_input,
@@ -95,7 +95,7 @@ def _load_and_serve(
     if code > _SIGNAL_EXIT_BASE:  # the user has already asked to stop
         return code
     with catch_stop_signals() as wait_until_stopped:
-        click.echo(f"Still serving {running.url}. Press Ctrl-C to stop.", err=True)
+        click.echo(f"Still serving {running.page_url}. Press Ctrl-C to stop.", err=True)
         wait_until_stopped()
     return code
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _REMOTE_WARNING: Final = (
     "Warning: other machines can reach this sandbox, without TLS. Anyone on the network can send "
-    "objects and read what was loaded."
+    "objects, and who can read the traffic sees all that is sent and shown."
 )
 
 
@@ -53,8 +53,8 @@ def main() -> None:
     "--allow-remote",
     is_flag=True,
     help="Let other machines reach the sandbox, for example with --host 0.0.0.0 in a container. "
-    "There is no TLS: anyone on the network can send objects, read what was loaded, and see the "
-    "write keys that are sent.",
+    "There is no TLS: anyone on the network can send objects, and who can read the traffic sees "
+    "the write keys, the objects and the page.",
 )
 @click.option(
     "--write-key",
@@ -90,7 +90,8 @@ def serve_api(
     What was accepted is loaded before the end. A second signal ends at once: the next start loads
     the rest.
 
-    The address is also that of a page that shows collections, sessions and requests.
+    It also serves a page that shows collections, sessions and requests. The page needs the token in
+    the address that is printed.
     """
     sandbox_class = _load_sandbox()
     # May be missing.
@@ -114,9 +115,9 @@ def serve_api(
             if not is_loopback(host):
                 click.echo(_REMOTE_WARNING, err=True)
             click.echo(f"api_url: {running.url}")
-            click.echo("Open this address in a browser to look inside. Press Ctrl-C to stop.")
+            click.echo(f"Open {running.page_url} to look inside. Press Ctrl-C to stop.")
             if opens_browser:
-                open_browser(running.url)
+                open_browser(running.make_single_use_url())
             wait_until_stopped()
             _say_what_is_loaded(running)
     except (ValueError, sandbox.WarehouseError) as error:

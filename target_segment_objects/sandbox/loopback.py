@@ -1,4 +1,4 @@
-"""Names of this machine: what the sandbox listens on by default, and what its page answers to."""
+"""Names of this machine: what the sandbox listens on by default, and what it answers to."""
 
 from __future__ import annotations
 

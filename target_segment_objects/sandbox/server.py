@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import secrets
 import socket
 import threading
 import time
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from target_segment_objects.sandbox.activity.requests import RequestRecord
+    from target_segment_objects.sandbox.page.security import PageToken
     from target_segment_objects.sandbox.warehouse.database import SessionRow
 
 _Component = TypeVar("_Component")
@@ -81,7 +81,7 @@ class Sandbox:
             host: Address to listen on. Must be a loopback address, unless `allow_remote` is set.
             port: Port to listen on; 0 picks a free one.
             allow_remote: Whether other machines may reach it. There is no TLS: whoever reaches it
-                can send objects, and read what was loaded if it has a page.
+                can send objects.
             write_key: The only write key to accept; `None` accepts any.
             auth_form: The form of the credentials to accept.
             session_timeout_seconds: Seconds without a call after which a session expires.
@@ -105,6 +105,7 @@ class Sandbox:
         self._host = host
         self._port = port
         self._options = ApiOptions(
+            host,
             write_key,
             auth_form,
             session_timeout_seconds,
@@ -113,7 +114,7 @@ class Sandbox:
             clock,
         )
         self._has_page = has_page
-        self._token = secrets.token_hex(16)
+        self._token: PageToken | None = None
         self._activity = Activity(RequestLog(on_request=on_request))
         self._wrap = wrap
         self._resources = ExitStack()
@@ -126,6 +127,23 @@ class Sandbox:
         """The address to use as `api_url` on this machine."""
         host = to_client_host(self._host)
         return f"http://{f'[{host}]' if ':' in host else host}:{self._port}"
+
+    @property
+    def page_url(self) -> str:
+        """The address of the page, with the token that it asks for.
+
+        Raises:
+            RuntimeError: The sandbox was never started, or has no page.
+        """
+        return f"{self.url}/?token={_require_running(self._token).value}"
+
+    def make_single_use_url(self) -> str:
+        """Return an address of the page that works once.
+
+        Raises:
+            RuntimeError: The sandbox was never started, or has no page.
+        """
+        return f"{self.url}/?token={_require_running(self._token).make_single_use()}"
 
     @property
     def warehouse(self) -> Warehouse:
@@ -196,8 +214,8 @@ class Sandbox:
                 resources,
                 self._options.client_timeout_seconds,
             )
-            if self._has_page:
-                publishing = publish_address(self._path, self.url, self._token)
+            if self._token is not None:
+                publishing = publish_address(self._path, self.url, self._token.value)
                 resources.enter_context(publishing)
             self._resources = resources.pop_all()
         return self
@@ -211,12 +229,14 @@ class Sandbox:
             PageDispatcher,
             Pages,
         )
+        from target_segment_objects.sandbox.page.security import PageToken  # noqa: PLC0415
 
+        self._token = PageToken()
         pages = Pages(
             warehouse,
             self._activity,
             token=self._token,
-            host=to_client_host(self._host),
+            host=self._host,
             wait_until_loaded=_require_running(self._loader).wait_until_loaded,
         )
         return PageDispatcher(app, pages.build_app())

@@ -32,6 +32,7 @@ from target_segment_objects.sandbox.api.middleware import (
 )
 from target_segment_objects.sandbox.api.sessions import Session, SessionRegistry, Step
 from target_segment_objects.sandbox.errors import RejectedRequestError, WarehouseError
+from target_segment_objects.sandbox.own_requests import OwnRequestsMiddleware
 from target_segment_objects.sandbox.warehouse.database import SessionRow
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class ApiOptions:
     """Where a sandbox may differ from Segment.
 
     Attributes:
+        host: The host that it listens on.
         write_key: The only write key to accept; `None` accepts any.
         auth_form: The form of the credentials to accept.
         session_timeout_seconds: Seconds without a call after which a session expires.
@@ -61,6 +63,7 @@ class ApiOptions:
         clock: Returns seconds. Must be monotonic.
     """
 
+    host: str
     write_key: str | None = field(repr=False)
     auth_form: AuthForm
     session_timeout_seconds: float
@@ -98,7 +101,8 @@ class SandboxApi:
         app = Starlette(
             routes=self._build_routes(),
             middleware=[
-                Middleware(BodyMiddleware, timeout_seconds=self._options.client_timeout_seconds)
+                Middleware(BodyMiddleware, timeout_seconds=self._options.client_timeout_seconds),
+                Middleware(OwnRequestsMiddleware, host=self._options.host, refuse=_refuse_request),
             ],
             exception_handlers={
                 RejectedRequestError: _respond_rejected,
@@ -272,7 +276,15 @@ def _build_object(members: list[tuple[str, object]]) -> dict[str, object]:
 
 
 async def _respond_rejected(request: Request, error: Exception) -> Response:
-    rejection = cast("RejectedRequestError", error)
+    return _reject_request(request, cast("RejectedRequestError", error))
+
+
+def _refuse_request(request: Request, reason: str) -> Response:
+    """Respond to a request that another website may have caused."""
+    return _reject_request(request, RejectedRequestError(reason, status=403))
+
+
+def _reject_request(request: Request, rejection: RejectedRequestError) -> Response:
     request.state.rejection = rejection
     return JSONResponse(rejection.to_json(), rejection.status, rejection.headers)
 

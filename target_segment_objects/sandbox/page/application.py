@@ -6,13 +6,18 @@ from typing import TYPE_CHECKING, Final, cast
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from target_segment_objects.sandbox.errors import WarehouseError
+from target_segment_objects.sandbox.own_requests import OwnRequestsMiddleware
 from target_segment_objects.sandbox.page import views
 from target_segment_objects.sandbox.page.rendering import Templates, load_static_files
-from target_segment_objects.sandbox.page.security import PageSecurityMiddleware
+from target_segment_objects.sandbox.page.security import (
+    SecurityHeadersMiddleware,
+    TokenMiddleware,
+)
 from target_segment_objects.sandbox.page.timeline import merge_sessions
 from target_segment_objects.sandbox.warehouse.report import render_report
 from target_segment_objects.sandbox.warehouse.wording import list_special_names
@@ -25,6 +30,7 @@ if TYPE_CHECKING:
 
     from target_segment_objects.sandbox.activity import Activity
     from target_segment_objects.sandbox.activity.requests import RequestSnapshot
+    from target_segment_objects.sandbox.page.security import PageToken
     from target_segment_objects.sandbox.page.timeline import TimelineSession
     from target_segment_objects.sandbox.warehouse.database import Warehouse
 
@@ -58,7 +64,7 @@ class Pages:
         warehouse: Warehouse,
         activity: Activity,
         *,
-        token: str,
+        token: PageToken,
         host: str,
         wait_until_loaded: Callable[[], None],
     ) -> None:
@@ -67,8 +73,8 @@ class Pages:
         Args:
             warehouse: The warehouse that is shown.
             activity: What has happened since the start.
-            token: What `show` must know to get the report of this sandbox and no other.
-            host: The host of the sandbox's address.
+            token: What a reader must have.
+            host: The host that the sandbox listens on.
             wait_until_loaded: Returns once every accepted session is loaded. The report waits.
         """
         self._warehouse = warehouse
@@ -94,9 +100,13 @@ class Pages:
         }
         app = Starlette(
             routes=[Route(path, endpoint, methods=["GET"]) for path, endpoint in paths.items()],
+            middleware=[
+                Middleware(OwnRequestsMiddleware, host=self._host, refuse=_refuse_request),
+                Middleware(TokenMiddleware, token=self._token),
+            ],
             exception_handlers={HTTPException: self._show_error},
         )
-        return PageSecurityMiddleware(app, host=self._host)
+        return SecurityHeadersMiddleware(app)
 
     def _show_overview(self, request: Request) -> Response:
         # The sessions first: one that ends in between is then in both, and not in neither.
@@ -194,8 +204,6 @@ class Pages:
     def _send_report(self, request: Request) -> Response:
         """Send the report as text to `show`, which cannot open the file while it is served."""
         options = request.query_params
-        if "token" in options and options["token"] != self._token:
-            raise HTTPException(_NOT_FOUND, "This is another sandbox.")
         try:
             self._wait_until_loaded()
         except WarehouseError as error:
@@ -228,6 +236,10 @@ class Pages:
         kept = self._activity.sessions.take_snapshot()
         with self._warehouse.snapshot() as warehouse:
             return merge_sessions(kept, warehouse.sessions())
+
+
+def _refuse_request(_: Request, reason: str) -> Response:
+    return PlainTextResponse(f"{reason}\n", 403)
 
 
 def _require_collection(warehouse: Warehouse, request: Request) -> str:

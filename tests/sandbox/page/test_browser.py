@@ -44,6 +44,7 @@ class Site:
     """A sandbox with everything that a page can show."""
 
     url: str
+    page_url: str
     paths: tuple[str, ...]
     client: BareClient
 
@@ -82,7 +83,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             "/requests?rejected",
             "/nothing",
         )
-        yield Site(sandbox.url, paths, client)
+        yield Site(sandbox.url, sandbox.page_url, paths, client)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _page_was_opened(browser: Browser, site: Site) -> None:
+    """Open the address with the token once, which the browser keeps in a cookie."""
+    browser.driver.get(site.page_url)
 
 
 def open_page(browser: Browser, site: Site, path: str) -> None:

@@ -222,6 +222,12 @@ REQUESTS: Final[dict[str, Scenario]] = {
     "Call of an unknown path": lambda lab: lab.client.send_request("/v0/nothing"),
     "Start with a slash at the end of its path": lambda lab: lab.client.send_request("/v0/start/"),
     "Start with GET": lambda lab: lab.client.send_request("/v0/start", method="GET"),
+    "Start with another name in its Host": lambda lab: lab.client.send_request(
+        "/v0/start", headers={"Host": "sandbox.example"}
+    ),
+    "Start with another website in its Origin": lambda lab: lab.client.send_request(
+        "/v0/start", headers={"Origin": "http://sandbox.example"}
+    ),
     "Start with a body": lambda lab: lab.client.send_request("/v0/start", b"{}"),
     "Upload with Content-Type application/json": lambda lab: lab.upload(
         FILE, Content_Type="application/json"

@@ -30,6 +30,7 @@ async function update() {
   if (isPaused || document.hidden) return;
   try {
     const response = await fetch(location.href, { cache: "no-store" });
+    if (!response.ok) throw new Error(response.statusText); // another sandbox has the address now
     const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
     for (const region of document.querySelectorAll("[data-live]")) {
       const replacement = fresh.getElementById(region.id);
@@ -44,6 +45,13 @@ async function update() {
 async function keepUpdating() {
   await update();
   setTimeout(keepUpdating, INTERVAL_MS);
+}
+
+// The browser has the token in a cookie now: keep it out of what is copied, shown and remembered.
+const address = new URL(location.href);
+if (address.searchParams.has("token")) {
+  address.searchParams.delete("token");
+  history.replaceState(null, "", address);
 }
 
 if (document.querySelector("[data-live]")) {
