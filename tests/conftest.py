@@ -11,12 +11,14 @@ import os
 import signal
 import subprocess
 import tempfile
+import threading
 from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
 
 from target_segment_objects.sandbox.server import Sandbox
+from target_segment_objects.sandbox.warehouse.database import Warehouse
 from tests.support import RUN_SECONDS, TARGET
 
 if TYPE_CHECKING:
@@ -63,6 +65,21 @@ def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
     """A running sandbox with an empty warehouse."""
     with Sandbox(tmp_path / "warehouse.duckdb") as running:
         yield running
+
+
+@pytest.fixture
+def loading_gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Sessions are not loaded before it is set."""
+    gate = threading.Event()
+    load_session = Warehouse.load_session
+
+    def load_later(*arguments: object) -> None:
+        assert gate.wait(60)
+        load_session(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Warehouse, "load_session", load_later)
+    yield gate
+    gate.set()
 
 
 @pytest.fixture

@@ -145,11 +145,12 @@ def show_warehouse(warehouse: Path, rows: int) -> None:
 
     from target_segment_objects.sandbox.running_server import fetch_report  # noqa: PLC0415 - slow
     from target_segment_objects.sandbox.warehouse.database import Warehouse  # noqa: PLC0415 - may be missing
+    from target_segment_objects.sandbox.warehouse.database_file import translated_errors  # noqa: PLC0415 - may be missing
     from target_segment_objects.sandbox.warehouse.report import print_report  # noqa: PLC0415 - may be missing
 
     console = Console(highlight=False)
     try:
-        with Warehouse.open(warehouse, read_only=True) as opened:
+        with translated_errors(warehouse), Warehouse.open(warehouse, read_only=True) as opened:
             print_report(opened, console, rows=rows)
     except sandbox.WarehouseInUseError as error:
         report = fetch_report(

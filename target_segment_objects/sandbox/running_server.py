@@ -6,12 +6,19 @@ DuckDB lets no second process read a file that is open for writing, so `show` as
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
+import re
+import sys
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 import requests
+import urllib3
 
 from target_segment_objects.sandbox.errors import WarehouseError
+from target_segment_objects.sandbox.loopback import is_loopback
+from target_segment_objects.sandbox.private_files import read_own_file, replace_file
+from target_segment_objects.sandbox.warehouse.wording import escape_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +28,13 @@ _CONNECT_TIMEOUT_SECONDS: Final = 5
 _READ_TIMEOUT_SECONDS: Final = 600
 """The server may first finish a load."""
 
+_MAX_ADDRESS_BYTES: Final = 10_000
+_MAX_REPORT_BYTES: Final = 64_000_000
+_MAX_ERROR_CHARACTERS: Final = 2_000
+
+_COLOR: Final = re.compile(r"(\x1b\[[0-9;]*m)")
+"""The only escape sequence of a report: what rich writes before and after a colored text."""
+
 
 @contextmanager
 def publish_address(warehouse: Path, url: str, token: str) -> Iterator[None]:
@@ -29,18 +43,26 @@ def publish_address(warehouse: Path, url: str, token: str) -> Iterator[None]:
     Args:
         warehouse: The file of the warehouse.
         url: The address of the sandbox.
-        token: What distinguishes it from another sandbox that has the address later.
+        token: What a reader of its page must have. Another sandbox that has the address later has
+            another token.
+
+    Raises:
+        WarehouseError: The file cannot be written.
     """
     path = _address_path(warehouse)
-    path.write_text(json.dumps({"url": url, "token": token}), encoding="utf-8")
+    replace_file(path, json.dumps({"url": url, "token": token}).encode())
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink()
 
 
 def fetch_report(warehouse: Path, *, rows: int, width: int, color_system: str | None) -> str | None:
     """Return the report on a warehouse from the sandbox that serves it, or `None` if none does.
+
+    Another program may have the address of a killed sandbox. So its answer is bounded, and nothing
+    in it can control the terminal.
 
     Args:
         warehouse: The file of the warehouse.
@@ -51,22 +73,65 @@ def fetch_report(warehouse: Path, *, rows: int, width: int, color_system: str | 
     Raises:
         WarehouseError: The sandbox cannot load a session.
     """
-    try:
-        address = json.loads(_address_path(warehouse).read_text(encoding="utf-8"))
-        query = {"token": address["token"], "rows": rows, "width": width, "color": color_system}
-        with requests.Session() as session:
-            session.trust_env = False  # no proxy
-            response = session.get(
-                f"{address['url']}/report.txt",
-                params=query,
-                timeout=(_CONNECT_TIMEOUT_SECONDS, _READ_TIMEOUT_SECONDS),
-                allow_redirects=False,
-            )
-    except (OSError, ValueError, KeyError, TypeError):  # no such file; a killed server's file
+    address = _read_address(warehouse)
+    if address is None:
         return None
-    if response.status_code == requests.codes.unavailable:
-        raise WarehouseError(response.text)
-    return response.text if response.status_code == requests.codes.ok else None
+    url, token = address
+    query = {"token": token, "rows": rows, "width": width, "color": color_system}
+    try:
+        status, text = _get_text(f"{url}/report.txt", query)
+    except (OSError, urllib3.exceptions.HTTPError):  # nobody listens; the end is missing
+        return None
+    if status == requests.codes.unavailable:
+        raise WarehouseError(escape_text(text, _MAX_ERROR_CHARACTERS))
+    return _escape_report(text) if status == requests.codes.ok else None
+
+
+def _read_address(warehouse: Path) -> tuple[str, str] | None:
+    """Return the address and the token of the sandbox that serves a warehouse, on this machine."""
+    content = read_own_file(_address_path(warehouse), _MAX_ADDRESS_BYTES)
+    try:
+        match json.loads(content or b""):
+            case {"url": str(url), "token": str(token)}:
+                address = urlsplit(url)
+                is_own = address.scheme == "http" and is_loopback(address.hostname or "")
+                return (url, token) if is_own else None
+    except (ValueError, RecursionError):
+        pass
+    return None
+
+
+def _get_text(url: str, query: dict[str, str | int | None]) -> tuple[int, str]:
+    """Return the status and the body of an answer, cut off where it is too large.
+
+    Raises:
+        OSError: There is no answer.
+        urllib3.exceptions.HTTPError: Its end is missing.
+    """
+    with requests.Session() as session:
+        session.trust_env = False  # no proxy
+        with session.get(
+            url,
+            params=query,
+            timeout=(_CONNECT_TIMEOUT_SECONDS, _READ_TIMEOUT_SECONDS),
+            headers={"Accept-Encoding": "identity"},
+            allow_redirects=False,
+            stream=True,
+        ) as response:
+            body = response.raw.read(_MAX_REPORT_BYTES, decode_content=False)
+            return response.status_code, body.decode(errors="replace")
+
+
+def _escape_report(text: str) -> str:
+    """Escape what is not printable, but colors and line breaks."""
+    return "\n".join(map(_escape_line, text.split("\n")))
+
+
+def _escape_line(line: str) -> str:
+    # The parts with an odd number are those that the pattern has found.
+    parts = _COLOR.split(line)
+    parts[::2] = [escape_text(part, sys.maxsize) for part in parts[::2]]
+    return "".join(parts)
 
 
 def _address_path(warehouse: Path) -> Path:

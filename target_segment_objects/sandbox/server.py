@@ -20,6 +20,10 @@ from target_segment_objects.sandbox.api.loader import SessionLoader
 from target_segment_objects.sandbox.api.middleware import AuthForm
 from target_segment_objects.sandbox.api.protocol import TimedProtocol
 from target_segment_objects.sandbox.loopback import is_loopback, to_client_host
+from target_segment_objects.sandbox.private_files import (
+    creating_private_files,
+    restrict_database_files,
+)
 from target_segment_objects.sandbox.running_server import publish_address
 from target_segment_objects.sandbox.warehouse.database import Warehouse
 
@@ -192,8 +196,10 @@ class Sandbox:
             OSError: The address cannot be used.
         """
         with ExitStack() as resources:
+            resources.enter_context(creating_private_files())
             is_new = not self._path.exists()
             self._warehouse = resources.enter_context(Warehouse.open(self._path))
+            restrict_database_files(self._path)
             self._loader = SessionLoader(
                 self._warehouse,
                 _find_session_folder(self._path),

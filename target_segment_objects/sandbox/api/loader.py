@@ -15,9 +15,10 @@ that was accepted stays on disk, and no further session is accepted.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import deque
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Final
@@ -27,8 +28,10 @@ import msgspec
 
 from target_segment_objects.sandbox.api.parts import Part, read_objects
 from target_segment_objects.sandbox.errors import WarehouseError
+from target_segment_objects.sandbox.private_files import open_private_folder
 from target_segment_objects.sandbox.warehouse.columns import ColumnType  # noqa: TC001 - for msgspec
 from target_segment_objects.sandbox.warehouse.database import SessionRow  # noqa: TC001 - for msgspec
+from target_segment_objects.sandbox.warehouse.database_file import describe_error
 from target_segment_objects.sandbox.warehouse.schema import check_limits, merge_columns
 
 if TYPE_CHECKING:
@@ -41,6 +44,9 @@ if TYPE_CHECKING:
 
 _RECORD_SUFFIX: Final = ".accepted.json"
 _PART_SUFFIX: Final = ".jsonl.gz"
+_PART_NAME: Final = re.compile(r"[0-9a-f]{16}-\d+\.jsonl\.gz")
+_RECORD_NAME: Final = re.compile(r"\d{12,}-[0-9a-f]{16}\.accepted\.(json|tmp)")
+"""The names that are used in the folder. No other file is read or removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,16 +125,16 @@ class SessionLoader:
                 that was removed.
 
         Raises:
-            OSError: The folder cannot be used.
+            WarehouseError: The folder or a record in it cannot be used.
         """
-        self._folder.mkdir(exist_ok=True)
-        records = [] if is_new_warehouse else sorted(self._folder.glob(f"*{_RECORD_SUFFIX}"))
-        accepted = [
-            msgspec.json.decode(path.read_bytes(), type=_AcceptedSession) for path in records
-        ]
+        open_private_folder(self._folder)
+        own_files = self._list_own_files()
+        records = [path for path in own_files if path.name.endswith(_RECORD_SUFFIX)]
+        accepted = [] if is_new_warehouse else [_read_record(path) for path in records]
         kept = {part.name for session in accepted for part in session.parts}
-        for path in self._folder.iterdir():
-            if path not in records and path.name not in kept:
+        kept |= {self._record_path(session).name for session in accepted}
+        for path in own_files:
+            if path.name not in kept:
                 path.unlink()
         with self._changed:
             self._queue.extend(accepted)
@@ -148,9 +154,10 @@ class SessionLoader:
             self._changed.notify_all()
         self._thread.join()
         self._raise_failure()
-        for path in self._folder.iterdir():  # parts of sessions that were not finished
+        for path in self._list_own_files():  # parts of sessions that were not finished
             path.unlink(missing_ok=True)
-        self._folder.rmdir()
+        with suppress(OSError):  # the user has put something into it
+            self._folder.rmdir()
 
     def new_part_path(self, sync_id: str, number: int) -> Path:
         """Return where to save an upload."""
@@ -268,7 +275,7 @@ class SessionLoader:
             (self._folder / part.name).unlink(missing_ok=True)
 
     def _fail(self, job: _Job, error: Exception) -> None:
-        reason = str(error).strip().splitlines()[0]
+        reason = describe_error(error)
         if isinstance(job, _AcceptedSession):
             message = (
                 f"Session {job.row.sync_id} cannot be loaded into the warehouse: {reason}. It and "
@@ -285,7 +292,17 @@ class SessionLoader:
         if self._failure is not None:
             raise self._failure
 
-    # Records
+    # Files
+
+    def _list_own_files(self) -> list[Path]:
+        """Return the parts and records in the folder, in the order of their names."""
+        return [
+            path
+            for path in sorted(self._folder.iterdir())
+            if (_PART_NAME.fullmatch(path.name) or _RECORD_NAME.fullmatch(path.name))
+            and path.is_file()
+            and not path.is_symlink()
+        ]
 
     def _record_path(self, session: _AcceptedSession) -> Path:
         return self._folder / f"{session.number:012}-{session.row.sync_id}{_RECORD_SUFFIX}"
@@ -295,3 +312,20 @@ class SessionLoader:
         temporary = path.with_suffix(".tmp")
         temporary.write_bytes(msgspec.json.encode(session))
         temporary.replace(path)
+
+
+def _read_record(path: Path) -> _AcceptedSession:
+    """Return the accepted session of a record.
+
+    Raises:
+        WarehouseError: It is damaged.
+    """
+    try:
+        session = msgspec.json.decode(path.read_bytes(), type=_AcceptedSession)
+    except (OSError, msgspec.MsgspecError) as error:
+        message = f"{path} cannot be read. Remove it, and load its session again"
+        raise WarehouseError(message) from error
+    if not all(_PART_NAME.fullmatch(part.name) for part in session.parts):
+        message = f"{path} names another file than a part. Remove it"
+        raise WarehouseError(message)
+    return session

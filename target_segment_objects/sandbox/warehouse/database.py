@@ -5,12 +5,15 @@ a property, as described in `columns`. The schema `sandbox_metadata` has two tab
 `losses` with the number of losses by column and kind, and the id of one example, but never a value.
 
 The objects of one session are loaded in one transaction. The methods are thread-safe.
+
+A file can be of someone else, and anyone can add tables and views to it. Only tables that a sandbox
+can have created are read, and no view.
 """
 
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime  # noqa: TC003 - for msgspec, which stores a `SessionRow`
 from typing import TYPE_CHECKING, Any, Final
@@ -18,9 +21,14 @@ from typing import TYPE_CHECKING, Any, Final
 import duckdb
 import pyarrow as pa
 
-from target_segment_objects.sandbox.errors import WarehouseError, WarehouseInUseError
+from target_segment_objects.sandbox.errors import WarehouseError
 from target_segment_objects.sandbox.names import collection_name, table_name
 from target_segment_objects.sandbox.warehouse import history
+from target_segment_objects.sandbox.warehouse.database_file import (
+    connect_to_file,
+    ensure_metadata,
+    translated_errors,
+)
 from target_segment_objects.sandbox.warehouse.loading import ObjectLoader, read_columns
 
 if TYPE_CHECKING:
@@ -35,30 +43,17 @@ if TYPE_CHECKING:
     from target_segment_objects.sandbox.warehouse.history import History
     from target_segment_objects.sandbox.warehouse.schema import Columns
 
-_METADATA_DDL: Final = """
-CREATE SCHEMA sandbox_metadata;
-CREATE TABLE sandbox_metadata.sessions (
-    sync_id VARCHAR PRIMARY KEY,
-    outcome VARCHAR NOT NULL,
-    collections VARCHAR[] NOT NULL,
-    parts BIGINT NOT NULL,
-    objects BIGINT NOT NULL,
-    raw_bytes BIGINT NOT NULL,
-    gzip_bytes BIGINT NOT NULL,
-    started TIMESTAMP NOT NULL,
-    ended TIMESTAMP NOT NULL,
-    error VARCHAR NOT NULL
-);
-CREATE TABLE sandbox_metadata.losses (
-    collection VARCHAR NOT NULL,
-    column_name VARCHAR NOT NULL,
-    kind VARCHAR NOT NULL,
-    count BIGINT NOT NULL,
-    example_id VARCHAR NOT NULL,
-    PRIMARY KEY (collection, column_name, kind)
-);
+_COLLECTION_TABLES: Final = """
+SELECT table_name FROM information_schema.columns
+WHERE table_catalog = current_database() AND table_schema = 'main'
+AND column_name = 'id' AND data_type = 'VARCHAR'
+AND regexp_full_match(table_name, '_?[a-z](?:[a-z_]*[a-z])?')
+AND table_name IN (
+    SELECT table_name FROM duckdb_tables()
+    WHERE database_name = current_database() AND schema_name = 'main'
+)
 """
-
+"""The tables that are those of collections: not those that the user or someone else has added."""
 
 MEMORY_LIMIT_MB: Final = 256
 """Memory for DuckDB, which writes the rest of a large load to a temporary file."""
@@ -152,18 +147,10 @@ class Warehouse:
         if read_only and not path.exists():
             message = f"Warehouse not found: {path}"
             raise WarehouseError(message)
+        connection = connect_to_file(path, read_only=read_only)
         try:
-            connection = duckdb.connect(str(path), read_only=read_only)
-        except duckdb.Error as error:
-            raise _translate_open_error(path, error) from error
-        try:
-            # DuckDB shows one on standard output where it takes the process for an interactive one.
-            connection.execute("SET enable_progress_bar = false")
-            # The sender needs the other cores. With two threads, DuckDB 2.0.1 once reported a
-            # corrupted string segment in the middle of a load.
-            connection.execute("SET threads = 1")
-            connection.execute(f"SET memory_limit = '{MEMORY_LIMIT_MB}MB'")
-            _ensure_metadata(connection, path, read_only=read_only)
+            with translated_errors(path):
+                _prepare_connection(connection, path, read_only=read_only)
         except BaseException:
             connection.close()
             raise
@@ -247,13 +234,8 @@ class Warehouse:
 
     def collections(self) -> list[str]:
         """Return the names of the collections, sorted by their tables."""
-        return [
-            collection_name(row["table_name"])
-            for row in self._fetch_rows(
-                "SELECT table_name FROM information_schema.tables"
-                " WHERE table_catalog = current_database() AND table_schema = 'main' ORDER BY 1"
-            )
-        ]
+        tables = self._fetch_rows(f"{_COLLECTION_TABLES} ORDER BY 1")
+        return [collection_name(row["table_name"]) for row in tables]
 
     def columns(self, collection: str) -> dict[str, str]:
         """Return the columns of a collection and their types, in the order of creation."""
@@ -271,9 +253,9 @@ class Warehouse:
         """Return the names of the columns of each collection."""
         columns: dict[str, list[str]] = {}
         for row in self._fetch_rows(
-            "SELECT table_name, column_name FROM information_schema.columns"
+            "SELECT table_name, column_name FROM information_schema.columns"  # noqa: S608 - ours
             " WHERE table_catalog = current_database() AND table_schema = 'main'"
-            " ORDER BY table_name, ordinal_position"
+            f" AND table_name IN ({_COLLECTION_TABLES}) ORDER BY table_name, ordinal_position"
         ):
             columns.setdefault(collection_name(row["table_name"]), []).append(row["column_name"])
         return columns
@@ -355,26 +337,25 @@ class Warehouse:
                 yield self._connection
                 self._connection.commit()
             except BaseException:
-                self._connection.rollback()
+                # A commit that failed has ended the transaction: the rollback then fails, too, and
+                # would hide the reason.
+                with suppress(duckdb.Error):
+                    self._connection.rollback()
                 raise
 
 
-def _ensure_metadata(connection: duckdb.DuckDBPyConnection, path: Path, *, read_only: bool) -> None:
-    """Create the metadata tables in a new file. Any other DuckDB file is left unchanged."""
-    tables = connection.execute(
-        "SELECT table_schema FROM information_schema.tables"
-        " WHERE table_catalog = current_database()"
-    )
-    schemas = {schema for (schema,) in tables.fetchall()}
-    if "sandbox_metadata" in schemas:
-        if not read_only:
-            connection.execute(history.HISTORY_DDL)  # the warehouse may be of an older version
-        return
-    if schemas or read_only:
-        message = f"{path} is a DuckDB file, but not a warehouse of a sandbox"
-        raise WarehouseError(message)
-    connection.execute(_METADATA_DDL)
-    connection.execute(history.HISTORY_DDL)
+def _prepare_connection(
+    connection: duckdb.DuckDBPyConnection, path: Path, *, read_only: bool
+) -> None:
+    # DuckDB shows one on standard output where it takes the process for an interactive one.
+    connection.execute("SET enable_progress_bar = false")
+    # The sender needs the other cores. With two threads, DuckDB 2.0.1 once reported a corrupted
+    # string segment in the middle of a load.
+    connection.execute("SET threads = 1")
+    connection.execute(f"SET memory_limit = '{MEMORY_LIMIT_MB}MB'")
+    ensure_metadata(connection, path, read_only=read_only)
+    if read_only:  # a load changes the limit of memory
+        connection.execute("SET lock_configuration = true")
 
 
 def _insert_sessions(connection: duckdb.DuckDBPyConnection, sessions: Iterable[SessionRow]) -> None:
@@ -385,16 +366,3 @@ def _insert_sessions(connection: duckdb.DuckDBPyConnection, sessions: Iterable[S
         "INSERT INTO sandbox_metadata.sessions FROM ended_sessions ON CONFLICT DO NOTHING"
     )
     connection.unregister("ended_sessions")
-
-
-def _translate_open_error(path: Path, error: duckdb.Error) -> WarehouseError:
-    """Return in one line why DuckDB could not open a file."""
-    reason = str(error).strip().splitlines()[0]
-    if "lock" in reason or "used by another process" in reason:  # the second is Windows's
-        return WarehouseInUseError(
-            f"The warehouse {path} is in use by another process. Stop that one, or choose another "
-            "file. To load into a sandbox that is running, set api_url to its address"
-        )
-    if "not a valid DuckDB" in reason:
-        return WarehouseError(f"{path} is not a DuckDB file")
-    return WarehouseError(f"Cannot open the warehouse {path}: {reason}")

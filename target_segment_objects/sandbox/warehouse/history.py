@@ -29,16 +29,6 @@ MAX_HISTORY_BYTES: Final = 32_000_000
 MAX_VERSIONS: Final = 100
 """Versions of an object that are found: the newest ones."""
 
-HISTORY_DDL: Final = """
-CREATE TABLE IF NOT EXISTS sandbox_metadata.parts (
-    position BIGINT PRIMARY KEY,
-    sync_id VARCHAR NOT NULL,
-    number BIGINT NOT NULL,
-    size BIGINT NOT NULL,
-    data BLOB NOT NULL
-);
-"""
-
 _MAY_ESCAPE_ID: Final = re.compile(rb'"id"\s*:\s*"[^"]*\\|\\u006[49]')
 """A line that may have the id in another spelling: with an escape in it or in its key."""
 

@@ -10,12 +10,14 @@ their columns.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
 from target_segment_objects.reserved_names import SEGMENT_COLUMNS
+from target_segment_objects.sandbox.errors import WarehouseError
 from target_segment_objects.sandbox.names import table_name
 from target_segment_objects.sandbox.warehouse.columns import (
     ColumnType,
@@ -40,6 +42,8 @@ MAX_STAGED_CELLS: Final = 240_000
 
 A cell takes up to 500 bytes while it is written.
 """
+
+_COLUMN_NAME: Final = re.compile(r"[a-z0-9_]+")
 
 _MAX_ALTERED_COLUMNS: Final = 200_000
 """The columns to add times the columns of the table, above which the table is copied instead.
@@ -177,10 +181,15 @@ class ObjectLoader:
         self._merge_chunk(f'main."{table_name(collection)}"', pa.table(staged), merged)
 
     def _merge_chunk(self, table: str, staged: pa.Table, merged: dict[str, str]) -> None:
-        # DuckDB finds the chunk by the name of this variable. If it were registered instead, it
-        # would stay in memory until the commit.
-        staged_objects = staged  # noqa: F841
+        # Registered as batches that are dropped once they are read: a table would stay in memory
+        # until the commit, even after `unregister`.
+        batches = staged.to_batches()
+        reader = pa.RecordBatchReader.from_batches(
+            staged.schema, (batches.pop(0) for _ in range(len(batches)))
+        )
+        self._connection.register("staged_objects", reader)
         self._connection.execute(_format_merge(table, merged))
+        self._connection.unregister("staged_objects")
 
     # Losses
 
@@ -249,7 +258,11 @@ class ObjectLoader:
 def read_columns(
     connection: duckdb.DuckDBPyConnection, collection: str
 ) -> dict[str, ColumnType] | None:
-    """Return the columns of a collection's table but `id`; None if there is no table."""
+    """Return the columns of a collection's table but `id`; None if there is no table.
+
+    Raises:
+        WarehouseError: It is not a table that a sandbox has created.
+    """
     columns = connection.execute(
         "SELECT column_name, data_type FROM information_schema.columns"
         " WHERE table_catalog = current_database() AND table_schema = 'main'"
@@ -258,7 +271,14 @@ def read_columns(
     ).fetchall()
     if not columns:
         return None
-    return {name: ColumnType(kind) for name, kind in columns if name != ID_COLUMN}
+    types = {kind.value: kind for kind in ColumnType}
+    if any(kind not in types or not _COLUMN_NAME.fullmatch(name) for name, kind in columns):
+        message = (
+            f"The table {table_name(collection)} is not one that a sandbox has created. Remove it, "
+            "or choose another warehouse"
+        )
+        raise WarehouseError(message)
+    return {name: types[kind] for name, kind in columns if name != ID_COLUMN}
 
 
 def _split_columns(chunk: _Chunk) -> dict[str, _StagedColumn]:

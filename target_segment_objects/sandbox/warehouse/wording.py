@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from target_segment_objects.sandbox.warehouse.database import Loss, SessionRow
 
 MAX_CELL_CHARACTERS: Final = 32
+_MAX_ESCAPE_CHARACTERS: Final = len(r"\U0010ffff")
 LOADED: Final = "loaded"
 OUTCOME_LABELS: Final = {
     LOADED: "loaded",
@@ -90,6 +91,11 @@ def escape_text(text: str, limit: int) -> str:
         for character in text[: limit + 1]
     )
     return escaped if len(escaped) <= limit else escaped[: limit - 1] + "…"
+
+
+def escape_name(name: str) -> str:
+    """Escape what is not printable in a name, which a file of someone else determines."""
+    return name if name.isprintable() else escape_text(name, len(name) * _MAX_ESCAPE_CHARACTERS)
 
 
 def format_count(count: int, noun: str) -> str:

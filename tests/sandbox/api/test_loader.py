@@ -18,6 +18,7 @@ from target_segment_objects.sandbox.objects import MAX_PROPERTIES
 from target_segment_objects.sandbox.server import Sandbox
 from target_segment_objects.sandbox.warehouse import database
 from target_segment_objects.sandbox.warehouse.database import Warehouse
+from target_segment_objects.sandbox.warehouse.database_file import connect_to_file
 from target_segment_objects.sandbox.warehouse.loading import ObjectLoader
 from tests.support.bare_http import BareClient, object_line
 
@@ -56,6 +57,7 @@ from pathlib import Path
 from target_segment_objects.sandbox.server import Sandbox
 from target_segment_objects.sandbox.warehouse import database
 from target_segment_objects.sandbox.warehouse.database import Warehouse
+from target_segment_objects.sandbox.warehouse.database_file import connect_to_file
 from target_segment_objects.sandbox.warehouse.loading import ObjectLoader
 
 Warehouse.load_session = lambda *_: threading.Event().wait()
@@ -120,7 +122,7 @@ def test_failure_to_load_stops_loading(tmp_path: Path) -> None:
     path = tmp_path / "w.duckdb"
     sandbox = Sandbox(path)
     sandbox.__enter__()
-    with duckdb.connect(str(path)) as other:
+    with connect_to_file(path) as other:
         client = BareClient(sandbox.url)
         other.execute("ALTER TABLE sandbox_metadata.losses RENAME TO hidden")
         client.load_files(LOSING)

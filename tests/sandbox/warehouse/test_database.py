@@ -9,6 +9,7 @@ import subprocess
 import sys
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -585,7 +586,7 @@ def to_stored(value: object) -> object:
 def test_warehouse_merges_like_a_dict(runs: list[list[tuple[str, dict[str, Any]]]]) -> None:
     """A row has the last value of each property, however the objects are split into sessions."""
     model: dict[str, dict[str, object]] = {}
-    with Warehouse.open(Path(":memory:")) as warehouse:
+    with TemporaryDirectory() as folder, Warehouse.open(Path(folder) / "w.duckdb") as warehouse:
         for run in runs:
             load_objects(
                 warehouse,
@@ -630,6 +631,31 @@ def test_file_that_is_not_a_warehouse_is_rejected(tmp_path: Path, *, read_only: 
             Warehouse.open(path, read_only=read_only)
         assert "\n" not in str(caught.value)
         assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("cut", [5_000, 100])
+@pytest.mark.parametrize("read_only", [True, False])
+def test_file_that_is_cut_off(tmp_path: Path, cut: int, *, read_only: bool) -> None:
+    """A file without its end is damaged."""
+    with Warehouse.open(path := tmp_path / "w.duckdb") as opened:
+        load_objects(opened, make_object('{"a":1}'))
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(WarehouseError, match=r"w\.duckdb is damaged: "):
+        Warehouse.open(path, read_only=read_only)
+
+
+@pytest.mark.parametrize("position", [4_096, 8_192, 12_288])
+def test_file_that_was_changed(tmp_path: Path, position: int) -> None:
+    """A file with other bytes is damaged, and not "in use" because DuckDB names a block."""
+    with Warehouse.open(path := tmp_path / "w.duckdb") as opened:
+        load_objects(opened, make_object('{"a":1}'))
+    content = bytearray(path.read_bytes())
+    content[position : position + 100] = b"\1" * 100
+    path.write_bytes(content)
+    with pytest.raises(WarehouseError, match=r"w\.duckdb is damaged: ") as caught:
+        Warehouse.open(path, read_only=True)
+    assert "Error:" not in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_missing_file_or_folder(tmp_path: Path) -> None:
