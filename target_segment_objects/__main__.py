@@ -50,6 +50,17 @@ def main_ledger() -> None:
     main(_import_ledger_command)
 
 
+def main_sandbox() -> None:
+    """Run `segment-objects-sandbox`, and exit."""
+    main(_import_sandbox_command)
+
+
+def _import_sandbox_command() -> Callable[[], None]:
+    from target_segment_objects.sandbox.cli import main as run_command  # noqa: PLC0415 - see above
+
+    return run_command
+
+
 def _import_ledger_command() -> Callable[[], None]:
     from target_segment_objects.cli.ledger.command import run_ledger_command  # noqa: PLC0415
 

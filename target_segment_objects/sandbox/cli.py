@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -120,6 +121,9 @@ def serve_api(
                 open_browser(running.make_single_use_url())
             wait_until_stopped()
             _say_what_is_loaded(running)
+    except (socket.gaierror, UnicodeError) as error:
+        msg = f"Unknown host: {host}. Choose another --host."
+        raise click.ClickException(msg) from error
     except (ValueError, sandbox.WarehouseError) as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:

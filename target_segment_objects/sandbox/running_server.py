@@ -21,7 +21,7 @@ from target_segment_objects.sandbox.private_files import read_own_file, replace_
 from target_segment_objects.sandbox.warehouse.wording import escape_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 _CONNECT_TIMEOUT_SECONDS: Final = 5
@@ -87,6 +87,19 @@ def fetch_report(warehouse: Path, *, rows: int, width: int, color_system: str | 
     return _escape_report(text) if status == requests.codes.ok else None
 
 
+def find_server(warehouse: Path) -> str | None:
+    """Return the address of the sandbox that serves a warehouse, or `None` if none does."""
+    address = _read_address(warehouse)
+    if address is None:
+        return None
+    url, token = address
+    try:
+        status, _ = _get_text(f"{url}/static/icon.svg", {"token": token})
+    except (OSError, urllib3.exceptions.HTTPError):
+        return None
+    return url if status == requests.codes.ok else None
+
+
 def _read_address(warehouse: Path) -> tuple[str, str] | None:
     """Return the address and the token of the sandbox that serves a warehouse, on this machine."""
     content = read_own_file(_address_path(warehouse), _MAX_ADDRESS_BYTES)
@@ -101,7 +114,7 @@ def _read_address(warehouse: Path) -> tuple[str, str] | None:
     return None
 
 
-def _get_text(url: str, query: dict[str, str | int | None]) -> tuple[int, str]:
+def _get_text(url: str, query: Mapping[str, str | int | None]) -> tuple[int, str]:
     """Return the status and the body of an answer, cut off where it is too large.
 
     Raises:

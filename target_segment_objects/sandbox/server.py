@@ -6,7 +6,7 @@ import functools
 import socket
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import uvicorn
@@ -19,12 +19,13 @@ from target_segment_objects.sandbox.api.application import ApiOptions, SandboxAp
 from target_segment_objects.sandbox.api.loader import SessionLoader
 from target_segment_objects.sandbox.api.middleware import AuthForm
 from target_segment_objects.sandbox.api.protocol import TimedProtocol
+from target_segment_objects.sandbox.errors import WarehouseInUseError
 from target_segment_objects.sandbox.loopback import is_loopback, to_client_host
 from target_segment_objects.sandbox.private_files import (
     creating_private_files,
     restrict_database_files,
 )
-from target_segment_objects.sandbox.running_server import publish_address
+from target_segment_objects.sandbox.running_server import find_server, publish_address
 from target_segment_objects.sandbox.warehouse.database import Warehouse
 
 if TYPE_CHECKING:
@@ -198,7 +199,7 @@ class Sandbox:
         with ExitStack() as resources:
             resources.enter_context(creating_private_files())
             is_new = not self._path.exists()
-            self._warehouse = resources.enter_context(Warehouse.open(self._path))
+            self._warehouse = resources.enter_context(_open_warehouse(self._path))
             restrict_database_files(self._path)
             self._loader = SessionLoader(
                 self._warehouse,
@@ -267,6 +268,25 @@ def _find_session_folder(warehouse: Path) -> Path:
     return warehouse.with_name(f"{warehouse.name}.sessions")
 
 
+def _open_warehouse(path: Path) -> Warehouse:
+    """Open a warehouse for loading.
+
+    Raises:
+        WarehouseError: It cannot be used. If another sandbox serves it, the error has its address.
+    """
+    try:
+        return Warehouse.open(path)
+    except WarehouseInUseError as error:
+        url = find_server(path)
+        if url is None:
+            raise
+        message = (
+            f"The warehouse {path} is in use by a sandbox at {url}. To load into it, set api_url to "
+            "this address; otherwise stop it, or choose another file"
+        )
+        raise WarehouseInUseError(message) from error
+
+
 def _require_running(component: _Component | None) -> _Component:
     if component is None:
         message = "the sandbox is not running: use it as a context manager"
@@ -275,7 +295,15 @@ def _require_running(component: _Component | None) -> _Component:
 
 
 def _open_listener(host: str, port: int) -> socket.socket:
-    """Bind the socket. Uvicorn would do it in its thread, where a picked port is known later."""
+    """Bind the socket. Uvicorn would do it in its thread, where a picked port is known later.
+
+    Raises:
+        socket.gaierror: There is no such host.
+        UnicodeError: It cannot be a host.
+        OSError: The address cannot be used.
+    """
+    # `create_server` hides which error it is.
+    socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.create_server((host, port), family=family, backlog=128)
     # Connections inherit it. Without it the body of a response waits until the client acknowledges
@@ -304,7 +332,6 @@ def _start_server(
             log_level="warning",
             access_log=False,
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=_STOP_TIMEOUT_SECONDS,
             callback_notify=expire_sessions,
             timeout_notify=1,
         )
@@ -329,6 +356,11 @@ def _wait_until_started(server: uvicorn.Server, thread: threading.Thread) -> Non
 
 def _stop_server(server: uvicorn.Server, thread: threading.Thread) -> None:
     server.should_exit = True
-    thread.join(2 * _STOP_TIMEOUT_SECONDS)
+    thread.join(_STOP_TIMEOUT_SECONDS)
+    # Not uvicorn's timeout, which logs a line of its own.
+    for task in list(server.server_state.tasks):
+        with suppress(RuntimeError):  # its loop has ended
+            task.get_loop().call_soon_threadsafe(task.cancel)
+    thread.join(_STOP_TIMEOUT_SECONDS)
     server.force_exit = True
     thread.join(_STOP_TIMEOUT_SECONDS)

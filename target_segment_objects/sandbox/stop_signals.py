@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -12,13 +13,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
-_STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_STOP_SIGNALS: Final = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+_SECOND_SIGNAL_SECONDS: Final = 1
+"""A second signal counts after this. Service managers and shells send one to the whole group, and
+some commands forward theirs, so that two arrive at once."""
+
 _SIGNAL_EXIT_BASE: Final = 128  # a shell's exit code for a process that a signal ended
 
 
 @contextmanager
 def catch_stop_signals() -> Iterator[Callable[[], None]]:
-    """Catch SIGINT (Ctrl-C) and SIGTERM, and restore their handlers afterwards.
+    """Catch SIGINT (Ctrl-C), SIGTERM and SIGHUP, and restore their handlers afterwards.
 
     The second one ends the process at once, as a kill would. Only for the main thread, and for what
     survives a kill.
@@ -27,9 +34,11 @@ def catch_stop_signals() -> Iterator[Callable[[], None]]:
         A function that waits until one of them has come.
     """
     stopped = threading.Event()
+    first_times: list[float] = []
 
     def request_stop(signum: int, _: FrameType | None) -> None:
-        if stopped.is_set():
+        first_times.append(now := time.monotonic())
+        if now >= first_times[0] + _SECOND_SIGNAL_SECONDS:
             os._exit(_SIGNAL_EXIT_BASE + signum)
         stopped.set()
 
@@ -37,9 +46,13 @@ def catch_stop_signals() -> Iterator[Callable[[], None]]:
         while not stopped.wait(1):  # with a timeout: on Windows a plain wait blocks signals
             pass
 
-    handlers = {number: signal.getsignal(number) for number in _STOP_SIGNALS}
+    handlers = {
+        number: handler
+        for number in _STOP_SIGNALS
+        if (handler := signal.getsignal(number)) is not signal.SIG_IGN  # as `nohup` asks for
+    }
     try:
-        for number in _STOP_SIGNALS:
+        for number in handlers:
             signal.signal(number, request_stop)
         yield wait_until_stopped
     finally:

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -24,7 +24,7 @@ from target_segment_objects.sandbox.server import Sandbox
 from target_segment_objects.sandbox.warehouse.database import Warehouse
 from target_segment_objects.sandbox.warehouse.report import print_report
 from tests.support import wait_for
-from tests.support.bare_http import BareClient, object_line
+from tests.support.bare_http import UPLOAD_HEADERS, BareClient, basic_auth, object_line
 from tests.support.frozen_clock import FrozenClock
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def test_second_signal_does_not_wait_for_the_load(tmp_path: Path, number: signal
             "Loading 2 accepted sessions with 3 objects before the end. Press Ctrl-C again "
         )
         with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(0.5)
+            process.wait(1.1)  # a second signal at once is that of a group of processes
         process.send_signal(number)
         out, err = process.communicate(timeout=30)
     assert process.returncode == 128 + number
@@ -211,6 +211,11 @@ def test_serve_reports_errors_in_one_line(tmp_path: Path) -> None:
                 ["--port", port],
                 f"Cannot listen on 127.0.0.1:{port}: {os.strerror(errno.EADDRINUSE)}. Choose",
             ),
+            (
+                tmp_path / "w.duckdb",
+                ["--host", "no.such.invalid", "--allow-remote"],
+                "Unknown host",
+            ),
             (text, ["--port", "0"], "not a DuckDB file"),
         ):
             done = run_command("serve", "--warehouse", warehouse, *options)
@@ -246,6 +251,39 @@ def test_warehouse_in_use(tmp_path: Path) -> None:
             assert (done.returncode, done.stdout) == (1, "")
             assert "in use by another process. Stop that one, or choose" in done.stderr
             assert done.stderr.count("\n") == 1
+
+
+def test_served_warehouse_is_named_with_its_address(tmp_path: Path) -> None:
+    """A load into a file that `serve` has open says where to load instead."""
+    path = tmp_path / "w.duckdb"
+    with running_server("--port", "0", "--warehouse", path) as (_, url):
+        done = run_command("serve", "--port", "0", "--warehouse", path)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert f"in use by a sandbox at {url}. To load into it, set api_url" in done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+def test_signal_during_uploads_prints_no_traceback(tmp_path: Path) -> None:
+    """Requests that are cut off by the end are answered 503, each without a line of Python."""
+    path = tmp_path / "w.duckdb"
+    with (
+        running_server("--port", "0", "--quiet", "--warehouse", path) as (process, url),
+        ExitStack() as stack,
+    ):
+        client = BareClient(url)
+        sync_id = client.start_session()
+        for _ in range(20):
+            connection = stack.enter_context(closing(client.open_connection()))
+            connection.putrequest("POST", f"/v0/upload/{sync_id}")
+            headers = {**UPLOAD_HEADERS, "Authorization": basic_auth(f"{client.key}:")}
+            for name, value in {**headers, "Content-Length": "1000"}.items():
+                connection.putheader(name, value)
+            connection.endheaders(b"x")
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "Traceback" not in out + err
+    assert len(err.splitlines()) < 5
 
 
 # show

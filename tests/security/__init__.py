@@ -40,7 +40,7 @@ releases        a package of the tests              built after them, compared  
 12  mapping/test_schema.py
 13  test_hostile_server.py
 14  reporting/test_log_handlers.py
-15  test_sandbox*.py
+15  test_sandbox*.py, test_warehouse_file.py
 16  project/test_dependencies.py
 17  project/test_github.py
 18  test_endless_lines.py

@@ -29,6 +29,7 @@ from target_segment_objects.sandbox.api.middleware import (
     BodyMiddleware,
     ConcurrencyLimiter,
     ConcurrencyMiddleware,
+    StopMiddleware,
 )
 from target_segment_objects.sandbox.api.sessions import Session, SessionRegistry, Step
 from target_segment_objects.sandbox.errors import RejectedRequestError, WarehouseError
@@ -109,11 +110,12 @@ class SandboxApi:
                 WarehouseError: _respond_not_loading,
                 HTTPException: _respond_unknown_call,
                 ClientDisconnect: _respond_disconnected,
+                OSError: _respond_unwritable,
                 Exception: _respond_failed,
             },
         )
         app.router.redirect_slashes = False  # /v0/start/ is not a call
-        return app
+        return StopMiddleware(app)
 
     def _build_routes(self) -> list[Route]:
         middleware = [
@@ -169,7 +171,7 @@ class SandboxApi:
             number = session.upload_count = session.upload_count + 1
             path = self._loader.new_part_path(session.sync_id, number)
             cleanup.callback(path.unlink, missing_ok=True)
-            await _save_body(request, path)
+            await _save_body(request, path, self._options.max_file_bytes)
             part = session.parts[number] = await run_in_threadpool(
                 parts.check_file, path, max_file_bytes=self._options.max_file_bytes
             )
@@ -238,9 +240,16 @@ def _check_header(request: Request, name: str, value: str) -> None:
         raise RejectedRequestError(reason)
 
 
-async def _save_body(request: Request, path: Path) -> None:
+async def _save_body(request: Request, path: Path, max_file_bytes: int) -> None:
+    """Save a compressed file, of at most about the size that it may have uncompressed."""
+    limit = max_file_bytes + max_file_bytes // 100
+    size = 0
     async with await anyio.open_file(path, "xb") as file:
         async for piece in request.stream():
+            size += len(piece)
+            if size > limit:
+                reason = f"the body is larger than {limit} bytes"
+                raise RejectedRequestError(reason, status=413)
             await file.write(piece)
 
 
@@ -300,9 +309,16 @@ async def _respond_unknown_call(request: Request, error: Exception) -> Response:
     return JSONResponse(request.state.rejection.to_json(), status, http_error.headers)
 
 
-async def _respond_not_loading(_: Request, error: Exception) -> Response:
+async def _respond_not_loading(request: Request, error: Exception) -> Response:
     """Respond to a Finish when an earlier session could not be loaded."""
-    return JSONResponse(RejectedRequestError(str(error)).to_json(), 500)
+    return _reject_request(request, RejectedRequestError(str(error), status=500))
+
+
+async def _respond_unwritable(request: Request, error: Exception) -> Response:
+    """Respond to a call whose file cannot be written, for example because the disk is full."""
+    reason = cast("OSError", error).strerror or type(error).__name__
+    rejection = RejectedRequestError(f"the sandbox cannot write its files: {reason}", status=500)
+    return _reject_request(request, rejection)
 
 
 async def _respond_disconnected(_: Request, __: Exception) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import secrets
 from collections import Counter
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 from starlette.requests import Request
+from starlette.responses import JSONResponse
 
 from target_segment_objects.limits import MAX_CONCURRENT_REQUESTS
 from target_segment_objects.sandbox.errors import RejectedRequestError
@@ -19,6 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+
+MIN_BYTES_PER_SECOND: Final = 10_000
+"""How fast a body must arrive on average. Not documented; our choice: slower than any link that can
+be meant, and it bounds the time of a body by its size."""
 
 
 class AuthForm(Enum):
@@ -122,7 +129,8 @@ class BodyMiddleware:
     """Reads the rest of a request's body before the response is sent, but not for ever.
 
     A client that is still sending then sees the response instead of a reset connection. A client
-    that stops in the middle of a body gets 408, and its connection is closed.
+    that stops in the middle of a body, or sends it too slowly, gets 408, and its connection is
+    closed.
     """
 
     def __init__(self, app: ASGIApp, *, timeout_seconds: float) -> None:
@@ -149,13 +157,49 @@ class BodyMiddleware:
         await self._app(scope, body.receive, draining_send)
 
 
+class StopMiddleware:
+    """Answers the requests that are cancelled because the server stops, and ends them quietly.
+
+    The server cancels what is still running some seconds after it was told to stop, and would print
+    a traceback for each.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Wrap an application."""
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request."""
+        has_started = False
+
+        async def noting_send(message: Message) -> None:
+            nonlocal has_started
+            has_started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting_send)
+        except asyncio.CancelledError:
+            if not has_started:
+                rejection = RejectedRequestError("the sandbox is stopping", status=503)
+                scope.setdefault("state", {})["rejection"] = rejection
+                headers = {"Connection": "close"}
+                response = JSONResponse(rejection.to_json(), rejection.status, headers)
+                await response(scope, receive, send)
+
+
 class _Body:
-    """The body of a request while it arrives."""
+    """The body of a request while it arrives.
+
+    Only the time is counted in which the sandbox waits for the client.
+    """
 
     def __init__(self, receive: Receive, timeout_seconds: float) -> None:
         self._receive = receive
         self._timeout_seconds = timeout_seconds
         self._has_more = True
+        self._waited_seconds = 0.0
+        self._received_bytes = 0
         self.has_timed_out = False
 
     async def receive(self) -> Message:
@@ -164,13 +208,23 @@ class _Body:
         Raises:
             RejectedRequestError: It does not come in time.
         """
+        earned = self._received_bytes / MIN_BYTES_PER_SECOND
+        left = max(0, self._timeout_seconds + earned - self._waited_seconds)
+        began = anyio.current_time()
         try:
-            with anyio.fail_after(self._timeout_seconds):
+            with anyio.fail_after(min(left, self._timeout_seconds)):
                 message = await self._receive()
         except TimeoutError:
             self._has_more, self.has_timed_out = False, True
             reason = f"the rest of the body did not arrive within {self._timeout_seconds:g} seconds"
+            if left < self._timeout_seconds:
+                reason = (
+                    f"the body arrived too slowly: {MIN_BYTES_PER_SECOND} bytes per second are "
+                    f"required, after the first {self._timeout_seconds:g} seconds"
+                )
             raise RejectedRequestError(reason, status=408) from None
+        self._waited_seconds += anyio.current_time() - began
+        self._received_bytes += len(message.get("body", b""))
         self._has_more = message["type"] == "http.request" and message.get("more_body", False)
         return message
 

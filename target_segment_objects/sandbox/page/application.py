@@ -10,6 +10,7 @@ from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from target_segment_objects.sandbox.api.middleware import StopMiddleware
 from target_segment_objects.sandbox.errors import WarehouseError
 from target_segment_objects.sandbox.own_requests import OwnRequestsMiddleware
 from target_segment_objects.sandbox.page import views
@@ -106,7 +107,7 @@ class Pages:
             ],
             exception_handlers={HTTPException: self._show_error},
         )
-        return SecurityHeadersMiddleware(app)
+        return SecurityHeadersMiddleware(StopMiddleware(app))
 
     def _show_overview(self, request: Request) -> Response:
         # The sessions first: one that ends in between is then in both, and not in neither.

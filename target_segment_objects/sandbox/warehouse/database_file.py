@@ -58,7 +58,7 @@ _KEYS: Final[Mapping[str, str]] = {
 _LATER_TABLES: Final = frozenset({"parts"})
 """Tables that a warehouse of an older version does not have."""
 
-_ERROR_KIND: Final = re.compile(r"^(?:[A-Z][A-Za-z]* )+Error: ")
+_ERROR_KIND: Final = re.compile(r"^[A-Z][A-Za-z ]{0,40}Error: ")
 
 _LOCKED: Final = ("Could not set lock", "used by another process")
 """What DuckDB says of a file that another process has open: on POSIX, on Windows."""

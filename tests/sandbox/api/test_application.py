@@ -6,8 +6,10 @@ import asyncio
 import gzip
 import json
 import os
+import select
 import socket
 import threading
+import time
 import zlib
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -74,15 +76,15 @@ def make_call(client: BareClient, name: str, sync_id: str) -> ApiResponse:
 
 @contextmanager
 def open_upload(
-    client: BareClient, sync_id: str, body: bytes
+    client: BareClient, sync_id: str, body: bytes, *, missing_bytes: int = 1
 ) -> Iterator[http.client.HTTPConnection]:
-    """Send an upload without the last byte of its body, and close the connection at the end."""
+    """Send an upload without the last bytes of its body, and close the connection at the end."""
     headers = {**UPLOAD_HEADERS, "Authorization": basic_auth(f"{client.key}:")}
     with closing(client.open_connection()) as connection:
         connection.putrequest("POST", f"/v0/upload/{sync_id}")
         for name, value in {**headers, "Content-Length": str(len(body))}.items():
             connection.putheader(name, value)
-        connection.endheaders(body[:-1])
+        connection.endheaders(body[:-missing_bytes])
         yield connection
 
 
@@ -804,6 +806,24 @@ def test_rejected_client_that_stops_in_a_body_sees_the_reason(tmp_path: Path) ->
             response = read_response(upload)
         assert response.status == 400
         assert "no such session" in response.reason
+
+
+def test_body_that_arrives_too_slowly_is_timed_out(tmp_path: Path) -> None:
+    """One byte now and then, each in time, does not keep a place among the 20 for ever."""
+    with Sandbox(tmp_path / "w.duckdb", client_timeout_seconds=0.5) as sandbox:
+        client = BareClient(sandbox.url)
+        sync_id = client.start_session()
+        with open_upload(client, sync_id, b"x" * 1000, missing_bytes=999) as upload:
+            began = time.monotonic()
+            for _ in range(100):  # ten seconds
+                time.sleep(0.1)
+                if select.select([upload.sock], [], [], 0)[0]:
+                    break
+                upload.send(b"x")
+            assert time.monotonic() - began < 8
+            response = read_response(upload)
+        assert response.status == 408
+        assert "too slowly" in response.reason
 
 
 def test_clients_that_stop_do_not_lock_out_others(tmp_path: Path) -> None:
