@@ -77,7 +77,12 @@ def fetch_report(warehouse: Path, *, rows: int, width: int, color_system: str | 
     if address is None:
         return None
     url, token = address
-    query = {"token": token, "rows": rows, "width": width, "color": color_system}
+    query: dict[str, str | int | None] = {
+        "token": token,
+        "rows": rows,
+        "width": width,
+        "color": color_system,
+    }
     try:
         status, text = _get_text(f"{url}/report.txt", query)
     except (OSError, urllib3.exceptions.HTTPError):  # nobody listens; the end is missing

@@ -281,8 +281,8 @@ def _open_warehouse(path: Path) -> Warehouse:
         if url is None:
             raise
         message = (
-            f"The warehouse {path} is in use by a sandbox at {url}. To load into it, set api_url to "
-            "this address; otherwise stop it, or choose another file"
+            f"The warehouse {path} is in use by a sandbox at {url}. To load into it, set api_url "
+            "to this address; otherwise stop it, or choose another file"
         )
         raise WarehouseInUseError(message) from error
 

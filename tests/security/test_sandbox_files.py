@@ -8,7 +8,7 @@ import stat
 import subprocess
 import sys
 from subprocess import PIPE, Popen
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -181,7 +181,7 @@ def test_planted_record(tmp_path: Path, content: str | None, reason: str) -> Non
     with Sandbox(tmp_path / "w.duckdb"):
         pass
     (folder := tmp_path / "w.duckdb.sessions").mkdir(mode=0o700)
-    row = dict.fromkeys(("parts", "objects", "raw_bytes", "gzip_bytes"), 0)
+    row: dict[str, Any] = dict.fromkeys(("parts", "objects", "raw_bytes", "gzip_bytes"), 0)
     row |= dict.fromkeys(("sync_id", "outcome", "error"), "")
     row |= dict.fromkeys(("started", "ended"), "2026-01-01T00:00:00") | {"collections": []}
     part = {"name": "../secret", "raw_bytes": 6}
