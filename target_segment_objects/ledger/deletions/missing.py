@@ -112,9 +112,8 @@ class MissingObjects:
         self._complete: dict[str, _CompleteStreams] = {}  # after `count`, by collection
         self.forget_returned()
         with file.access() as connection:
-            self._marked_collections: dict[str, int] = dict(
-                connection.execute(queries.MARKED_COLLECTIONS)
-            )
+            marked = connection.execute(queries.MARKED_COLLECTIONS)
+            self._marked_collections: dict[str, int] = dict(marked)
             self._histories = _read_histories(connection)
 
     # While the input is read
@@ -180,21 +179,13 @@ class MissingObjects:
         They are recorded as about to be sent. By then, all others must have been passed on: one of
         them may be the same object.
         """
-        cleared: dict[str, list[Mark]] = {}
-        for collection, ids in self._rejected.items():
-            n = self._marked_collections[collection]
-            with self._file.access(write=True) as connection:
-                for object_id in ids:
-                    row = connection.execute(queries.FIND_MARKED, (n, object_id)).fetchone()
-                    if row is None:
-                        continue
-                    connection.execute(queries.RETURN, (n, object_id))
-                    line = build_mark(collection, object_id, None)
-                    digest = digest_mark(collection, object_id, None)
-                    mark = Mark(object_id, row[0], line, digest)
-                    cleared.setdefault(collection, []).append(mark)
+        with self._file.access(write=True) as connection:
+            cleared = {
+                name: _clear_marks(connection, name, self._marked_collections[name], ids)
+                for name, ids in self._rejected.items()
+            }
         self._rejected.clear()
-        return cleared
+        return {collection: marks for collection, marks in cleared.items() if marks}
 
     def count(
         self, run: RunReading, now: str
@@ -236,10 +227,7 @@ class MissingObjects:
         with self._file.access(write=True) as connection:
             rows = connection.execute(queries.DUE, (complete.n, self._after_runs)).fetchall()
             connection.executemany(
-                """
-                UPDATE missing SET marked_at = ?, mark_digest = ?, returned = 0
-                WHERE collection = ? AND id = ?
-                """,
+                queries.MARK,
                 [
                     (now, digest_mark(collection, object_id, now), complete.n, object_id)
                     for object_id, n, stream in rows
@@ -343,6 +331,20 @@ class MissingObjects:
         with self._file.access(write=True) as connection:
             connection.execute(queries.RECORD_READING, row)
         self._written[stream] = reading
+
+
+def _clear_marks(
+    connection: sqlite3.Connection, collection: str, n: int, ids: Iterable[ObjectId]
+) -> list[Mark]:
+    """Record that marked objects of a collection are back, and return what clears their marks."""
+    cleared = []
+    for object_id in ids:
+        row = connection.execute(queries.FIND_MARKED, (n, object_id)).fetchone()
+        if row is not None:
+            connection.execute(queries.RETURN, (n, object_id))
+            line = build_mark(collection, object_id, None)
+            cleared.append(Mark(object_id, row[0], line, digest_mark(collection, object_id, None)))
+    return cleared
 
 
 def _read_histories(connection: sqlite3.Connection) -> dict[str, StreamHistory]:

@@ -40,6 +40,10 @@ FIND_MARKED: Final = """
     WHERE collection = ? AND id = ? AND marked_at IS NOT NULL AND NOT returned
 """
 
+MARK: Final = """
+    UPDATE missing SET marked_at = ?, mark_digest = ?, returned = 0 WHERE collection = ? AND id = ?
+"""
+
 RETURN: Final = "UPDATE missing SET returned = 1, runs = 0 WHERE collection = ? AND id = ?"
 
 COUNT: Final = """
