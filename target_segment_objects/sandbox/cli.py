@@ -154,16 +154,17 @@ def show_warehouse(warehouse: Path, rows: int) -> None:
 
     console = Console(highlight=False)
     try:
-        with translated_errors(warehouse), Warehouse.open(warehouse, read_only=True) as opened:
-            print_report(opened, console, rows=rows)
-    except sandbox.WarehouseInUseError as error:
-        report = fetch_report(
-            warehouse, rows=rows, width=console.width, color_system=console.color_system
-        )
-        if report is None:
-            raise click.ClickException(str(error)) from error
-        console.file.write(report)
-    except sandbox.WarehouseError as error:
+        try:
+            with translated_errors(warehouse), Warehouse.open(warehouse, read_only=True) as opened:
+                print_report(opened, console, rows=rows)
+        except sandbox.WarehouseInUseError:
+            report = fetch_report(
+                warehouse, rows=rows, width=console.width, color_system=console.color_system
+            )
+            if report is None:
+                raise
+            console.file.write(report)
+    except sandbox.WarehouseError as error:  # that of a sandbox that cannot load, too
         raise click.ClickException(str(error)) from error
 
 

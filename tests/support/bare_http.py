@@ -6,6 +6,7 @@ import base64
 import gzip
 import http.client
 import json
+import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -123,3 +124,29 @@ def read_response(connection: http.client.HTTPConnection) -> ApiResponse:
     response = connection.getresponse()
     body = response.read()
     return ApiResponse(response.status, response.headers, json.loads(body) if body else None)
+
+
+def begin_upload(client: BareClient, sync_id: str, size: int) -> http.client.HTTPConnection:
+    """Send the headers of an upload."""
+    connection = client.open_connection()
+    connection.putrequest("POST", f"/v0/upload/{sync_id}")
+    headers = {**UPLOAD_HEADERS, "Authorization": basic_auth("key:"), "Content-Length": str(size)}
+    for name, value in headers.items():
+        connection.putheader(name, value)
+    connection.endheaders()
+    return connection
+
+
+def send_slowly(connection: http.client.HTTPConnection) -> ApiResponse:
+    """Send a byte of a body, and another, until the server answers; return its answer."""
+    connection.sock.settimeout(0.05)
+    for _ in range(1_200):
+        connection.send(b"x")
+        try:
+            connection.sock.recv(1, socket.MSG_PEEK)
+        except TimeoutError:
+            continue
+        connection.sock.settimeout(30)
+        return read_response(connection)
+    message = "it was not answered"
+    raise TimeoutError(message)

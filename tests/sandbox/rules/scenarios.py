@@ -18,8 +18,10 @@ from tests.support.bare_http import (
     ApiResponse,
     BareClient,
     basic_auth,
+    begin_upload,
     object_line,
     read_response,
+    send_slowly,
 )
 from tests.support.frozen_clock import FrozenClock
 
@@ -117,6 +119,23 @@ def stop_upload(lab: Lab) -> ApiResponse:
         client = BareClient(sandbox.url)
         with open_upload(client, client.start_session()) as connection:
             return read_response(connection)
+
+
+def trickle_upload(lab: Lab) -> ApiResponse:
+    """Send an upload a byte at a time, until it is answered."""
+    with Sandbox(lab.warehouse, client_timeout_seconds=0.5) as sandbox:
+        client = BareClient(sandbox.url)
+        with closing(begin_upload(client, client.start_session(), 1_000_000)) as connection:
+            return send_slowly(connection)
+
+
+def upload_large_body(lab: Lab) -> ApiResponse:
+    """Upload a body that uncompresses to nothing, where a file may have 100,000 bytes."""
+    with Sandbox(lab.warehouse, max_file_bytes=100_000) as sandbox:
+        client = BareClient(sandbox.url)
+        sync_id = client.start_session()
+        body = gzip.compress(b"") * 5_100
+        return client.send_request(f"/v0/upload/{sync_id}", body, UPLOAD_HEADERS)
 
 
 def upload_after(lab: Lab, seconds: float, *calls: str) -> ApiResponse:
@@ -260,6 +279,8 @@ REQUESTS: Final[dict[str, Scenario]] = {
         lab, "third", ("first", "second")
     ),
     "Upload that stops before its last byte": stop_upload,
+    "Upload that sends a byte now and then": trickle_upload,
+    "Upload of a body that is 2 % larger than a file may be": upload_large_body,
     "Start": lambda lab: lab.client.send_request("/v0/start"),
     "Upload of a file": lambda lab: lab.upload(FILE),
     "Keep Alive of an open session": lambda lab: lab.client.keep_alive(lab.client.start_session()),
