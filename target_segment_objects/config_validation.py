@@ -130,11 +130,11 @@ def _drop_malformed(schema: Any) -> Any:  # noqa: ANN401 - any part of a schema
         return [_drop_malformed(each) for each in schema]
     if not isinstance(schema, dict):
         return schema
-    mended = {name: _drop_malformed(value) for name, value in schema.items()}
+    usable = {name: _drop_malformed(value) for name, value in schema.items()}
     for keyword in ("anyOf", "oneOf"):
-        if isinstance(mended.get(keyword), list):
-            mended[keyword] = [each for each in mended[keyword] if isinstance(each, dict)]
-    return mended
+        if isinstance(usable.get(keyword), list):
+            usable[keyword] = [each for each in usable[keyword] if isinstance(each, dict)]
+    return usable
 
 
 def unknown_setting_warnings(config: Mapping[str, Any], schema: Schema) -> Iterator[str]:

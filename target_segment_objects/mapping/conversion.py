@@ -72,12 +72,13 @@ def _to_number(value: object) -> int | float | Decimal:
 
 def _to_integer(value: object) -> int | float | Decimal:
     number = _to_number(value)
-    if isinstance(number, int) or _is_whole(number):
+    if isinstance(number, int) or is_whole(number):
         return number
     raise LossyConversionError
 
 
-def _is_whole(number: float | Decimal) -> bool:
+def is_whole(number: float | Decimal) -> bool:
+    """Return whether a number has no fraction; NaN and the infinities are not whole."""
     if isinstance(number, float):
         return number.is_integer()
     return number.is_finite() and number == number.to_integral_value()

@@ -74,24 +74,20 @@ class DataWarnings:
         )
 
     def warn_schema_mismatches(self, violations: Mapping[str, str]) -> None:
-        """Warn of each property with values that do not match its schema; see below."""
-        for label, violation in violations.items():
-            self.warn_schema_mismatch(label, violation)
-
-    def warn_schema_mismatch(self, label: str, violation: str) -> None:
-        """Warn of a property with values that its schema does not accept, but that are sent.
+        """Warn of properties with values that their schema does not accept, but that are sent.
 
         Args:
-            label: The property; empty for the record itself.
-            violation: What the schema requires or does not allow.
+            violations: What the schema requires or does not allow, by property; an empty name
+                stands for the record itself.
         """
-        subject = f"the property '{label}' has values" if label else "there are records"
-        self._warn_once(
-            "schema mismatch",
-            label,
-            f"{subject} that do not match its schema, which {violation}. They are sent, because "
-            "nothing is lost.",
-        )
+        for label, violation in violations.items():
+            subject = f"the property '{label}' has values" if label else "there are records"
+            self._warn_once(
+                "schema mismatch",
+                label,
+                f"{subject} that do not match its schema, which {violation}. They are sent, "
+                "because nothing is lost.",
+            )
 
     def warn_unchecked_pattern(self, label: str, pattern: str) -> None:
         """Warn of a pattern that is not checked."""

@@ -17,6 +17,7 @@ import referencing
 from singer_sdk.typing import DEFAULT_JSONSCHEMA_VALIDATOR
 
 from target_segment_objects.mapping import patterns
+from target_segment_objects.mapping.conversion import is_whole
 from target_segment_objects.mapping.values import is_finite
 
 if TYPE_CHECKING:
@@ -76,10 +77,8 @@ def _build_validator(schema: dict[str, Any]) -> Any:  # noqa: ANN401 - made at r
 
 
 def _is_integer(_: object, value: object) -> bool:
-    if isinstance(value, decimal.Decimal):
-        return value.is_finite() and value == value.to_integral_value()
-    if isinstance(value, float):
-        return value.is_integer()
+    if isinstance(value, (float, decimal.Decimal)):
+        return is_whole(value)
     return isinstance(value, int) and not isinstance(value, bool)
 
 

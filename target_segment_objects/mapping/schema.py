@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
     JsonSchema = Mapping[str, Any]
 
-_ANY_TYPE: Final = frozenset({"array", "boolean", "integer", "null", "number", "object", "string"})
+ANY_TYPE: Final = frozenset({"array", "boolean", "integer", "null", "number", "object", "string"})
+"""The types of JSON, which a schema without a type allows."""
+
 _NUMBER_TYPES: Final = frozenset({"integer", "number"})
 _OBJECT_TYPES: Final = frozenset({"object", "null"})
 _TIMESTAMP_FORMATS: Final = frozenset({"date", "date-time"})
@@ -149,7 +151,7 @@ class _ResolvedSchema(msgspec.Struct):
         properties: What each part declares of a property.
     """
 
-    types: frozenset[str] = _ANY_TYPE
+    types: frozenset[str] = ANY_TYPE
     formats: set[str] = set()
     properties: dict[str, list[tuple[object, FollowedRefs]]] = {}
 
@@ -263,7 +265,7 @@ class _SchemaReader:
         The schemas `true` and `false` declare nothing, so they allow every type.
         """
         if not isinstance(schema, dict):
-            return _ANY_TYPE
+            return ANY_TYPE
         types = _read_types(schema)
         ref = schema.get("$ref")
         if isinstance(ref, str):
@@ -279,7 +281,7 @@ class _SchemaReader:
         for keyword in ("anyOf", "oneOf"):
             variants = _get_variants(schema, keyword)
             allowed = [self._add_part(resolved, variant, refs) for variant in variants]
-            types &= frozenset().union(*allowed) if allowed else _ANY_TYPE
+            types &= frozenset().union(*allowed) if allowed else ANY_TYPE
         return types
 
     def _is_recursive(self, ref: str) -> bool:
@@ -319,8 +321,8 @@ def _read_types(schema: JsonSchema) -> frozenset[str]:
     if "const" in schema:
         values = [schema["const"]]
     if values:
-        return frozenset().union(*(_JSON_TYPES.get(type(value), _ANY_TYPE) for value in values))
-    return frozenset({"object"}) if _get_members(schema, "properties") else _ANY_TYPE
+        return frozenset().union(*(_JSON_TYPES.get(type(value), ANY_TYPE) for value in values))
+    return frozenset({"object"}) if _get_members(schema, "properties") else ANY_TYPE
 
 
 def _select_strings(value: object) -> set[str]:

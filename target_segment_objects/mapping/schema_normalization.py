@@ -11,15 +11,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-import jsonschema_rs
 import msgspec
 import referencing
 import referencing.exceptions
 from referencing.jsonschema import DRAFT202012
 
 from target_segment_objects.mapping.naming import format_path
-from target_segment_objects.mapping.schema import MALFORMED_SCHEMA_ERRORS
-from target_segment_objects.mapping.validation import compile_validator
+from target_segment_objects.mapping.schema import ANY_TYPE, MALFORMED_SCHEMA_ERRORS
+from target_segment_objects.mapping.validation import compile_validator, is_valid_schema
 from target_segment_objects.mapping.values import ENCODER, ENCODING_ERRORS
 
 if TYPE_CHECKING:
@@ -29,9 +28,6 @@ if TYPE_CHECKING:
 
     Schema = dict[str, Any]
 
-_JSON_TYPES: Final = frozenset(
-    {"array", "boolean", "integer", "null", "number", "object", "string"}
-)
 _DRAFT_3: Final = "draft-03"
 _MAPS_OF_SCHEMAS: Final = frozenset(
     {"$defs", "definitions", "dependentSchemas", "patternProperties", "properties"}
@@ -110,17 +106,7 @@ def _needs_changes(schema: Schema) -> bool:
     version = schema.get("$schema", "")
     if not isinstance(version, str) or _DRAFT_3 in version:
         return True
-    return not _is_valid(schema) or (_has_refs(schema) and compile_validator(schema) is None)
-
-
-def _is_valid(schema: Schema) -> bool:
-    # Whatever version `$schema` names, validation reads 2020-12.
-    if "$schema" in schema:
-        schema = {keyword: value for keyword, value in schema.items() if keyword != "$schema"}
-    try:
-        return jsonschema_rs.meta.is_valid(schema)
-    except ValueError:  # an unpaired surrogate, or nested too deeply
-        return False
+    return not is_valid_schema(schema) or (_has_refs(schema) and compile_validator(schema) is None)
 
 
 def _has_refs(schema: Schema) -> bool:
@@ -179,7 +165,7 @@ class _Normalizer:
             return isinstance(value, (dict, bool))
         if keyword == "$ref":
             return isinstance(value, str) and self._has_target(value)
-        return _is_valid({keyword: value})
+        return is_valid_schema({keyword: value})
 
     def _normalize_value(self, keyword: str, value: Any, path: PropertyPath) -> Any:  # noqa: ANN401 - JSON of any shape
         if keyword in _MAPS_OF_SCHEMAS:
@@ -242,7 +228,7 @@ class _Normalizer:
         """Leave out a type that JSON does not have; it may stand for any."""
         declared = schema["type"]
         names = declared if isinstance(declared, list) else [declared]
-        if names and all(isinstance(name, str) and name in _JSON_TYPES for name in names):
+        if names and all(isinstance(name, str) and name in ANY_TYPE for name in names):
             if len(names) > len(set(names)):
                 schema["type"] = self._drop_repeated(names, path, "type")
             return

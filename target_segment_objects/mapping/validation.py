@@ -32,7 +32,7 @@ from target_segment_objects.mapping.schema import (
 from target_segment_objects.mapping.values import has_non_finite, to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from target_segment_objects.mapping.data_warnings import DataWarnings
     from target_segment_objects.mapping.fallback_validation import FallbackValidator
@@ -127,16 +127,36 @@ class RecordValidator(BaseJSONSchemaValidator):
         Raises:
             InvalidRecordError: The schema does not accept it, and not only in a JSON text.
         """
-        harmless: dict[PropertyPath, str] = {}
-        for violation in self.iterate_violations(record):
-            path = self.find_json_text(violation.path, record)
-            if path is None:
-                raise self.build_error(violation)
-            harmless.setdefault(path, violation.reason)
-        for path, reason in harmless.items():
-            self._warnings.warn_schema_mismatch(naming.format_path(path), reason)
+        self._warnings.warn_schema_mismatches(self.select_harmless(record, self.label_json_text))
 
-    def iterate_violations(self, record: dict[str, Any]) -> Iterator[Violation]:
+    def select_harmless(
+        self,
+        record: dict[str, Any],
+        find_label: Callable[[Violation, dict[str, Any]], str | None],
+    ) -> dict[str, str]:
+        """Return the harmless violations of a record: what the schema says, by property.
+
+        Args:
+            record: The record.
+            find_label: Returns the property of a violation; None if the violation does harm.
+
+        Raises:
+            InvalidRecordError: A violation does harm, or the record cannot be validated.
+        """
+        harmless: dict[str, str] = {}
+        for violation in self._iterate_violations(record):
+            label = find_label(violation, record)
+            if label is None:
+                raise self._build_error(violation)
+            harmless.setdefault(label, violation.reason)
+        return harmless
+
+    def label_json_text(self, violation: Violation, record: dict[str, Any]) -> str | None:
+        """Return the property that is sent as JSON text and has a violation; None if none has."""
+        path = self._find_json_text(violation.path, record)
+        return None if path is None else naming.format_path(path)
+
+    def _iterate_violations(self, record: dict[str, Any]) -> Iterator[Violation]:
         """Yield what the schema does not accept in a record.
 
         Raises:
@@ -148,9 +168,9 @@ class RecordValidator(BaseJSONSchemaValidator):
                 return
         except ValueError:
             pass  # jsonschema-rs cannot read the record
-        yield from self._iterate_violations(record, validator)
+        yield from self._describe_violations(record, validator)
 
-    def build_error(self, violation: Violation) -> InvalidRecordError:
+    def _build_error(self, violation: Violation) -> InvalidRecordError:
         """Return the error of a record with a violation."""
         field = naming.format_path(self._select_declared(violation.path)) or None
         reason = f"the schema {violation.reason}"
@@ -188,7 +208,7 @@ class RecordValidator(BaseJSONSchemaValidator):
 
     # Violations
 
-    def _iterate_violations(
+    def _describe_violations(
         self, record: dict[str, Any], validator: jsonschema_rs.Draft202012Validator | None
     ) -> Iterator[Violation]:
         if validator is not None and not has_non_finite(record):
@@ -220,10 +240,9 @@ class RecordValidator(BaseJSONSchemaValidator):
 
         return FallbackValidator(self._readable_schema, self._matcher)
 
-    def find_json_text(
+    def _find_json_text(
         self, path: Sequence[str | int], record: dict[str, Any]
     ) -> PropertyPath | None:
-        """Return the property that is sent as JSON text and has a violation; None if none has."""
         value: Any = record
         for depth, step in enumerate(path, start=1):
             value = value[step]
@@ -278,6 +297,16 @@ class _IgnoredKeyword:
 
     def validate(self, _: object) -> None:
         """Accept any value."""
+
+
+def is_valid_schema(schema: dict[str, Any]) -> bool:
+    """Return whether a schema has the form that JSON Schema prescribes."""
+    # Whatever version `$schema` names, validation reads 2020-12.
+    without_version = {key: value for key, value in schema.items() if key != "$schema"}
+    try:
+        return jsonschema_rs.meta.is_valid(without_version)
+    except ValueError:  # an unpaired surrogate, or nested too deeply
+        return False
 
 
 def compile_validator(schema: dict[str, Any]) -> jsonschema_rs.Draft202012Validator | None:

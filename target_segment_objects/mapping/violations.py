@@ -51,7 +51,7 @@ class RecordCheck:
         self._validator = validator
         self._mapper = mapper
         self._key_properties = frozenset(key_properties)
-        self._find_label = self._label_json_text if mode == "reject" else self._label_harmless
+        self._find_label = validator.label_json_text if mode == "reject" else self._label_harmless
 
     def find_harmless(self, record: Record) -> dict[str, str]:
         """Return the harmless violations of a record: what the schema says, by property.
@@ -62,24 +62,11 @@ class RecordCheck:
             InvalidRecordError: A violation does harm.
         """
         try:
-            return self._select_harmless(record)
+            return self._validator.select_harmless(record, self._find_label)
         except InvalidRecordError as error:
             if error.field not in self._key_properties:  # else the id is the value at fault
                 error.object_id = self._mapper.find_object_id(record)
             raise
-
-    def _select_harmless(self, record: Record) -> dict[str, str]:
-        harmless: dict[str, str] = {}
-        for violation in self._validator.iterate_violations(record):
-            label = self._find_label(violation, record)
-            if label is None:
-                raise self._validator.build_error(violation)
-            harmless.setdefault(label, violation.reason)
-        return harmless
-
-    def _label_json_text(self, violation: Violation, record: Record) -> str | None:
-        path = self._validator.find_json_text(violation.path, record)
-        return None if path is None else format_path(path)
 
     def _label_harmless(self, violation: Violation, record: Record) -> str | None:
         path, declared, value = _find_place(self._mapper.root, violation.path, record)

@@ -55,10 +55,12 @@ def set_up_log_handlers(stream: TextIO | None, level: str | None = None) -> None
     """
     is_configured = LOG_CONFIG_VARIABLE in os.environ
     is_short = is_terminal(stream) and not is_configured
-    if level is not None and not is_configured:
+    if is_configured:
+        level = None
+    if level is not None:
         logging.root.setLevel(level)
     for handler in find_log_handlers():
-        if level is not None and not is_configured:
+        if level is not None:
             # The SDK sets the level of METRIC lines by the process's variables alone.
             handler.setLevel(level)
         handler.addFilter(_escape_record)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -148,7 +147,7 @@ def _escape_report(text: str) -> str:
 def _escape_line(line: str) -> str:
     # The parts with an odd number are those that the pattern has found.
     parts = _COLOR.split(line)
-    parts[::2] = [escape_text(part, sys.maxsize) for part in parts[::2]]
+    parts[::2] = map(escape_text, parts[::2])
     return "".join(parts)
 
 

@@ -41,9 +41,7 @@ def open_batch_file(url: str, storage: Mapping[str, Any] | None) -> IO[bytes]:
     name = url.rstrip("/").rpartition("/")[2]
     if _is_local(root):
         return _open_local(f"{root}/{name}")
-    from upath import UPath  # noqa: PLC0415 - its import takes a sixth of the start
-
-    return cast("IO[bytes]", UPath(root, name, **(storage or {}).get("params", {})).open("rb"))
+    return _open_remote(root, name, **(storage or {}).get("params", {}))
 
 
 def _is_local(url: str) -> bool:
@@ -84,6 +82,10 @@ def _open_cloud(url: str) -> IO[bytes]:
             "storage, set batch_config.storage.root"
         )
         raise OSError(msg)
+    return _open_remote(url)
+
+
+def _open_remote(*parts: str, **params: Any) -> IO[bytes]:  # noqa: ANN401 - those of a storage
     from upath import UPath  # noqa: PLC0415 - its import takes a sixth of the start
 
-    return cast("IO[bytes]", UPath(url).open("rb"))
+    return cast("IO[bytes]", UPath(*parts, **params).open("rb"))

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import time
+from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -364,6 +365,21 @@ class RunningTarget:
         return self.process.returncode, out, err
 
 
+@contextmanager
+def running_upload(
+    sandbox: Sandbox, folder: Path, targets: list[RunningTarget]
+) -> Iterator[tuple[RunningTarget, FaultyProxy]]:
+    """Run a target until its only upload, of ten users, is under way; the proxy holds it."""
+    with FaultyProxy(sandbox.url, [None, "hold"]) as proxy:
+        target = RunningTarget(
+            config={"write_key": "k", "api_url": proxy.url, "batch_size_rows": 10}, folder=folder
+        )
+        targets.append(target)
+        target.write_lines(USERS_SCHEMA, *map(user_line, range(10)), state_line({"at": 9}))
+        assert proxy.held.wait(20)
+        yield target, proxy
+
+
 @pytest.fixture
 def targets() -> Iterator[list[RunningTarget]]:
     """Collect the targets that a test starts, and kill those that still run at its end."""
@@ -412,14 +428,7 @@ def test_signals_at_the_same_time_are_one(
     sandbox: Sandbox, tmp_path: Path, targets: list[RunningTarget], second: str
 ) -> None:
     """A terminal and Meltano, or systemd and a shell, send two: the run still stops gracefully."""
-    with FaultyProxy(sandbox.url, [None, "hold"]) as proxy:
-        target = RunningTarget(
-            config={"write_key": "k", "api_url": proxy.url, "batch_size_rows": 10},
-            folder=tmp_path,
-        )
-        targets.append(target)
-        target.write_lines(USERS_SCHEMA, *map(user_line, range(10)), state_line({"at": 9}))
-        assert proxy.held.wait(20)
+    with running_upload(sandbox, tmp_path, targets) as (target, proxy):
         target.process.send_signal(signal.SIGINT)
         target.process.send_signal(signal.Signals[second])
         time.sleep(0.3)
@@ -458,14 +467,7 @@ def test_second_signal_aborts_the_open_session(
     sandbox: Sandbox, tmp_path: Path, targets: list[RunningTarget]
 ) -> None:
     """The open session is finished with an error, no STATE is written, the process ends soon."""
-    with FaultyProxy(sandbox.url, [None, "hold"]) as proxy:
-        target = RunningTarget(
-            config={"write_key": "k", "api_url": proxy.url, "batch_size_rows": 10},
-            folder=tmp_path,
-        )
-        targets.append(target)
-        target.write_lines(USERS_SCHEMA, *map(user_line, range(10)), state_line({"at": 9}))
-        assert proxy.held.wait(20)
+    with running_upload(sandbox, tmp_path, targets) as (target, _):
         target.process.send_signal(signal.SIGINT)
         time.sleep(SIGNAL_GAP_SECONDS)
         target.process.send_signal(signal.SIGINT)

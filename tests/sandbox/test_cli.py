@@ -24,7 +24,7 @@ from target_segment_objects.sandbox.server import Sandbox
 from target_segment_objects.sandbox.warehouse.database import Warehouse
 from target_segment_objects.sandbox.warehouse.report import print_report
 from tests.support import wait_for
-from tests.support.bare_http import UPLOAD_HEADERS, BareClient, basic_auth, object_line
+from tests.support.bare_http import BareClient, begin_upload, object_line
 from tests.support.frozen_clock import FrozenClock
 
 if TYPE_CHECKING:
@@ -273,12 +273,8 @@ def test_signal_during_uploads_prints_no_traceback(tmp_path: Path) -> None:
         client = BareClient(url)
         sync_id = client.start_session()
         for _ in range(20):
-            connection = stack.enter_context(closing(client.open_connection()))
-            connection.putrequest("POST", f"/v0/upload/{sync_id}")
-            headers = {**UPLOAD_HEADERS, "Authorization": basic_auth(f"{client.key}:")}
-            for name, value in {**headers, "Content-Length": "1000"}.items():
-                connection.putheader(name, value)
-            connection.endheaders(b"x")
+            upload = stack.enter_context(closing(begin_upload(client, sync_id, 1000)))
+            upload.send(b"x")
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 0

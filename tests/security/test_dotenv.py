@@ -68,7 +68,7 @@ def test_only_our_variables_are_taken(dotenv: Path) -> None:
 @needs_posix
 @pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
 def test_file_that_others_may_write_is_refused(dotenv: Path, mode: int) -> None:
-    """The message has the command that mends it."""
+    """The message has the command that fixes it."""
     dotenv.chmod(mode)
     assert find_refusal() == (
         f"{dotenv} cannot be used: other users may write it. Run: chmod go-w {dotenv}."

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import http.server
-import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -17,6 +16,7 @@ from target_segment_objects.sandbox.server import Sandbox
 from tests.support import wait_for
 from tests.support.bare_http import FINISH_HEADERS, UPLOAD_HEADERS, BareClient, object_line
 from tests.support.browser import find_browser, running_browser
+from tests.support.foreign_server import serve_response
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -134,7 +134,7 @@ def test_one_host_is_required(sandbox: Sandbox, count: int) -> None:
 
 
 def test_preflight_is_refused(sandbox: Sandbox) -> None:
-    """A browser that asks for another website whether it may send a call is told no."""
+    """A browser that asks whether another website may send a call gets a refusal."""
     asked = ("Access-Control-Request-Method", "POST")
     host, origin = ("Host", urlsplit(sandbox.url).netloc), ("Origin", "http://evil.example")
     status, _ = send_raw(sandbox, "OPTIONS", "/v0/start", host, origin, asked)
@@ -188,27 +188,10 @@ FORM = """<!doctype html><body onload="document.forms[0].submit()">
 @contextmanager
 def foreign_website(page: str) -> Iterator[str]:
     """Serve a page on a port of its own, and yield its address."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            body = page.encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "text/html")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield f"http://localhost:{server.server_port}/"
-        finally:
-            server.shutdown()
-            thread.join()
+    body = page.encode()
+    headers = ("Content-Type", "text/html"), ("Content-Length", str(len(body)))
+    with serve_response(body, *headers) as port:
+        yield f"http://localhost:{port}/"
 
 
 @pytest.mark.slow

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import http.server
 import json
 import os
 import subprocess
 import sys
-import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -19,6 +17,7 @@ from target_segment_objects.sandbox.running_server import fetch_report
 from target_segment_objects.sandbox.server import Sandbox
 from target_segment_objects.sandbox.warehouse.database import Warehouse
 from tests.support.bare_http import BareClient, object_line
+from tests.support.foreign_server import serve_response
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -195,27 +194,9 @@ def test_control_characters_in_a_file(warehouse_file: Path) -> None:
 
 @contextmanager
 def foreign_server(body: bytes, *headers: tuple[str, str], status: int = 200) -> Iterator[str]:
-    """Serve the same answer to everything on this machine, and yield the address."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(status)
-            for name, value in headers:
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    """Serve the same response to everything on this machine, and yield the address."""
+    with serve_response(body, *headers, status=status) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def publish(warehouse: Path, url: str, **members: object) -> Path:

@@ -7,12 +7,13 @@ import gzip
 import http.client
 import json
 import socket
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from http.client import HTTPMessage
 
 UPLOAD_HEADERS = {"Content-Type": "binary/octet-stream", "Content-Encoding": "gzip"}
@@ -130,11 +131,22 @@ def begin_upload(client: BareClient, sync_id: str, size: int) -> http.client.HTT
     """Send the headers of an upload."""
     connection = client.open_connection()
     connection.putrequest("POST", f"/v0/upload/{sync_id}")
-    headers = {**UPLOAD_HEADERS, "Authorization": basic_auth("key:"), "Content-Length": str(size)}
+    authorization = basic_auth(f"{client.key}:")
+    headers = {**UPLOAD_HEADERS, "Authorization": authorization, "Content-Length": str(size)}
     for name, value in headers.items():
         connection.putheader(name, value)
     connection.endheaders()
     return connection
+
+
+@contextmanager
+def open_upload(
+    client: BareClient, sync_id: str, body: bytes
+) -> Iterator[http.client.HTTPConnection]:
+    """Send an upload without the last byte of its body, and close the connection at the end."""
+    with closing(begin_upload(client, sync_id, len(body))) as connection:
+        connection.send(body[:-1])
+        yield connection
 
 
 def send_slowly(connection: http.client.HTTPConnection) -> ApiResponse:

@@ -24,7 +24,7 @@ _COUNT: Final = f"""
     SELECT collection, count(*), {", ".join(f"sum(due = {day})" for day in range(DAYS))} FROM (
         SELECT collection,
             CASE
-                WHEN EXISTS ( -- the row is gone, and Segment has been told
+                WHEN EXISTS ( -- the row is gone, and its mark is accepted
                     SELECT 1 FROM missing
                     WHERE missing.collection = object.collection AND missing.id = object.id
                         AND missing.mark_digest = object.digest AND NOT missing.returned

@@ -26,10 +26,8 @@ from target_segment_objects.mapping.fast_path.record_types import (
     define_message_type,
     is_encodable,
 )
-from target_segment_objects.mapping.fast_path.schemas import (
-    UnsupportedSchemaError,
-    is_valid_schema,
-)
+from target_segment_objects.mapping.fast_path.schemas import UnsupportedSchemaError
+from target_segment_objects.mapping.validation import is_valid_schema
 from target_segment_objects.mapping.values import DECODING_ERRORS, ENCODER
 
 if TYPE_CHECKING:

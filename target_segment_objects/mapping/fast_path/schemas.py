@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-import jsonschema_rs
-
+from target_segment_objects.mapping.schema import ANY_TYPE
 from target_segment_objects.mapping.validation import compile_validator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import jsonschema_rs
 
     Schema = dict[str, Any]
     Definitions = Mapping[str, object]
@@ -27,9 +28,6 @@ RESTRICTING_KEYWORDS: Final = frozenset(
 )
 """The keywords of JSON Schema 2020-12 that can refuse a value, except for types and properties."""
 
-_JSON_TYPES: Final = frozenset(
-    {"string", "integer", "number", "boolean", "array", "object", "null"}
-)
 ANNOTATIONS: Final = frozenset({"type", "format", "title", "description", "default"})
 """What a schema may say without restricting its values, except to types."""
 
@@ -45,16 +43,6 @@ KEYWORDS_FOR_NULL: Final = frozenset(
 
 class UnsupportedSchemaError(Exception):
     """The fast path does not support a schema."""
-
-
-def is_valid_schema(schema: Schema) -> bool:
-    """Return whether a schema has the form that JSON Schema prescribes."""
-    # Whatever version `$schema` names, validation reads 2020-12.
-    without_version = {key: value for key, value in schema.items() if key != "$schema"}
-    try:
-        return jsonschema_rs.meta.is_valid(without_version)
-    except ValueError:  # an unpaired surrogate, or nested too deeply
-        return False
 
 
 def read_definitions(schema: Schema) -> dict[str, object]:
@@ -74,9 +62,9 @@ def read_types(schema: Schema) -> frozenset[str]:
     Raises:
         UnsupportedSchemaError: JSON has no such type.
     """
-    declared = schema.get("type", _JSON_TYPES)
+    declared = schema.get("type", ANY_TYPE)
     types = frozenset([declared] if isinstance(declared, str) else declared)
-    if not types <= _JSON_TYPES:
+    if not types <= ANY_TYPE:
         raise UnsupportedSchemaError("it names a type that JSON does not have")
     return types
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -26,4 +25,4 @@ def format_request(record: RequestRecord) -> str:
     line = f"{time} {record.method} {record.path} {record.status} {record.seconds * 1000:.0f} ms"
     if record.explanation:
         line += f": {record.explanation}"
-    return escape_text(line, sys.maxsize)
+    return escape_text(line)

@@ -163,7 +163,7 @@ class RequestLog:
 
 
 def shorten_text(text: str) -> str:
-    """Bound a text that a client determines."""
+    """Limit the length of a text that comes from a client."""
     if len(text) <= _MAX_TEXT_CHARACTERS:
         return text
     return text[: _MAX_TEXT_CHARACTERS - 1] + "…"

@@ -160,8 +160,8 @@ class BodyMiddleware:
 class StopMiddleware:
     """Answers the requests that are cancelled because the server stops, and ends them quietly.
 
-    The server cancels what is still running some seconds after it was told to stop, and would print
-    a traceback for each.
+    Some seconds after the stop was requested, the server cancels what is still running, and would
+    print a traceback for each.
     """
 
     def __init__(self, app: ASGIApp) -> None:

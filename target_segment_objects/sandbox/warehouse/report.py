@@ -21,7 +21,6 @@ from target_segment_objects.sandbox.warehouse.wording import (
     LOSS_LABELS,
     OUTCOME_LABELS,
     describe_result,
-    escape_name,
     escape_text,
     format_cell,
     format_count,
@@ -86,7 +85,7 @@ def _print_collection(warehouse: Warehouse, console: Console, collection: str, r
     size = f": {objects}, {format_count(len(columns), 'column')}"
     console.print(Text.assemble((collection, "bold"), size))
     cells = [
-        Text.assemble((escape_name(name), "cyan"), " ", escape_name(kind.lower()))
+        Text.assemble((escape_text(name), "cyan"), " ", escape_text(kind.lower()))
         for name, kind in columns.items()
     ]
     console.print(Padding(Columns(cells, padding=(0, 3)), (0, 0, 0, 2)))
@@ -101,7 +100,7 @@ def _build_sample_table(
 ) -> Table:
     """Return a table of rows with as many columns as fit, but at least one."""
     table = Table(caption_justify="left", caption_style="dim")
-    cells = {escape_name(name): [format_cell(row[name]) for row in rows] for name in columns}
+    cells = {escape_text(name): [format_cell(row[name]) for row in rows] for name in columns}
     used_width = 1
     for name, values in cells.items():
         used_width += _CELL_FRAME + max(Text(text).cell_len for text in (name, *values))
@@ -123,9 +122,9 @@ def _print_losses(console: Console, losses: Sequence[Loss]) -> None:
     table = Table("column", "values", "loss", "example id", show_edge=True)
     for loss in losses:
         table.add_row(
-            Text(escape_name(f"{loss.collection}.{loss.column}")),
+            Text(escape_text(f"{loss.collection}.{loss.column}")),
             str(loss.count),
-            Text(LOSS_LABELS.get(loss.kind) or escape_name(loss.kind)),
+            Text(LOSS_LABELS.get(loss.kind) or escape_text(loss.kind)),
             Text(format_cell(loss.example_id)),
         )
     console.print(table)
@@ -138,7 +137,7 @@ def _print_names(console: Console, warehouse: Warehouse) -> None:
     console.print(Text("Names that a warehouse does not take as they are", style="bold"))
     table = Table("table or column", "name", show_edge=True)
     for name, remark in names[:_MAX_SHOWN_NAMES]:
-        table.add_row(Text(escape_name(name)), Text(escape_name(remark)))
+        table.add_row(Text(escape_text(name)), Text(escape_text(remark)))
     if len(names) > _MAX_SHOWN_NAMES:
         table.caption = f"and {format_count(len(names) - _MAX_SHOWN_NAMES, 'more name')}"
     console.print(table)
@@ -155,10 +154,10 @@ def _print_missing(console: Console, sessions: Sequence[SessionRow]) -> None:
         table.add_column(heading)
     for session in sessions[:_MAX_SHOWN_SESSIONS]:
         table.add_row(
-            Text(escape_name(session.sync_id)),
-            Text(OUTCOME_LABELS.get(session.outcome) or escape_name(session.outcome)),
+            Text(escape_text(session.sync_id)),
+            Text(OUTCOME_LABELS.get(session.outcome) or escape_text(session.outcome)),
             f"{session.objects:,}",
-            Text(escape_name(", ".join(session.collections))),
+            Text(escape_text(", ".join(session.collections))),
             Text(escape_text(session.error, _MAX_ERROR_CHARACTERS)),
         )
     if len(sessions) > _MAX_SHOWN_SESSIONS:

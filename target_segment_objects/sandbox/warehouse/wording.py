@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Final
 
 from target_segment_objects.limits import MAX_COLLECTIONS
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from target_segment_objects.sandbox.warehouse.database import Loss, SessionRow
 
 MAX_CELL_CHARACTERS: Final = 32
-_MAX_ESCAPE_CHARACTERS: Final = len(r"\U0010ffff")
 LOADED: Final = "loaded"
 OUTCOME_LABELS: Final = {
     LOADED: "loaded",
@@ -84,18 +84,13 @@ def format_cell(value: object, limit: int = MAX_CELL_CHARACTERS) -> str:
     return escape_text(_format_value(value), limit)
 
 
-def escape_text(text: str, limit: int) -> str:
+def escape_text(text: str, limit: int = sys.maxsize) -> str:
     """Escape what is not printable, and cut off what is too long."""
     escaped = "".join(
         character if character.isprintable() else repr(character)[1:-1]
         for character in text[: limit + 1]
     )
     return escaped if len(escaped) <= limit else escaped[: limit - 1] + "…"
-
-
-def escape_name(name: str) -> str:
-    """Escape what is not printable in a name, which a file of someone else determines."""
-    return name if name.isprintable() else escape_text(name, len(name) * _MAX_ESCAPE_CHARACTERS)
 
 
 def format_count(count: int, noun: str) -> str:

@@ -6,14 +6,13 @@ import asyncio
 import gzip
 import json
 import os
-import select
 import socket
 import threading
 import time
 import zlib
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from time import perf_counter, process_time
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -32,8 +31,11 @@ from tests.support.bare_http import (
     ApiResponse,
     BareClient,
     basic_auth,
+    begin_upload,
     object_line,
+    open_upload,
     read_response,
+    send_slowly,
 )
 from tests.support.frozen_clock import FrozenClock
 
@@ -72,20 +74,6 @@ def make_call(client: BareClient, name: str, sync_id: str) -> ApiResponse:
     if name == "upload":
         return client.upload_lines(sync_id, object_line())
     return client.finish_session(sync_id) if name == "finish" else client.keep_alive(sync_id)
-
-
-@contextmanager
-def open_upload(
-    client: BareClient, sync_id: str, body: bytes, *, missing_bytes: int = 1
-) -> Iterator[http.client.HTTPConnection]:
-    """Send an upload without the last bytes of its body, and close the connection at the end."""
-    headers = {**UPLOAD_HEADERS, "Authorization": basic_auth(f"{client.key}:")}
-    with closing(client.open_connection()) as connection:
-        connection.putrequest("POST", f"/v0/upload/{sync_id}")
-        for name, value in {**headers, "Content-Length": str(len(body))}.items():
-            connection.putheader(name, value)
-        connection.endheaders(body[:-missing_bytes])
-        yield connection
 
 
 # Successful sessions
@@ -813,15 +801,10 @@ def test_body_that_arrives_too_slowly_is_timed_out(tmp_path: Path) -> None:
     with Sandbox(tmp_path / "w.duckdb", client_timeout_seconds=0.5) as sandbox:
         client = BareClient(sandbox.url)
         sync_id = client.start_session()
-        with open_upload(client, sync_id, b"x" * 1000, missing_bytes=999) as upload:
+        with closing(begin_upload(client, sync_id, 1000)) as upload:
             began = time.monotonic()
-            for _ in range(100):  # ten seconds
-                time.sleep(0.1)
-                if select.select([upload.sock], [], [], 0)[0]:
-                    break
-                upload.send(b"x")
+            response = send_slowly(upload)
             assert time.monotonic() - began < 8
-            response = read_response(upload)
         assert response.status == 408
         assert "too slowly" in response.reason
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import socket
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 from urllib.parse import urlsplit
@@ -20,14 +20,14 @@ from tests.support.bare_http import (
     basic_auth,
     begin_upload,
     object_line,
+    open_upload,
     read_response,
     send_slowly,
 )
 from tests.support.frozen_clock import FrozenClock
 
 if TYPE_CHECKING:
-    import http.client
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -80,25 +80,13 @@ def make_properties(count: int, first: int = 0) -> dict[str, object]:
     return {f"p{number}": 1 for number in range(first, first + count)}
 
 
-@contextmanager
-def open_upload(client: BareClient, sync_id: str) -> Iterator[http.client.HTTPConnection]:
-    """Send an upload without its last byte."""
-    headers = {**UPLOAD_HEADERS, "Authorization": basic_auth(f"{client.key}:")}
-    with closing(client.open_connection()) as connection:
-        connection.putrequest("POST", f"/v0/upload/{sync_id}")
-        for name, value in {**headers, "Content-Length": str(len(FILE))}.items():
-            connection.putheader(name, value)
-        connection.endheaders(FILE[:-1])
-        yield connection
-
-
 def start_beside_uploads(lab: Lab, key: str, other_keys: tuple[str, ...]) -> ApiResponse:
     """Start a session while 20 uploads are running."""
     with Sandbox(lab.warehouse) as sandbox, ExitStack() as stack:
         clients = [BareClient(sandbox.url, key) for key in other_keys]
         for number in range(limits.MAX_CONCURRENT_REQUESTS):
             client = clients[number % len(clients)]
-            stack.enter_context(open_upload(client, client.start_session()))
+            stack.enter_context(open_upload(client, client.start_session(), FILE))
         per_key = limits.MAX_CONCURRENT_REQUESTS // len(clients)
         wait_for(lambda: sandbox.peak_concurrency >= per_key)
         response = BareClient(sandbox.url, key).send_request("/v0/start")
@@ -117,7 +105,7 @@ def stop_upload(lab: Lab) -> ApiResponse:
     """Send an upload without its last byte, and wait."""
     with Sandbox(lab.warehouse, client_timeout_seconds=0.2) as sandbox:
         client = BareClient(sandbox.url)
-        with open_upload(client, client.start_session()) as connection:
+        with open_upload(client, client.start_session(), FILE) as connection:
             return read_response(connection)
 
 
@@ -159,7 +147,7 @@ def finish_during_upload(lab: Lab) -> ApiResponse:
     with Sandbox(lab.warehouse) as sandbox:
         client = BareClient(sandbox.url)
         sync_id = client.start_session()
-        with open_upload(client, sync_id):
+        with open_upload(client, sync_id, FILE):
             # Once the upload is running, a Keep Alive is a second request beside it.
             wait_for(
                 lambda: client.keep_alive(sync_id).json is None and sandbox.peak_concurrency == 2
