@@ -7,12 +7,12 @@ import shutil
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import duckdb
 import pytest
 
 from target_segment_objects.cli.load import load_input
 from target_segment_objects.ledger.file import LedgerFile
 from target_segment_objects.ledger.stream_memory import StoredProperty, StreamMemory
+from target_segment_objects.sandbox.warehouse.database_file import connect_to_file
 from target_segment_objects.target import TargetSegmentObjects
 from tests.support import record_line, schema_line, state_line
 from tests.support.in_process import run_target_in_process
@@ -303,7 +303,7 @@ def test_query_of_numbers_needs_no_cast(sandbox: Sandbox, load: Load, tmp_path: 
 def read_query(sandbox: Sandbox, folder: Path, expression: str) -> list[Any]:
     """Return an expression for each row of the sandbox's warehouse, sorted by id."""
     assert sandbox.warehouse.count("orders")  # waits for running loads
-    with duckdb.connect(folder / "warehouse.duckdb") as connection:  # its file is open already
+    with connect_to_file(folder / "warehouse.duckdb") as connection:  # its file is open already
         rows = connection.table("orders").order("id").project(expression).fetchall()
     return [value for (value,) in rows]
 
