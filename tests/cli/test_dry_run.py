@@ -453,7 +453,7 @@ def test_json_report_is_all_of_standard_output(run_target: RunTarget) -> None:
     }
     assert raw > 0
     assert stream["rejects"] == [
-        {"reason": "property 'id': the schema requires type \"integer\"", "records": 1}
+        {"reason": "property 'id': the key property is null", "records": 1}
     ]
     assert stream["properties"] == [
         {"name": "id", "column": "id", "path": ["id"], "type": "integer", "has_value": True},
