@@ -140,7 +140,7 @@ class _Normalizer:
         translated = self._translate(schema, path)
         normalized: Schema = {}
         for keyword, value in translated.items():
-            if keyword == "$schema" and not path:  # it may name the draft that was translated
+            if keyword == "$schema":  # it may name the draft that was translated
                 continue
             if self._is_readable(keyword, value):
                 normalized[keyword] = self._normalize_value(keyword, value, path)

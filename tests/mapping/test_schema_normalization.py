@@ -8,7 +8,7 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from target_segment_objects.mapping.schema_normalization import normalize_schema
@@ -172,6 +172,7 @@ def test_valid_schema_is_not_copied() -> None:
 
 
 @given(st.dictionaries(KEYWORDS, SCHEMAS, max_size=4))
+@example({"properties": {"type": {"$schema": []}}})
 def test_any_schema_can_be_read_afterwards(schema: dict[str, Any]) -> None:
     """Whatever a tap writes, the validator can read it, and a second time changes nothing."""
     normalized = normalize_schema(schema).schema
