@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class _OwnMetric(enum.Enum):
     """What the SDK's metrics do not have."""
 
-    RECORDS_SLOW_PATH = "records_slow_path"
+    RECORDS_UNTYPED = "records_untyped"
 
 
 _HEADINGS: Final = (
@@ -110,14 +110,16 @@ def emit_metrics(
     for name, stream in sorted(stats.streams.items()):
         if stream.read:
             tags = {"stream": name, "records": stream.read}
-            _emit_metric(metrics_logger, "counter", _OwnMetric.RECORDS_SLOW_PATH, stream.slow, tags)
+            _emit_metric(
+                metrics_logger, "counter", _OwnMetric.RECORDS_UNTYPED, stream.untyped, tags
+            )
     collections = stats.get_collections(outstanding)
     for name, collection in collections.items():
         tags = {"collection": name, **_build_tags(collection)}
         _emit_metric(metrics_logger, "counter", Metric.BATCH_COUNT, collection.sessions, tags)
     tags = _build_tags(CollectionStats.add_up(collections.values())) | {
         "records": stats.records_read,
-        _OwnMetric.RECORDS_SLOW_PATH.value: stats.records_slow,
+        _OwnMetric.RECORDS_UNTYPED.value: stats.records_untyped,
         Tag.STATUS: Status.SUCCEEDED if is_complete else Status.FAILED,
     }
     _emit_metric(metrics_logger, "timer", Metric.JOB_DURATION, seconds, tags)

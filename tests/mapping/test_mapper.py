@@ -35,6 +35,7 @@ from target_segment_objects.mapping.warehouse.names import to_column_name, to_ta
 from target_segment_objects.sandbox import objects as strict
 from target_segment_objects.settings import Settings
 from target_segment_objects.singer.reader import MessageReader
+from tests.mapping.test_validation import check_record
 from tests.support import documented_rows, remembered_properties
 from tests.support.documented_rows import DocumentedRow
 from tests.support.remembered_properties import RememberedProperties
@@ -238,7 +239,8 @@ def test_documented_differences_in_validation(row: Row) -> None:
     warnings: list[str] = []
     validator_warnings = DataWarnings("s", warnings.append)
     try:
-        RecordValidator("s", schema, warnings=validator_warnings).validate(record)
+        validator = RecordValidator("s", schema, warnings=validator_warnings)
+        check_record(validator, record, validator_warnings)
         here = "accepts"
     except InvalidRecordError:
         here = "refuses"
@@ -499,7 +501,7 @@ def test_warnings_are_given_once_across_schemas() -> None:
             "s", "s", {"properties": properties}, ["k"], options=MappingOptions(), state=state
         )
         mapper.map_record({"k": 1, "K": 1, "long": "x" * 600, "n": math.nan})
-        assert mapper.warned_long_paths == {("long",)}
+        assert state.warnings.long_paths == {("long",)}
     assert len(warnings) == len(set(warnings)) == 5
 
 

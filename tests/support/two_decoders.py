@@ -1,4 +1,4 @@
-"""Run the target with and without the fast path, and keep what it does."""
+"""Run the target with typed and with untyped decoding, and keep what it does."""
 
 from __future__ import annotations
 
@@ -10,33 +10,23 @@ import logging
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from target_segment_objects.cli.load import load_input
-from target_segment_objects.singer.reader import MessageReader
+from target_segment_objects.sinks import SegmentObjectsSink
 from target_segment_objects.target import TargetSegmentObjects
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class NoLoaders(dict[bytes, Any]):
-    """Stays empty, so that every line takes the slow path."""
+class UntypedSink(SegmentObjectsSink):
+    """A sink whose records are all decoded untyped."""
 
-    def __setitem__(self, record_prefix: bytes, loader: object) -> None:
-        """Ignore the loader."""
-
-
-class SlowReader(MessageReader):
-    """A reader without the fast path."""
-
-    def __init__(self) -> None:
-        """Start without loaders."""
-        super().__init__()
-        self.fast_loaders = NoLoaders()
+    use_types = False
 
 
-READERS = (MessageReader, SlowReader)
+DECODERS = (SegmentObjectsSink, UntypedSink)
 
 
 class RecordingClient:
@@ -89,10 +79,10 @@ class Outcome:
         code: Its exit code.
         files: The files that it uploaded, sorted by collection.
         state: Its last STATE.
-        warnings: The warnings.
+        warnings: The warnings, sorted: records that are decoded together are mapped together.
         rejected: The records of the dead-letter file, with the reasons.
         records: Number of records that it read, by stream.
-        slow_records: Those that took the slow path.
+        untyped_records: Those that were decoded untyped.
     """
 
     code: int
@@ -101,22 +91,32 @@ class Outcome:
     warnings: list[str]
     rejected: list[tuple[Any, Any]]
     records: dict[str, int]
-    slow_records: dict[str, int] = field(compare=False)
+    untyped_records: dict[str, int] = field(compare=False)
 
 
 def run_and_collect(
     lines: Iterable[bytes],
-    reader: type[MessageReader],
+    decoder: type[SegmentObjectsSink],
     folder: Path | str,
+    *,
+    at_once: bool = True,
     **config: Any,  # noqa: ANN401 - settings of any type
 ) -> Outcome:
-    """Run a target with a reader, and return what it did."""
+    """Run a target with a sink class, and return what it did.
+
+    Args:
+        lines: The input.
+        decoder: The sink class.
+        folder: Where the dead-letter file goes.
+        at_once: Whether the lines are read together; if not, one after the other.
+        **config: Settings.
+    """
 
     class Target(TargetSegmentObjects):
-        message_reader_class = reader
+        default_sink_class = decoder
 
     api = RecordingClient()
-    rejects = Path(folder) / f"{reader.__name__}.singer"
+    rejects = Path(folder) / f"{decoder.__name__}.singer"
     handler = WarningRecorder()
     root = logging.getLogger()
     root.addHandler(handler)
@@ -132,7 +132,9 @@ def run_and_collect(
             }
         )
         with redirect_stdout(io.StringIO()) as output:
-            code = load_input(target, io.BytesIO(b"".join(lines)), api=api)
+            content = b"".join(lines)
+            file = io.BytesIO(content) if at_once else io.StringIO(content.decode())
+            code = load_input(target, cast("IO[bytes]", file), api=api)
     finally:
         root.removeHandler(handler)
     return Outcome(
@@ -140,10 +142,10 @@ def run_and_collect(
         # The sessions of two collections come in any order, those of one collection in theirs.
         files=sorted(api.files, key=_read_collection),
         state=output.getvalue().splitlines()[-1:],
-        warnings=[message.replace(str(rejects), "rejects") for message in handler.messages],
+        warnings=sorted(message.replace(str(rejects), "rejects") for message in handler.messages),
         rejected=_read_rejects(rejects),
         records={name: stream.read for name, stream in target.stats.streams.items()},
-        slow_records={name: stream.slow for name, stream in target.stats.streams.items()},
+        untyped_records={name: stream.untyped for name, stream in target.stats.streams.items()},
     )
 
 

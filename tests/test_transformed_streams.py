@@ -1,4 +1,4 @@
-"""Records that the SDK changes: the fast path gives what the slow path gives."""
+"""Streams that stream maps change or drop, and metadata: both decoders give the same objects."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support import schema_line, state_line
-from tests.support.two_paths import READERS, run_and_collect
+from tests.support.two_decoders import DECODERS, run_and_collect
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from tests.support.two_paths import Outcome
+    from tests.support.two_decoders import Outcome
 
 PROPERTIES: dict[str, Any] = {
     "id": {"type": "integer"},
@@ -83,7 +83,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "removed stream": {"stream_maps": {"s": None}},
     "streams that are not chosen": {"stream_maps": {"t": {}, "__else__": None}},
 }
-ON_SLOW_PATH = {"many kinds of values", "duplicated stream"}
+WITH_EXPRESSIONS = {
+    *("string expressions", "number expressions", "many kinds of values", "decoded JSON"),
+    *("filter", "filter and metadata", "duplicated stream"),
+    "no keys",  # a record may have nothing left, which the SDK drops
+}
+"""The settings that make the SDK change the records, which are decoded untyped."""
 
 _TIMES = re.compile(rb'("sdc_(?:received_at|batched_at|sequence|sync_started_at)":)[^,}]+')
 
@@ -107,25 +112,30 @@ def hide_times(outcome: Outcome) -> list[bytes]:
     return [_TIMES.sub(rb"\1null", file) for file in outcome.files]
 
 
-def run_both(lines: list[bytes], folder: str | Path, **config: object) -> tuple[Outcome, Outcome]:
-    """Return what a run does with and without the fast path, but for the time of the run."""
-    fast, slow = (
+def run_both(
+    lines: list[bytes],
+    folder: str | Path,
+    **config: Any,  # noqa: ANN401 - settings of any type
+) -> tuple[Outcome, Outcome]:
+    """Return what a run does with types and without, but for the time of the run."""
+    typed, untyped = (
         replace(outcome, files=hide_times(outcome))
-        for outcome in (run_and_collect(lines, reader, folder, **config) for reader in READERS)
+        for outcome in (run_and_collect(lines, decoder, folder, **config) for decoder in DECODERS)
     )
-    assert slow.slow_records == slow.records
-    return fast, slow
+    return typed, untyped
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_changed_records_take_the_fast_path(name: str, tmp_path: Path) -> None:
-    """All but the first, and the objects are those of the slow path."""
+def test_changed_records_are_decoded_with_types(name: str, tmp_path: Path) -> None:
+    """Unless an expression needs their values; the objects are those of the other decoder."""
     lines = build_lines([RECORD % number for number in range(1, 30)])
-    fast, slow = run_both(lines, tmp_path, **SETTINGS[name])
-    assert fast == slow
-    assert fast.records["s"] == 29
-    if name not in ON_SLOW_PATH:
-        assert fast.slow_records["s"] == 1
+    typed, untyped = run_both(lines, tmp_path, **SETTINGS[name])
+    assert typed == untyped
+    assert typed.records["s"] == 29
+    if name in WITH_EXPRESSIONS:
+        assert typed.untyped_records["s"] == 29
+    else:
+        assert typed.untyped_records["s"] == 0
 
 
 def test_records_of_batch_files_are_changed(tmp_path: Path) -> None:
@@ -140,10 +150,9 @@ def test_records_of_batch_files_are_changed(tmp_path: Path) -> None:
     }
     lines = [build_lines([])[0], json.dumps(batch).encode() + b"\n"]
     for config in SETTINGS.values():
-        # The fast path of RECORD messages only: BATCH files use theirs in both runs.
-        outcome = run_and_collect(lines, READERS[0], tmp_path, **config)
+        outcome = run_and_collect(lines, DECODERS[0], tmp_path, **config)
         expected = run_and_collect(
-            build_lines([RECORD % n for n in range(1, 30)]), READERS[1], tmp_path, **config
+            build_lines([RECORD % n for n in range(1, 30)]), DECODERS[1], tmp_path, **config
         )
         assert hide_times(outcome) == hide_times(expected)
 
@@ -152,15 +161,15 @@ def test_records_of_batch_files_are_changed(tmp_path: Path) -> None:
     "name", ["filter", "string expressions", "metadata", "alias", "renamed property"]
 )
 def test_invalid_records_are_rejected_in_their_place(name: str, tmp_path: Path) -> None:
-    """With the tap's own record and the reason of the slow path."""
+    """With the tap's own record, and the same reason."""
     records = [RECORD % number for number in range(1, 30)]
     records[5] = '{"id":"six","name":"x"}'
     records[10] = '{"id":11,"name":5}'
     records[15] = '{"name":"no key"}'
     records[20] = '{"id":21,"name":"x","price":NaN}'
-    fast, slow = run_both(build_lines(records), tmp_path, **SETTINGS[name])
-    assert fast == slow
-    assert fast.rejected
+    typed, untyped = run_both(build_lines(records), tmp_path, **SETTINGS[name])
+    assert typed == untyped
+    assert typed.rejected
 
 
 @pytest.mark.parametrize(
@@ -176,12 +185,12 @@ def test_lines_of_removed_streams_are_checked(line: bytes, tmp_path: Path) -> No
     """A line that is not a RECORD message of the stream means what it means anywhere else."""
     lines = build_lines([RECORD % number for number in range(1, 5)])
     lines.insert(4, line + b"\n")
-    fast, slow = run_both(lines, tmp_path, stream_maps={"s": None})
-    assert fast == slow
+    typed, untyped = run_both(lines, tmp_path, stream_maps={"s": None})
+    assert typed == untyped
 
 
 def test_sinks_of_two_streams_with_one_alias_are_found(tmp_path: Path) -> None:
-    """The records of both go to the sink of the later SCHEMA, as on the slow path."""
+    """The records of both go to the sink of the later SCHEMA."""
     maps = {"s": {"__alias__": "both"}, "t": {"__alias__": "both"}}
     lines = build_lines([RECORD % number for number in range(1, 10)])
     records = lines[1:-1]
@@ -190,9 +199,9 @@ def test_sinks_of_two_streams_with_one_alias_are_found(tmp_path: Path) -> None:
     other["schema"]["properties"]["name"]["type"] = "string"
     others = [line.replace(b'"s"', b'"t"').replace(b'"Ada"', b"null") for line in records]
     merged = [*lines[:5], json.dumps(other).encode() + b"\n", *others, *records, lines[-1]]
-    fast, slow = run_both(merged, tmp_path, stream_maps=maps, schema_violations="reject")
-    assert fast == slow
-    assert len(fast.rejected) == len(others)
+    typed, untyped = run_both(merged, tmp_path, stream_maps=maps, schema_violations="reject")
+    assert typed == untyped
+    assert len(typed.rejected) == len(others)
 
 
 def test_time_and_version_of_a_message_are_sent(tmp_path: Path) -> None:
@@ -203,31 +212,34 @@ def test_time_and_version_of_a_message_are_sent(tmp_path: Path) -> None:
     )
     lines[3] = lines[3].replace(b"10:00:00Z", b"11:00:00Z")
     lines[4] = lines[4].replace(b',"version":7', b"")
-    fast, slow = run_both(lines, tmp_path, add_record_metadata=True)
-    assert fast == slow
-    assert fast.slow_records == {"s": 1}
-    objects = [json.loads(line)["properties"] for file in slow.files for line in file.splitlines()]
+    typed, untyped = run_both(lines, tmp_path, add_record_metadata=True)
+    assert typed == untyped
+    assert typed.untyped_records == {"s": 0}
+    objects = [
+        json.loads(line)["properties"] for file in untyped.files for line in file.splitlines()
+    ]
     assert [each["sdc_extracted_at"][11:13] for each in objects] == ["10", "10", "11", "10", "10"]
     assert [each["sdc_table_version"] for each in objects] == [7, 7, 7, None, 7]
 
 
-def test_metadata_takes_the_fast_path_with_a_ledger(tmp_path: Path) -> None:
-    """From the first record on whose properties have their types in the ledger."""
+def test_metadata_is_decoded_with_types_and_a_ledger(tmp_path: Path) -> None:
+    """Whether the properties have their types in the ledger or not."""
     lines = build_lines(
         [RECORD % number for number in range(1, 30)],
         message=',"time_extracted":"2024-05-01T10:00:00Z"',
     )
     runs = []
-    for reader in READERS:
-        ledger = str(tmp_path / reader.__name__)
-        config = {"add_record_metadata": True, "ledger_path": ledger}
-        runs.append(run_and_collect(lines, reader, tmp_path, **config))
+    for decoder in DECODERS:
+        ledger = str(tmp_path / decoder.__name__)
+        config: dict[str, Any] = {"add_record_metadata": True, "ledger_path": ledger}
+        runs.append(run_and_collect(lines, decoder, tmp_path, **config))
         changed = [line.replace(b'"Ada"', b'"Eve"') for line in lines]
-        runs.append(run_and_collect(changed, reader, tmp_path, **config))
-    for fast, slow in zip(runs[:2], runs[2:], strict=True):
-        assert replace(fast, files=hide_times(fast)) == replace(slow, files=hide_times(slow))
-        assert fast.slow_records == {"s": 1}
-        assert fast.files
+        runs.append(run_and_collect(changed, decoder, tmp_path, **config))
+    for typed, untyped in zip(runs[:2], runs[2:], strict=True):
+        expected = replace(untyped, files=hide_times(untyped))
+        assert replace(typed, files=hide_times(typed)) == expected
+        assert typed.untyped_records == {"s": 0}
+        assert typed.files
 
 
 def test_deletion_time_that_was_sent_as_a_string_stays_one(tmp_path: Path) -> None:
@@ -239,40 +251,29 @@ def test_deletion_time_that_was_sent_as_a_string_stays_one(tmp_path: Path) -> No
     lines = [schema_line("s", declared).encode() + b"\n", *records, message % b'{"id":10}']
     later = [line.replace(b"05-01", b"06-01") for line in lines]
     outcomes = []
-    for reader in READERS:
-        ledger = str(tmp_path / reader.__name__)
-        run_and_collect(lines, reader, tmp_path, ledger_path=ledger)
+    for decoder in DECODERS:
+        ledger = str(tmp_path / decoder.__name__)
+        run_and_collect(lines, decoder, tmp_path, ledger_path=ledger)
         outcome = run_and_collect(
-            later, reader, tmp_path, ledger_path=ledger, add_record_metadata=True
+            later, decoder, tmp_path, ledger_path=ledger, add_record_metadata=True
         )
         outcomes.append(replace(outcome, files=hide_times(outcome)))
     assert outcomes[0] == outcomes[1]
-    assert outcomes[0].slow_records == {"s": 1}
+    assert outcomes[0].untyped_records == {"s": 0}
     assert b"".join(outcomes[0].files).count(b'"sdc_deleted_at":"2024-06-01 10:00:00"') == 9
 
 
-def test_metadata_of_the_tap_is_left_out_on_the_fast_path(tmp_path: Path) -> None:
+def test_metadata_of_the_tap_is_left_out(tmp_path: Path) -> None:
     """With a warning for each property, at the first record that has it."""
     first, second = '"_sdc_extracted_at":"2024-05-01T10:00:00Z"', '"_sdc_sequence":5'
     metadata = [first, first, f"{first},{second}", second, *[f"{first},{second}"] * 9]
     records = [f"{(RECORD % number)[:-1]},{names}}}" for number, names in enumerate(metadata)]
-    fast, slow = run_both(build_lines(records), tmp_path)
-    assert fast == slow
-    assert fast.slow_records == {"s": 2}
-    omitted = [message for message in fast.warnings if "the tap's metadata" in message]
+    typed, untyped = run_both(build_lines(records), tmp_path)
+    assert typed == untyped
+    omitted = [message for message in typed.warnings if "the tap's metadata" in message]
     assert ["_sdc_extracted_at" in message for message in omitted] == [True, False]
     assert ["_sdc_sequence" in message for message in omitted] == [False, True]
-    assert not any(b"sdc_" in file for file in fast.files)
-
-
-def test_schema_that_only_the_slow_path_supports(tmp_path: Path) -> None:
-    """All its records take the slow path, as the tap wrote them."""
-    lines = build_lines([RECORD % number for number in range(1, 10)])
-    lines[0] = lines[0].replace(b'"properties"', b'"minProperties": 1, "properties"', 1)
-    config = {"stream_maps": {"s": {"name": "md5(name)"}}}
-    fast, slow = run_both(lines, tmp_path, **config)
-    assert fast == slow
-    assert fast.slow_records == fast.records
+    assert not any(b"sdc_" in file for file in typed.files)
 
 
 numbers = st.integers(-(2**70), 2**70) | st.decimals(allow_nan=False, allow_infinity=False)
@@ -321,10 +322,12 @@ records = st.fixed_dictionaries(
     keys=st.sampled_from([("id",), (), ("name", "id")]),
     message=st.sampled_from(["", ',"time_extracted":5', ',"version":3,"time_extracted":"2024"']),
 )
-def test_any_record_is_the_same_on_both_paths(
+def test_any_record_is_the_same_with_both_decoders(
     config: dict[str, Any], lines: list[str], keys: tuple[str, ...], message: str
 ) -> None:
     """The same bytes, STATE, warnings and rejects, in the same order."""
     with tempfile.TemporaryDirectory() as folder:
-        fast, slow = run_both(build_lines(lines * 2, keys=keys, message=message), folder, **config)
-    assert fast == slow
+        typed, untyped = run_both(
+            build_lines(lines * 2, keys=keys, message=message), folder, **config
+        )
+    assert typed == untyped

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import UNSET
 
 from target_segment_objects import limits
-from target_segment_objects.mapping.fast_path.record_types import build_plain_type
-from target_segment_objects.mapping.fast_path.schemas import UnsupportedSchemaError
+from target_segment_objects.mapping.record_types import build_plain_type
 from target_segment_objects.mapping.schema import PropertyType
+from target_segment_objects.mapping.schema_simplification import UnsupportedSchemaError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     import msgspec
 
-    from target_segment_objects.mapping.fast_path.columns import Column
-    from target_segment_objects.mapping.naming import PropertyPath
+    from target_segment_objects.mapping.columns import Column
+    from target_segment_objects.mapping.properties.mapping import PropertyMapping
 
 _DELETED_AT: Final = "_sdc_deleted_at"
 _MESSAGE_MEMBERS: Final = {"_sdc_extracted_at": "time_extracted", "_sdc_table_version": "version"}
@@ -37,35 +37,35 @@ MESSAGE_FIELDS: Final[list[tuple[str, Any, None]]] = [
 
 
 class MetadataColumns:
-    """Fills the columns of one stream's metadata."""
+    """Fills the columns of one stream's metadata.
+
+    Args:
+        make_metadata: Returns the metadata of a record that is read now, and whose message says
+            nothing of it.
+        properties: The property of each column.
+
+    Raises:
+        UnsupportedSchemaError: Metadata was first sent with another type.
+    """
 
     def __init__(
         self,
         make_metadata: Callable[[], Mapping[str, Any]],
-        types: Mapping[PropertyPath, PropertyType],
-        paths: Sequence[PropertyPath],
+        properties: Sequence[PropertyMapping],
     ) -> None:
-        """Find the columns.
-
-        Args:
-            make_metadata: Returns the metadata of a record that is read now, and whose message says
-                nothing of it.
-            types: The type that each property is sent with.
-            paths: The path of each column.
-
-        Raises:
-            UnsupportedSchemaError: Metadata was first sent with another type.
-        """
         self._make_metadata = make_metadata
+        positions = {prop.path: position for position, prop in enumerate(properties)}
         metadata = make_metadata()
         for name, value in metadata.items():
-            if value is not None and types.get((name,)) is not _TYPES.get(type(value)):
+            position = positions.get((name,))
+            sent_type = None if position is None else properties[position].type
+            if position is None or (value is not None and sent_type is not _TYPES.get(type(value))):
                 msg = f"the metadata '{name}' is not sent with its own type"
                 raise UnsupportedSchemaError(msg)
-        self._positions = {name: paths.index((name,)) for name in metadata}
+        self._positions = {name: positions[name,] for name in metadata}
 
-    def fill(self, columns: list[Column], messages: Sequence[msgspec.Struct]) -> None:
-        """Replace the columns.
+    def fill_columns(self, columns: list[Column], messages: Sequence[msgspec.Struct]) -> None:
+        """Replace the columns of metadata.
 
         Args:
             columns: The columns of at least one record.

@@ -1,4 +1,4 @@
-"""Simplify the parts of a JSON schema for the fast path, and compile what no type expresses."""
+"""Simplify the parts of a JSON schema for `record_types`, and compile what no type expresses."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ KEYWORDS_FOR_NULL: Final = frozenset(
 
 
 class UnsupportedSchemaError(Exception):
-    """The fast path does not support a schema."""
+    """No msgspec type can decode and validate what a schema accepts."""
 
 
 def read_definitions(schema: Schema) -> dict[str, object]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from singer_sdk.exceptions import StreamMapConfigError
 from singer_sdk.mapper import PluginMapper, StreamMap
 
-from target_segment_objects.singer.property_moves import LineMover, PropertyMoves, find_moves
+from target_segment_objects.singer.projection import LineProjector, Projection, find_projection
 
 DECLARED = ("id", "a", "b", "record")
 SCHEMA = {"type": "object", "properties": {name: {} for name in DECLARED}}
@@ -20,12 +20,12 @@ SCHEMA = {"type": "object", "properties": {name: {} for name in DECLARED}}
 
 def make_stream_map(
     stream_maps: dict[str, Any], keys: tuple[str, ...] = ("id",)
-) -> tuple[StreamMap, PropertyMoves | None]:
-    """Return the SDK's stream map of the stream `s`, and the moves that are found in it."""
+) -> tuple[StreamMap, Projection | None]:
+    """Return the SDK's stream map of the stream `s`, and the projection that is found for it."""
     mapper = PluginMapper({"stream_maps": stream_maps}, logging.getLogger("test"))
     mapper.register_raw_stream_schema("s", SCHEMA, keys)
     (stream_map,) = mapper.stream_maps["s"]
-    return stream_map, find_moves(mapper.stream_maps_dict, "s", stream_map)
+    return stream_map, find_projection(mapper.stream_maps_dict, "s", stream_map)
 
 
 @pytest.mark.parametrize(
@@ -48,9 +48,9 @@ def test_record_is_changed_or_left_to_the_sdk(
     definition: dict[str, Any], line: bytes, changed: bytes | None
 ) -> None:
     """What is kept has the tap's own bytes."""
-    _, moves = make_stream_map({"s": definition})
-    assert moves is not None
-    assert LineMover("s", "s", moves).move_records([line]) == [changed]
+    _, projection = make_stream_map({"s": definition})
+    assert projection is not None
+    assert LineProjector("s", "s", projection).project_records([line]) == [changed]
 
 
 @pytest.mark.parametrize(
@@ -80,22 +80,22 @@ def test_alias_that_json_cannot_write_is_left_to_the_sdk() -> None:
 
 def test_last_definition_of_a_stream_counts() -> None:
     """As in the SDK, where the names of streams may be patterns."""
-    _, moves = make_stream_map({"*": {"a": None}, "s": {"b": None}, "t": {}})
-    assert moves is not None
-    assert moves.removed == {"b"}
+    _, projection = make_stream_map({"*": {"a": None}, "s": {"b": None}, "t": {}})
+    assert projection is not None
+    assert projection.removed == {"b"}
 
 
 def test_messages_get_the_new_name_of_the_stream() -> None:
     """They keep the members that become metadata; another message is left to the SDK."""
     for definition in ({"__alias__": "t"}, {"__alias__": "t", "a": None}):
-        stream_map, moves = make_stream_map({"s": definition})
-        assert moves is not None
+        stream_map, projection = make_stream_map({"s": definition})
+        assert projection is not None
         lines = [
             b'{"type":"RECORD","stream":"s","version":7,"record":{"id":1},"more":2}\n',
             b'{"type":"RECORD","stream":"x","record":{"id":2}}\n',
             b'{"type":"RECORD","stream":"s","record":{"id":3},"time_extracted":"2024"}\n',
         ]
-        assert LineMover("s", stream_map.stream_alias, moves).move_messages(lines) == [
+        assert LineProjector("s", stream_map.stream_alias, projection).project_messages(lines) == [
             b'{"type":"RECORD","stream":"t","record":{"id":1},"version":7}',
             None,
             b'{"type":"RECORD","stream":"t","record":{"id":3},"time_extracted":"2024"}',
@@ -114,18 +114,20 @@ values = st.none() | st.integers() | st.lists(st.text(max_size=2), max_size=2)
 @given(definitions, options, st.lists(st.dictionaries(names, values), max_size=4))
 @example({"id": "x"}, {}, [{"id": 1, "x": 2}])
 @example({"id": "x"}, {"__else__": None}, [{"id": 1, "x": 2}])
-def test_moves_are_what_the_sdk_does(
+def test_projection_does_what_the_sdk_does(
     definition: dict[str, Any], chosen: dict[str, Any], records: list[dict[str, Any]]
 ) -> None:
     """For every stream map of this kind, and every record that is not left to the SDK."""
     try:
-        stream_map, moves = make_stream_map({"s": {**definition, **chosen}})
+        stream_map, projection = make_stream_map({"s": {**definition, **chosen}})
     except StreamMapConfigError:
         assume(False)  # noqa: FBT003 - hypothesis has no other form
-    assume(moves is not None)
-    assert moves is not None
+    assume(projection is not None)
+    assert projection is not None
     lines = [json.dumps(record).encode() for record in records]
-    for record, line in zip(records, LineMover("s", "s", moves).move_records(lines), strict=True):
+    for record, line in zip(
+        records, LineProjector("s", "s", projection).project_records(lines), strict=True
+    ):
         if line is not None:
             # The SDK leaves out an empty record; without its key, so does the sink.
             assert (json.loads(line) or None) == stream_map.transform(record)

@@ -20,8 +20,8 @@ from msgspec import UNSET, Raw
 from msgspec.structs import astuple
 from singer_sdk.mapper import CustomStreamMap
 
-from target_segment_objects.mapping.fast_path import define_message_type, is_plain_name
 from target_segment_objects.mapping.object_ids import METADATA_PREFIX
+from target_segment_objects.mapping.record_types import define_message_type, is_plain_name
 from target_segment_objects.mapping.values import DECODING_ERRORS
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ _NO_PROPERTIES: Final = frozenset(
 """Names that have another meaning in an expression."""
 
 
-class PropertyMoves(msgspec.Struct, frozen=True):
+class Projection(msgspec.Struct, frozen=True):
     """What a stream map without expressions makes of the properties of a record.
 
     Attributes:
@@ -59,9 +59,9 @@ class PropertyMoves(msgspec.Struct, frozen=True):
         return not (self.removed or self.required) and all(new == old for new, old in names)
 
 
-def find_moves(
+def find_projection(
     stream_maps: Mapping[str, Any], stream: str, stream_map: StreamMap
-) -> PropertyMoves | None:
+) -> Projection | None:
     """Return what a stream map does; None if only the SDK can do it.
 
     Args:
@@ -85,12 +85,12 @@ def find_moves(
         and fnmatch.fnmatch(stream, name)
     ]
     # The last one counts.
-    return _read_moves(definitions[-1], stream_map.raw_schema["properties"], keys)
+    return _read_projection(definitions[-1], stream_map.raw_schema["properties"], keys)
 
 
-def _read_moves(
+def _read_projection(
     definition: Mapping[str, Any], declared: Collection[str], keys: Sequence[str]
-) -> PropertyMoves | None:
+) -> Projection | None:
     sources = {name: name for name in (keys if "__else__" in definition else declared)}
     required = set()
     for name, expression in definition.items():
@@ -108,7 +108,7 @@ def _read_moves(
         return None  # the SDK also keeps an undeclared property whose value it copies
     removed = {*declared, *definition} - _OPTIONS - {*sources.values()}
     names = (*sources, *sources.values(), *removed)
-    return PropertyMoves(sources, required, removed) if all(map(is_plain_name, names)) else None
+    return Projection(sources, required, removed) if all(map(is_plain_name, names)) else None
 
 
 def _read_name(expression: str) -> str | None:
@@ -119,37 +119,37 @@ def _read_name(expression: str) -> str | None:
     return None if statement.value.id in _NO_PROPERTIES else statement.value.id
 
 
-class LineMover:
+class LineProjector:
     """Moves the properties in the lines of one stream."""
 
-    def __init__(self, stream: str, alias: str, moves: PropertyMoves) -> None:
+    def __init__(self, stream: str, alias: str, projection: Projection) -> None:
         """Define the types of the lines.
 
         Args:
             stream: The stream's name, as RECORD messages have it.
             alias: Its new name.
-            moves: What becomes of the properties.
+            projection: What becomes of the properties.
         """
         self._alias = alias
-        self._is_identity = moves.is_identity
-        read = [*dict.fromkeys((*moves.sources.values(), *moves.removed))]
-        self._positions = [read.index(source) for source in moves.sources.values()]
-        record_type = Raw if self._is_identity else _define_record(read, moves)
+        self._is_identity = projection.is_identity
+        read = [*dict.fromkeys((*projection.sources.values(), *projection.removed))]
+        self._positions = [read.index(source) for source in projection.sources.values()]
+        record_type = Raw if self._is_identity else _define_record(read, projection)
         members = [(name, Raw, UNSET) for name in _MEMBERS]
         message_type = define_message_type(stream, record_type, members)
         self._decode_message = msgspec.json.Decoder(message_type).decode
         self._decode_record = msgspec.json.Decoder(record_type).decode
         self._make_record = msgspec.defstruct(
             "Record",
-            [(f"f{position}", Any) for position in range(len(moves.sources))],
-            rename={f"f{position}": name for position, name in enumerate(moves.sources)},
+            [(f"f{position}", Any) for position in range(len(projection.sources))],
+            rename={f"f{position}": name for position, name in enumerate(projection.sources)},
             gc=False,
         )
         self._make_message = msgspec.defstruct(
             "Message", [(name, Any) for name in ("type", "stream", "record", *_MEMBERS)], gc=False
         )
 
-    def move_messages(self, lines: Sequence[bytes]) -> list[bytes | None]:
+    def project_messages(self, lines: Sequence[bytes]) -> list[bytes | None]:
         """Return the changed line of each RECORD message; None for one that is left to the SDK."""
         messages = _decode_lines(self._decode_message, lines)
         decoded = [message for message in messages if message is not None]
@@ -160,32 +160,32 @@ class LineMover:
             self._make_message,
             itertools.repeat("RECORD"),
             itertools.repeat(self._alias),
-            self._move_records([message.record for message in decoded]),
+            self._project_records([message.record for message in decoded]),
             *members,
         )
         return _merge_lines(messages, changed)
 
-    def move_records(self, lines: Sequence[bytes]) -> list[bytes | None]:
+    def project_records(self, lines: Sequence[bytes]) -> list[bytes | None]:
         """Return the changed line of each record of BATCH files; None as above."""
         records = _decode_lines(self._decode_record, lines)
         decoded = [record for record in records if record is not None]
-        return _merge_lines(records, self._move_records(decoded))
+        return _merge_lines(records, self._project_records(decoded))
 
-    def _move_records(self, records: Sequence[Any]) -> Iterable[Any]:
+    def _project_records(self, records: Sequence[Any]) -> Iterable[Any]:
         if self._is_identity or not records:
             return records
         columns = [*zip(*map(astuple, records), strict=True)]
         return map(self._make_record, *[columns[position] for position in self._positions])
 
 
-def _define_record(names: Sequence[str], moves: PropertyMoves) -> type[msgspec.Struct]:
+def _define_record(names: Sequence[str], projection: Projection) -> type[msgspec.Struct]:
     """Return the type of a record as the tap writes it."""
     # What is removed is decoded, because it has to be JSON like the rest.
-    types = [Any if name in moves.removed else Raw for name in names]
+    types = [Any if name in projection.removed else Raw for name in names]
     return msgspec.defstruct(
         "Record",
         [
-            (f"f{at}", types[at]) if name in moves.required else (f"f{at}", types[at], UNSET)
+            (f"f{at}", types[at]) if name in projection.required else (f"f{at}", types[at], UNSET)
             for at, name in enumerate(names)
         ],
         rename={f"f{at}": name for at, name in enumerate(names)},

@@ -15,8 +15,10 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
 from target_segment_objects import limits
-from target_segment_objects.mapping.fast_path.columns import NestedObject
-from target_segment_objects.mapping.fast_path.schemas import (
+from target_segment_objects.mapping.columns import NestedObject
+from target_segment_objects.mapping.properties.type_changes import is_timestamp
+from target_segment_objects.mapping.schema import PropertyType
+from target_segment_objects.mapping.schema_simplification import (
     ANNOTATIONS,
     KEYWORDS_FOR_NULL,
     RESTRICTING_KEYWORDS,
@@ -27,14 +29,12 @@ from target_segment_objects.mapping.fast_path.schemas import (
     refuse_keywords,
     simplify_schema,
 )
-from target_segment_objects.mapping.properties.type_changes import is_timestamp
-from target_segment_objects.mapping.schema import PropertyType
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    from target_segment_objects.mapping.fast_path.schemas import Schema
     from target_segment_objects.mapping.naming import PropertyPath
+    from target_segment_objects.mapping.schema_simplification import Schema
 
 _INT64_RANGE: Final = (-(2**63), 2**63 - 1)
 _SURROGATES: Final = re.compile(r"[\ud800-\udfff]")
@@ -55,13 +55,13 @@ class JsonText(NamedTuple):
         position: Its position.
         is_nullable: Whether null is allowed.
         are_valid: Validates other values; None if all are valid.
-        max_characters: The most characters that its texts may have.
+        max_length: The most characters of a text before the user is warned of it; None afterwards.
     """
 
     position: int
     is_nullable: bool
     are_valid: ValuesCheck | None
-    max_characters: int
+    max_length: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,7 @@ class RecordFields:
         paths: The path of each property.
         numbers: The numbers, with whether null is allowed.
         timestamps: The dates and timestamps.
+        long_strings: The strings that may be longer than a warehouse keeps.
         json_texts: The values that may be written as JSON text.
         checks: What no type expresses, for values that are not written as JSON text.
     """
@@ -79,12 +80,22 @@ class RecordFields:
     paths: list[PropertyPath] = field(default_factory=list)
     numbers: list[tuple[int, bool]] = field(default_factory=list)
     timestamps: list[int] = field(default_factory=list)
+    long_strings: list[int] = field(default_factory=list)
     json_texts: list[JsonText] = field(default_factory=list)
     checks: list[tuple[int, ValuesCheck]] = field(default_factory=list)
 
 
 class RecordTypeBuilder:
     """Builds the type of one stream's records.
+
+    Args:
+        schema: The JSON schema of the stream.
+        types: The type that each property is sent with.
+        undeclared: Those that the schema does not declare.
+        ignored: The names of properties of a record that are not sent.
+        warned_long_paths: Those whose strings may be longer than a warehouse keeps.
+        example: A record as the tap writes it: msgspec looks for the fields of a struct one after
+            the other, so it decodes members that come in the struct's order fastest.
 
     Attributes:
         fields: The properties that were added so far.
@@ -98,21 +109,14 @@ class RecordTypeBuilder:
         undeclared: frozenset[PropertyPath],
         ignored: Collection[str],
         warned_long_paths: frozenset[PropertyPath],
+        example: Mapping[str, Any],
     ) -> None:
-        """Start without a property.
-
-        Args:
-            schema: The JSON schema of the stream.
-            types: The type that each property is sent with.
-            undeclared: Those that the schema does not declare.
-            ignored: The names of properties of a record that are not sent.
-            warned_long_paths: Those whose strings may be longer than a warehouse keeps.
-        """
         self._schema = schema
         self._types = types
         self._undeclared = undeclared
         self._ignored = sorted(ignored)
         self._warned_long_paths = warned_long_paths
+        self._example = example
         self._definitions = read_definitions(schema)
         self.fields = RecordFields()
 
@@ -122,15 +126,16 @@ class RecordTypeBuilder:
         Raises:
             UnsupportedSchemaError: No type expresses the schema.
         """
-        return self._build_struct(self._schema, ())
+        return self._build_struct(self._schema, (), self._example)
 
     def _build_struct(
-        self, schema: Schema, path: PropertyPath
+        self, schema: Schema, path: PropertyPath, example: Mapping[str, Any]
     ) -> tuple[type[msgspec.Struct], list[NestedObject]]:
         """Return the type of an object, and add its properties."""
         # These say nothing of an object.
         refuse_keywords(schema, known={"minLength", "maxLength", "items"})
         members = {**schema["properties"], **self._find_undeclared(schema, path)}
+        order = [*dict.fromkeys((*filter(members.__contains__, example), *members))]
         if not all(map(is_plain_name, members)):
             raise UnsupportedSchemaError("the name of a property has to be escaped in JSON")
         required = schema.get("required", [])
@@ -139,18 +144,21 @@ class RecordTypeBuilder:
             raise UnsupportedSchemaError(msg)
         fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
         nested: list[NestedObject] = []
-        for position, (name, declared) in enumerate(members.items()):
+        for position, name in enumerate(order):
             child = (*path, name)
             if child in self._types:
-                field_type = self._build_property(declared, child)
+                field_type = self._build_property(members[name], child)
             else:
-                field_type, nested_object = self._build_object(declared, child, position)
+                inner = example.get(name)
+                field_type, nested_object = self._build_object(
+                    members[name], child, position, inner if isinstance(inner, dict) else {}
+                )
                 nested.insert(0, nested_object)
             field = (f"f{position}", field_type)
             fields.append(field if name in required else (*field, UNSET))
-        names = [*members]
+        names = order
         if not path:  # last, so that the positions of the others do not change
-            names += self._ignored
+            names = [*order, *self._ignored]
             fields += [(f"f{position}", Any, UNSET) for position in range(len(fields), len(names))]
         struct = msgspec.defstruct(
             "Record",
@@ -174,14 +182,14 @@ class RecordTypeBuilder:
         }
 
     def _build_object(
-        self, declared: object, path: PropertyPath, position: int
+        self, declared: object, path: PropertyPath, position: int, example: Mapping[str, Any]
     ) -> tuple[Any, NestedObject]:
         """Return the type of a property that is an object, and how it is flattened."""
         schema = simplify_schema(declared, self._definitions)
         types = read_types(schema)
         if not schema.get("properties") or not types <= {"object", "null"}:
             raise UnsupportedSchemaError("an object's properties are not declared in a plain way")
-        struct, nested = self._build_struct(schema, path)
+        struct, nested = self._build_struct(schema, path, example)
         nulls = {
             # Undeclared properties are sent only where the record has them.
             field.name: UNSET if (*path, field.encode_name) in self._undeclared else None
@@ -201,8 +209,7 @@ class RecordTypeBuilder:
         max_length = None if path in self._warned_long_paths else limits.WAREHOUSE_STRING_CHARACTERS
         if property_type is PropertyType.STRING and read_types(schema) - {"null"} != {"string"}:
             check = self._compile_check(schema) if schema.keys() - _HARMLESS_KEYWORDS else None
-            max_text = max_length or limits.VALUE_BYTES_LIMIT
-            self.fields.json_texts.append(JsonText(position, is_nullable, check, max_text))
+            self.fields.json_texts.append(JsonText(position, is_nullable, check, max_length))
             return Any
         is_undeclared = path in self._undeclared  # its type is that of an earlier schema
         field_type = None
@@ -215,6 +222,8 @@ class RecordTypeBuilder:
         if property_type is PropertyType.NUMBER:
             self.fields.numbers.append((position, is_nullable))
             return Raw
+        if max_length is None and property_type in _STRING_TYPES:
+            self.fields.long_strings.append(position)
         if property_type is PropertyType.TIMESTAMP:
             self.fields.timestamps.append(position)
             if is_undeclared:  # nothing says that each of its strings is one
@@ -275,7 +284,7 @@ def define_message_type(
 
 
 def build_plain_type(property_type: PropertyType, max_length: int | None) -> Any:  # noqa: ANN401
-    """Return a type that accepts all values which the fast path can write."""
+    """Return a type of the values that need no conversion, or one of a whole column."""
     lowest, highest = _INT64_RANGE
     return {
         PropertyType.STRING: Annotated[str, Meta(max_length=max_length)],
