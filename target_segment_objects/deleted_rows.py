@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from target_segment_objects.exceptions import InvalidRecordError
-    from target_segment_objects.ledger.deletions.run import DeletionOptions, RunDeletions
+    from target_segment_objects.ledger.deletion_check import DeletionOptions, RunDeletions
     from target_segment_objects.mapping.naming import CollectionResolver
     from target_segment_objects.outlets import MappedStream
     from target_segment_objects.reporting.stats import RunStats
@@ -119,7 +119,7 @@ def describe_options(settings: Settings, *, accepts_deletes: bool) -> DeletionOp
         accepts_deletes: Whether the run may mark more objects than the settings allow.
     """
     # Not at the start: most runs have no ledger.
-    from target_segment_objects.ledger.deletions.run import DeletionOptions  # noqa: PLC0415
+    from target_segment_objects.ledger.deletion_check import DeletionOptions  # noqa: PLC0415
 
     return DeletionOptions(
         settings.deleted_records,

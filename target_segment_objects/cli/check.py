@@ -156,7 +156,7 @@ def _check_ledger(settings: Settings, destination: str | None, adopt_command: st
     if settings.ledger_path is None:
         return None
     from target_segment_objects.ledger.file import Destination  # noqa: PLC0415 - most have none
-    from target_segment_objects.ledger.tools.reading import check_ledger  # noqa: PLC0415
+    from target_segment_objects.ledger.reading import check_ledger  # noqa: PLC0415
 
     bound_to = Destination(destination or settings.api_url, settings.write_key, adopt_command)
     return check_ledger(Path(settings.ledger_path), bound_to)

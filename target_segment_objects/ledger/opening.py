@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from target_segment_objects.ledger.deletions.missing import MissingObjects
-from target_segment_objects.ledger.deletions.run import IGNORE, DeletionOptions, RunDeletions
+from target_segment_objects.ledger.deletion_check import IGNORE, DeletionOptions, RunDeletions
 from target_segment_objects.ledger.file import Destination, LedgerFile
-from target_segment_objects.ledger.objects import ObjectTable
+from target_segment_objects.ledger.missing_objects import MissingObjects
+from target_segment_objects.ledger.object_table import ObjectTable
+from target_segment_objects.ledger.reading import copy_ledger
 from target_segment_objects.ledger.stage import LedgerStage
 from target_segment_objects.ledger.stream_memory import StreamMemory
-from target_segment_objects.ledger.tools.reading import copy_ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable

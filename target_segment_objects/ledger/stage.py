@@ -25,8 +25,8 @@ from target_segment_objects.exceptions import (
     LedgerError,
     SegmentObjectsError,
 )
-from target_segment_objects.ledger.deletions.marks import clear_mark
 from target_segment_objects.ledger.digests import compile_digest, read_ids
+from target_segment_objects.ledger.marks import clear_mark
 from target_segment_objects.ledger.rewritten import describe_rewritten
 
 if TYPE_CHECKING:
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
     from target_segment_objects.delivery.interface import DeliveryStatus, StreamInfo
     from target_segment_objects.delivery.scheduler import DeliveryScheduler
-    from target_segment_objects.ledger.deletions.marks import Mark
-    from target_segment_objects.ledger.deletions.missing import MissingObjects
-    from target_segment_objects.ledger.objects import ObjectTable
+    from target_segment_objects.ledger.marks import Mark
+    from target_segment_objects.ledger.missing_objects import MissingObjects
+    from target_segment_objects.ledger.object_table import ObjectTable
 
 _BUFFER_BYTES: Final = 8_000_000
 _LINE_OVERHEAD_BYTES: Final = 700  # so that 8,000 lines of 300 bytes fill the buffer

@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from target_segment_objects.ledger import errors
+from target_segment_objects.ledger import file_errors
 
 if TYPE_CHECKING:
     from target_segment_objects.delivery.interface import StreamInfo
@@ -95,4 +95,4 @@ class StreamMemory:
             row = connection.execute(query, (stream.name, stream.collection)).fetchone()
         known = None if row is None else json.loads(row[0])
         if known is not None and known != list(stream.key_properties):
-            raise errors.describe_changed_key(self._file.path, stream, known)
+            raise file_errors.changed_key_error(self._file.path, stream, known)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from target_segment_objects.exceptions import LedgerError
 from target_segment_objects.ledger.file import fingerprint_key
-from target_segment_objects.ledger.tools.overview import list_collections
+from target_segment_objects.ledger.overview import list_collections
 
 if TYPE_CHECKING:
     import sqlite3

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.ledger.deletions.test_runs import activation_line, users
+from tests.ledger.test_deletion_runs import activation_line, users
 from tests.support import RUN_SECONDS, TARGET, state_line
 from tests.support.faulty_proxy import FaultyProxy
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from xxhash import xxh3_64_digest
 
-from target_segment_objects.ledger.deletions.decision import Activation, RunReading, StreamReading
-from target_segment_objects.ledger.deletions.parents import ParentSearch
+from target_segment_objects.ledger.deletion_rules import Activation, RunReading, StreamReading
+from target_segment_objects.ledger.parent_streams import ParentSearch
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner
 
-from target_segment_objects.cli.ledger.command import run_ledger_command
-from target_segment_objects.ledger.deletions.marks import build_mark, clear_mark
+from target_segment_objects.cli.ledger_command import run_ledger_command
+from target_segment_objects.ledger.marks import build_mark, clear_mark
 from tests.support import record_line, schema_line, state_line
 from tests.support.in_process import USERS, run_target_in_process
 

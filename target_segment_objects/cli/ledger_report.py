@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from target_segment_objects.ledger.tools.missing import MissingObjects
-    from target_segment_objects.ledger.tools.overview import CollectionOverview, Overview
+    from target_segment_objects.ledger.missing_report import MissingObjects
+    from target_segment_objects.ledger.overview import CollectionOverview, Overview
 
 MAX_IDS_SHOWN: Final = 100
 """Of rows that are gone, in the text; JSON has all."""

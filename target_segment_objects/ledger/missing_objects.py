@@ -23,24 +23,24 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from target_segment_objects.ledger.deletions import queries
-from target_segment_objects.ledger.deletions.bitmap import Bitmap
-from target_segment_objects.ledger.deletions.decision import (
+from target_segment_objects.ledger import missing_statements
+from target_segment_objects.ledger.bitmap import Bitmap
+from target_segment_objects.ledger.deletion_rules import (
     KEPT_VERSIONS,
     StreamHistory,
     Verdict,
     count_missing_runs,
     judge_run,
 )
-from target_segment_objects.ledger.deletions.marks import Mark, build_mark, digest_mark
-from target_segment_objects.ledger.deletions.unseen import list_unseen
 from target_segment_objects.ledger.digests import to_object_id
+from target_segment_objects.ledger.marks import Mark, build_mark, digest_mark
+from target_segment_objects.ledger.unseen_objects import list_unseen
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Iterator, Sequence
 
-    from target_segment_objects.ledger.deletions.decision import RunReading
+    from target_segment_objects.ledger.deletion_rules import RunReading
     from target_segment_objects.ledger.digests import ObjectId
     from target_segment_objects.ledger.file import LedgerFile
 
@@ -112,7 +112,7 @@ class MissingObjects:
         self._complete: dict[str, _CompleteStreams] = {}  # after `count`, by collection
         self.forget_returned()
         with file.access() as connection:
-            marked = connection.execute(queries.MARKED_COLLECTIONS)
+            marked = connection.execute(missing_statements.MARKED_COLLECTIONS)
             self._marked_collections: dict[str, int] = dict(marked)
             self._histories = _read_histories(connection)
 
@@ -153,7 +153,7 @@ class MissingObjects:
         if collection in self._marked_collections:
             self._rejected.setdefault(collection, set()).add(found)
         with self._file.access() as connection:
-            row = connection.execute(queries.FIND, (collection, found)).fetchone()
+            row = connection.execute(missing_statements.FIND, (collection, found)).fetchone()
         if row is not None:
             self._seen.add_all(row)
 
@@ -166,9 +166,11 @@ class MissingObjects:
         with self._file.access(write=True) as connection:
             for start in range(0, len(ids), _MAX_PARAMETERS):
                 some = ids[start : start + _MAX_PARAMETERS]
-                query = f"{queries.SELECT_MARKED} ({','.join('?' * len(some))})"
+                query = f"{missing_statements.SELECT_MARKED} ({','.join('?' * len(some))})"
                 returned.update(row[0] for row in connection.execute(query, (n, *some)))
-            connection.executemany(queries.RETURN, [(n, object_id) for object_id in returned])
+            connection.executemany(
+                missing_statements.RETURN, [(n, object_id) for object_id in returned]
+            )
         return returned
 
     # At the end of the input
@@ -225,9 +227,11 @@ class MissingObjects:
         """
         complete = self._complete[collection]
         with self._file.access(write=True) as connection:
-            rows = connection.execute(queries.DUE, (complete.n, self._after_runs)).fetchall()
+            rows = connection.execute(
+                missing_statements.DUE, (complete.n, self._after_runs)
+            ).fetchall()
             connection.executemany(
-                queries.MARK,
+                missing_statements.MARK,
                 [
                     (now, digest_mark(collection, object_id, now), complete.n, object_id)
                     for object_id, n, stream in rows
@@ -243,7 +247,7 @@ class MissingObjects:
         while True:
             with self._file.access() as connection:
                 rows = connection.execute(
-                    queries.UNSENT_MARKS, (complete.n, last, _CHUNK)
+                    missing_statements.UNSENT_MARKS, (complete.n, last, _CHUNK)
                 ).fetchall()
             if not rows:
                 return
@@ -257,12 +261,12 @@ class MissingObjects:
     def forget_returned(self) -> None:
         """Forget marked objects that have returned, as far as Segment has accepted them."""
         with self._file.access(write=True) as connection:
-            connection.execute(queries.FORGET_ACCEPTED_RETURNS)
+            connection.execute(missing_statements.FORGET_ACCEPTED_RETURNS)
         self._file.commit()
 
     def _judge(self, connection: sqlite3.Connection, run: RunReading) -> dict[str, Verdict]:
         """Decide which streams are complete, and keep the numbers of those that are."""
-        rows = connection.execute(queries.STREAMS).fetchall()
+        rows = connection.execute(missing_statements.STREAMS).fetchall()
         members: dict[str, list[str]] = {}
         for name, _, collection, _ in rows:
             members.setdefault(collection, []).append(name)
@@ -281,13 +285,13 @@ class MissingObjects:
         counts = MissingCounts()
         latest = (datetime.fromisoformat(now) - self._between_runs).isoformat()
         (counts.known,) = connection.execute(
-            queries.COUNT_KNOWN, {"collection": collection.n}
+            missing_statements.COUNT_KNOWN, {"collection": collection.n}
         ).fetchone()
         for ids in list_unseen(connection, collection.n, self._seen, known=counts.known):
             counted = []
             for object_id in ids:
                 key = (collection.n, object_id)
-                found = connection.execute(queries.FIND_UNMARKED, key).fetchone()
+                found = connection.execute(missing_statements.FIND_UNMARKED, key).fetchone()
                 if found is None or found[0] not in collection.streams:
                     continue
                 stream, runs, since, counted_at = found
@@ -304,14 +308,16 @@ class MissingObjects:
                 is_due = total >= self._after_runs
                 counts.due += is_due
                 counts.due_of_empty += is_due and stream in collection.empty
-            connection.executemany(queries.COUNT, counted)
+            connection.executemany(missing_statements.COUNT, counted)
         return counts
 
     def _forget_seen(self, connection: sqlite3.Connection) -> None:
         """Forget missing objects that the run has seen, unless Segment may have their mark."""
         seen = [
             (collection, object_id)
-            for collection, object_id, n in connection.execute(queries.NOT_MARKED_AT_SEGMENT)
+            for collection, object_id, n in connection.execute(
+                missing_statements.NOT_MARKED_AT_SEGMENT
+            )
             if n in self._seen
         ]
         connection.executemany("DELETE FROM missing WHERE collection = ? AND id = ?", seen)
@@ -329,7 +335,7 @@ class MissingObjects:
             "judged_run": judged_run,
         }
         with self._file.access(write=True) as connection:
-            connection.execute(queries.RECORD_READING, row)
+            connection.execute(missing_statements.RECORD_READING, row)
         self._written[stream] = reading
 
 
@@ -339,9 +345,9 @@ def _clear_marks(
     """Record that marked objects of a collection are back, and return what clears their marks."""
     cleared = []
     for object_id in ids:
-        row = connection.execute(queries.FIND_MARKED, (n, object_id)).fetchone()
+        row = connection.execute(missing_statements.FIND_MARKED, (n, object_id)).fetchone()
         if row is not None:
-            connection.execute(queries.RETURN, (n, object_id))
+            connection.execute(missing_statements.RETURN, (n, object_id))
             line = build_mark(collection, object_id, None)
             cleared.append(Mark(object_id, row[0], line, digest_mark(collection, object_id, None)))
     return cleared

@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from target_segment_objects.cli.ledger.report import (
+from target_segment_objects.cli.ledger_report import (
     MAX_IDS_SHOWN,
     build_json,
     print_missing,
     print_report,
 )
 from target_segment_objects.exceptions import LedgerInUseError, SegmentObjectsError
+from target_segment_objects.ledger import user_changes
 from target_segment_objects.ledger.file import Destination, LedgerFile
-from target_segment_objects.ledger.tools import changes
-from target_segment_objects.ledger.tools.missing import read_missing
-from target_segment_objects.ledger.tools.overview import export_objects, read_overview
-from target_segment_objects.ledger.tools.reading import read_ledger
+from target_segment_objects.ledger.missing_report import read_missing
+from target_segment_objects.ledger.overview import export_objects, read_overview
+from target_segment_objects.ledger.reading import read_ledger
 from target_segment_objects.plurals import format_count
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def show_ledger(*, file: Path, collection: str | None, output_format: str) -> No
     the source: since when, and whether they are marked as deleted. The ledger is not changed.
     """
     with read_ledger(file) as connection:
-        changes.require_collection(file, connection, collection)
+        user_changes.require_collection(file, connection, collection)
         overview = read_overview(connection, today=datetime.now(timezone.utc).date())
         limit = MAX_IDS_SHOWN if output_format == "text" else None
         missing = None if collection is None else read_missing(connection, collection, limit=limit)
@@ -120,10 +120,10 @@ def forget_collection(*, file: Path, collection: str | None, only: str | None, y
     _confirm(f"Forget {' and '.join(chosen)} of {_name(collection)}?", yes=yes)
     with closing(LedgerFile.open_existing(file)) as ledger:
         if only != "types":
-            count = changes.forget_objects(ledger, collection)
+            count = user_changes.forget_objects(ledger, collection)
             click.echo(f"Forgot {format_count(count, 'object')} of {_name(collection)}.")
         if only != "objects":
-            count = changes.forget_types(ledger, collection)
+            count = user_changes.forget_types(ledger, collection)
             click.echo(f"Forgot the type of {_count_properties(count)} of {_name(collection)}.")
 
 
@@ -140,7 +140,7 @@ def resend_collection(*, file: Path, collection: str | None, yes: bool) -> None:
     _check_collection(file, collection)
     _confirm(f"Send all objects of {_name(collection)} again?", yes=yes)
     with closing(LedgerFile.open_existing(file)) as ledger:
-        count = changes.resend_objects(ledger, collection)
+        count = user_changes.resend_objects(ledger, collection)
     click.echo(f"The next run sends again what it reads of {format_count(count, 'object')}.")
 
 
@@ -167,7 +167,7 @@ def adopt_write_key(*, file: Path, config: tuple[str, ...], yes: bool) -> None:
         pass  # what is wrong is said before the question
     _confirm("Does the new write key belong to the same source?", yes=yes)
     with closing(LedgerFile.open_existing(file, destination)) as ledger:
-        changes.adopt_key(ledger, settings.write_key)
+        user_changes.adopt_key(ledger, settings.write_key)
     click.echo("The ledger accepts the new write key.")
 
 
@@ -181,7 +181,7 @@ def export_ledger(*, file: Path, collection: str | None) -> None:
     Segment may not have the object. The ledger is not changed.
     """
     with read_ledger(file) as connection:
-        changes.require_collection(file, connection, collection)
+        user_changes.require_collection(file, connection, collection)
         known = export_objects(connection, collection)
         while lines := [*itertools.islice(known, _EXPORT_LINES)]:
             click.echo(b"\n".join(lines))
@@ -216,7 +216,7 @@ def _read_settings(paths: tuple[str, ...]) -> Settings:
 def _check_collection(file: Path, collection: str | None) -> None:
     """Say what is wrong before a question. While it waits, a load can use the ledger."""
     with read_ledger(file) as connection:
-        changes.require_collection(file, connection, collection)
+        user_changes.require_collection(file, connection, collection)
 
 
 def _confirm(question: str, *, yes: bool) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from target_segment_objects.ledger import statements
+from target_segment_objects.ledger import object_statements
 
 if TYPE_CHECKING:
     import sqlite3
@@ -68,7 +68,7 @@ class ObjectLookup:
         limit = 2 * len(wanted)
         bounds = {"first": wanted[0], "last": wanted[-1], "limit": limit}
         rows = connection.execute(
-            statements.LOOK_UP_RANGE, {**self._parameters, **bounds}
+            object_statements.LOOK_UP_RANGE, {**self._parameters, **bounds}
         ).fetchall()
         if len(rows) < limit:
             self._probe_wait = 1
@@ -79,5 +79,5 @@ class ObjectLookup:
 
     def _find_each(self, connection: sqlite3.Connection, wanted: list[ObjectId]) -> list[ObjectRow]:
         """Return the rows of the ids."""
-        given = {**self._parameters, "ids": statements.encode_ids(wanted)}
-        return connection.execute(statements.LOOK_UP_EACH, given).fetchall()
+        given = {**self._parameters, "ids": object_statements.encode_ids(wanted)}
+        return connection.execute(object_statements.LOOK_UP_EACH, given).fetchall()

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from target_segment_objects.ledger.deletions import decision
-from target_segment_objects.ledger.deletions.decision import (
+from target_segment_objects.ledger import deletion_rules
+from target_segment_objects.ledger.deletion_evidence import InputEvidence, StreamShape
+from target_segment_objects.ledger.deletion_rules import (
     Activation,
     RunReading,
     StreamHistory,
@@ -20,8 +21,7 @@ from target_segment_objects.ledger.deletions.decision import (
     exceeds_limit,
     judge_run,
 )
-from target_segment_objects.ledger.deletions.evidence import InputEvidence, StreamShape
-from tests.ledger.deletions.histories import (
+from tests.ledger.histories import (
     STREAM,
     History,
     Run,
@@ -176,14 +176,14 @@ def test_each_rule_is_needed(
     monkeypatch: pytest.MonkeyPatch, ignore: Callable[..., tuple[object, ...]]
 ) -> None:
     """Without one of the rules, the test above fails: it marks live rows."""
-    find_doubt = decision._find_stream_doubt  # noqa: SLF001 - the rules, to be weakened
+    find_doubt = deletion_rules._find_stream_doubt  # noqa: SLF001 - the rules, to be weakened
 
     def find_less_doubt(stream: StreamReading, history: StreamHistory | None) -> str | None:
         if history is None:
             return find_doubt(stream, history)
         return find_doubt(*ignore(stream, history))  # type: ignore[arg-type]
 
-    monkeypatch.setattr(decision, "_find_stream_doubt", find_less_doubt)
+    monkeypatch.setattr(deletion_rules, "_find_stream_doubt", find_less_doubt)
 
     @settings(max_examples=500, database=None)
     @given(history=histories())

@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from xxhash import xxh3_64_digest
 
-from target_segment_objects.ledger import statements
+from target_segment_objects.ledger import object_statements
+from target_segment_objects.ledger.changed_objects import ObjectLookup
 from target_segment_objects.ledger.changes import find_changed
-from target_segment_objects.ledger.errors import report_damage
-from target_segment_objects.ledger.lookup import ObjectLookup
+from target_segment_objects.ledger.file_errors import report_damage
 from target_segment_objects.ledger.resending import KEPT_DAYS, choose_period
 from target_segment_objects.ledger.rewritten import MIN_CHANGED, max_known
 from target_segment_objects.ledger.stream_memory import StreamMemory
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from target_segment_objects.delivery.interface import StreamInfo
+    from target_segment_objects.ledger.changed_objects import ObjectRow
     from target_segment_objects.ledger.digests import ObjectId
     from target_segment_objects.ledger.file import LedgerFile
-    from target_segment_objects.ledger.lookup import ObjectRow
 
 _EPOCH: Final = date(1970, 1, 1)
 
@@ -187,13 +187,17 @@ class ObjectTable:
                 sent = [ids[at] for at in changed]
                 with self._file.access(write=True):
                     connection.execute(
-                        statements.APPEND,
+                        object_statements.APPEND,
                         {
                             "collection": found.n,
                             "first_seq": found.appended + 1,
-                            "ids": statements.encode_ids(sent),
-                            "streams": statements.pack_numbers([streams[at] for at in changed]),
-                            "numbers": statements.pack_numbers(self._number_objects(sent, rows)),
+                            "ids": object_statements.encode_ids(sent),
+                            "streams": object_statements.pack_numbers(
+                                [streams[at] for at in changed]
+                            ),
+                            "numbers": object_statements.pack_numbers(
+                                self._number_objects(sent, rows)
+                            ),
                             "digests": b"".join([digests[at] for at in changed]),
                         },
                     )
@@ -201,8 +205,8 @@ class ObjectTable:
                         self._changed.update(
                             streams[at] for at in changed if known.get(ids[at]) is not None
                         )
-                        given = {"collection": found.n, "ids": statements.encode_ids(sent)}
-                        connection.execute(statements.INVALIDATE, given)
+                        given = {"collection": found.n, "ids": object_statements.encode_ids(sent)}
+                        connection.execute(object_statements.INVALIDATE, given)
                 found.appended += len(changed)
             found.unchanged += len(ids) - len(changed)
         return changed
@@ -290,7 +294,7 @@ class ObjectTable:
     def _fold(self, connection: sqlite3.Connection, day: int) -> None:
         """Move the pending rows to `object` in one transaction, and return their space."""
         with self._file.access(write=True):
-            connection.execute(statements.FOLD, {"day": day})
+            connection.execute(object_statements.FOLD, {"day": day})
             connection.execute(
                 """
                 UPDATE meta SET value = max(value, (SELECT ifnull(max(n), 0) + 1 FROM pending))

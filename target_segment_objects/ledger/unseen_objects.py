@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator
 
-    from target_segment_objects.ledger.deletions.bitmap import Bitmap
+    from target_segment_objects.ledger.bitmap import Bitmap
     from target_segment_objects.ledger.digests import ObjectId
 
 _CHUNK: Final = 8192

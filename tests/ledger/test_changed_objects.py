@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from target_segment_objects.ledger.lookup import ObjectLookup
-from target_segment_objects.ledger.schema import TABLES
+from target_segment_objects.ledger.changed_objects import ObjectLookup
+from target_segment_objects.ledger.file_format import TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

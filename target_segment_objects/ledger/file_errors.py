@@ -74,7 +74,7 @@ def report_damage(path: Path) -> Iterator[None]:
         raise translate_error(path, cause) from cause
 
 
-def describe_file_error(path: Path, cause: OSError) -> LedgerError:
+def unwritable_file_error(path: Path, cause: OSError) -> LedgerError:
     """Return the error for a file that cannot be created or written."""
     reason = cause.strerror or type(cause).__name__
     link = f", a link to {path.readlink()}," if path.is_symlink() else ""
@@ -84,7 +84,7 @@ def describe_file_error(path: Path, cause: OSError) -> LedgerError:
     )
 
 
-def describe_missing_file(path: Path) -> LedgerError:
+def missing_file_error(path: Path) -> LedgerError:
     """Return the error for a file that does not exist."""
     return LedgerError(f"Ledger not found: {path}")
 
@@ -93,7 +93,7 @@ class UnusedLedgerError(LedgerError):
     """A file is empty: a run would take it for a new ledger."""
 
 
-def describe_unused_file(path: Path) -> UnusedLedgerError:
+def unused_file_error(path: Path) -> UnusedLedgerError:
     """Return the error for an empty file."""
     return UnusedLedgerError(
         f"The ledger {path} is empty: no run has used it, or its content is lost. The next run "
@@ -101,12 +101,12 @@ def describe_unused_file(path: Path) -> UnusedLedgerError:
     )
 
 
-def describe_foreign_file(path: Path) -> LedgerError:
+def foreign_file_error(path: Path) -> LedgerError:
     """Return the error for a file that is something else."""
     return WrongLedgerError(f"{path} is not a ledger. Set ledger_path to another file.")
 
 
-def describe_format(path: Path, found: int, supported: int) -> LedgerError:
+def format_error(path: Path, found: int, supported: int) -> LedgerError:
     """Return the error for a file of another version."""
     is_newer = found > supported
     advice = "Install a newer version, or set another ledger_path." if is_newer else _START_OVER
@@ -116,7 +116,7 @@ def describe_format(path: Path, found: int, supported: int) -> LedgerError:
     )
 
 
-def describe_foreign_destination(path: Path, recorded: str, given: str) -> LedgerError:
+def foreign_destination_error(path: Path, recorded: str, given: str) -> LedgerError:
     """Return the error for a ledger of another address."""
     return WrongLedgerError(
         f"The ledger {path} is for {recorded}, not for {given}. Set another ledger_path, or "
@@ -124,7 +124,7 @@ def describe_foreign_destination(path: Path, recorded: str, given: str) -> Ledge
     )
 
 
-def describe_foreign_key(path: Path, adopt_command: str) -> LedgerError:
+def foreign_key_error(path: Path, adopt_command: str) -> LedgerError:
     """Return the error for a ledger of another write key."""
     return WrongLedgerError(
         f"The ledger {path} was made with another write key. For another source, set another "
@@ -133,7 +133,7 @@ def describe_foreign_key(path: Path, adopt_command: str) -> LedgerError:
     )
 
 
-def describe_unencodable_name(path: Path) -> LedgerError:
+def unencodable_name_error(path: Path) -> LedgerError:
     """Return the error for the name of a stream that is not Unicode."""
     return LedgerError(
         f"The ledger {path} cannot store the name of a stream that has an unpaired surrogate. "
@@ -141,7 +141,7 @@ def describe_unencodable_name(path: Path) -> LedgerError:
     )
 
 
-def describe_changed_key(path: Path, stream: StreamInfo, known: Sequence[str]) -> LedgerError:
+def changed_key_error(path: Path, stream: StreamInfo, known: Sequence[str]) -> LedgerError:
     """Return the error for a stream whose objects would all get another id."""
     return LedgerError(
         f"Stream '{stream.name}': its key properties have changed from {_join_keys(known)} to "

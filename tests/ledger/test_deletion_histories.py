@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from target_segment_objects.exceptions import PermanentApiError
 from target_segment_objects.outlets import Outlets, raise_invalid_record
 from target_segment_objects.target import TargetSegmentObjects
-from tests.ledger.deletions.histories import (
+from tests.ledger.histories import (
     STREAM,
     History,
     Run,

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, TypeAlias
 import pytest
 from click.testing import CliRunner
 
-from target_segment_objects.cli.ledger.command import run_ledger_command
+from target_segment_objects.cli.ledger_command import run_ledger_command
 from target_segment_objects.delivery.interface import StreamInfo
 from target_segment_objects.ledger.file import LedgerFile
-from target_segment_objects.ledger.objects import ObjectTable
+from target_segment_objects.ledger.object_table import ObjectTable
 from tests.support import record_line, schema_line, state_line, wait_for
 from tests.support.in_process import USERS, run_target_in_process
 

@@ -9,7 +9,7 @@ import tempfile
 from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from target_segment_objects.ledger import errors
+from target_segment_objects.ledger import file_errors
 from target_segment_objects.ledger.file import connect, resolve_links, verify
 from target_segment_objects.plurals import format_count
 
@@ -37,7 +37,7 @@ def read_ledger(path: Path, destination: Destination | None = None) -> Iterator[
             verify(path, connection, destination)
             yield connection
         except (sqlite3.Error, UnicodeDecodeError) as cause:
-            raise errors.translate_error(path, cause) from cause
+            raise file_errors.translate_error(path, cause) from cause
 
 
 def copy_ledger(path: Path, copy: Path, destination: Destination) -> None:
@@ -49,7 +49,7 @@ def copy_ledger(path: Path, copy: Path, destination: Destination) -> None:
     if not path.exists():
         return
     with (
-        suppress(errors.UnusedLedgerError),
+        suppress(file_errors.UnusedLedgerError),
         read_ledger(path, destination) as connection,
         closing(sqlite3.connect(copy, isolation_level=None)) as copied,
     ):
@@ -70,10 +70,10 @@ def check_ledger(path: Path, destination: Destination) -> str:
         if not os.access(path, os.W_OK) or not os.access(folder, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as cause:
-        raise errors.describe_file_error(path, cause) from cause
+        raise file_errors.unwritable_file_error(path, cause) from cause
     try:
         with read_ledger(path, destination) as connection:
             (count,) = connection.execute("SELECT count(*) FROM object").fetchone()
-    except errors.UnusedLedgerError:
+    except file_errors.UnusedLedgerError:
         return f"The ledger {path} is empty. The next run sends everything."
     return f"The ledger {path} can be used. It knows {format_count(count, 'object')}."

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from target_segment_objects.exceptions import DeletedLimitError
-from target_segment_objects.ledger.deletions.decision import exceeds_limit
-from target_segment_objects.ledger.deletions.evidence import InputEvidence, StreamShape
+from target_segment_objects.ledger.deletion_evidence import InputEvidence, StreamShape
+from target_segment_objects.ledger.deletion_rules import exceeds_limit
 from target_segment_objects.plurals import format_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from target_segment_objects.ledger.deletions.decision import Verdict
-    from target_segment_objects.ledger.deletions.marks import Mark
-    from target_segment_objects.ledger.deletions.missing import MissingCounts, MissingObjects
+    from target_segment_objects.ledger.deletion_rules import Verdict
+    from target_segment_objects.ledger.marks import Mark
+    from target_segment_objects.ledger.missing_objects import MissingCounts, MissingObjects
 
 IGNORE: Final = "ignore"
 MARK: Final = "mark"

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from target_segment_objects.ledger import schema
-from target_segment_objects.ledger.deletions.bitmap import Bitmap
-from target_segment_objects.ledger.deletions.unseen import list_unseen
+from target_segment_objects.ledger import file_format
+from target_segment_objects.ledger.bitmap import Bitmap
+from target_segment_objects.ledger.unseen_objects import list_unseen
 
 
 @given(size=st.integers(0, 70), numbers=st.sets(st.integers(0, 80)))
@@ -31,7 +31,7 @@ def test_bitmap_is_a_set(size: int, numbers: set[int]) -> None:
 def test_unseen_objects(others: int, seen: set[int]) -> None:
     """Those of the collection are listed, in order: integers first, and no object that is new."""
     with closing(sqlite3.connect(":memory:")) as connection:
-        connection.executescript(schema.TABLES)
+        connection.executescript(file_format.TABLES)
         ids = [n if n % 2 else f"id {n}" for n in range(1, 21)]
         rows = [(1, object_id, n) for n, object_id in enumerate(ids, start=1)]
         rows += [(2, n, n) for n in range(21, 21 + others)] + [(1, "new", 500)]

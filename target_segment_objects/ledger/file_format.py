@@ -11,12 +11,12 @@ period after which an object is sent again is in `meta`; see `resending`.
 
 `pending`: what this run has sent, or is about to send; only appended to. `seq` counts the rows of a
 collection from 1. The first `accepted` of them, a number of `collection`, are accepted by Segment.
-When nothing is under way, `objects.fold_pending` moves them to `object`.
+When nothing is under way, `ObjectTable.fold_pending` moves them to `object`.
 
 `property`: what a warehouse cannot forget, the names and types of columns.
 
 `reading`: how the runs have read a stream. `missing`: objects that complete runs of their stream
-did not see again; see `deletions.missing`. An id that is marked as deleted stays there when the
+did not see again; see `missing_objects`. An id that is marked as deleted stays there when the
 object is forgotten: its row may return.
 
 A row of `run` without `ended` is that of the current run, or of one that was killed or aborted, or
