@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import functools
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from target_segment_objects.deleted_rows import DeletedRows, describe_options
+from target_segment_objects.deletion_notes import DeletionNotes, LedgerDeletionNotes
 from target_segment_objects.delivery.scheduler import DeliveryScheduler
 from target_segment_objects.delivery.spool import Spool
 from target_segment_objects.exceptions import RejectLimitError, SegmentObjectsError
 from target_segment_objects.mapping.naming import CollectionResolver, shorten_name, to_path_name
-from target_segment_objects.mapping.properties.collection import (
-    CollectionProperties,
-    PropertyMemory,
-    SentProperty,
-)
-from target_segment_objects.mapping.schema import PropertyType
+from target_segment_objects.mapping.properties.collection import CollectionProperties
+from target_segment_objects.mapping.properties.memory import PropertyMemory
 from target_segment_objects.mapping.stream_state import StreamState
 from target_segment_objects.mapping.warehouse.warnings import describe_collection_count
 from target_segment_objects.plurals import format_count
@@ -31,8 +24,8 @@ if TYPE_CHECKING:
 
     from target_segment_objects.delivery.interface import Delivery
     from target_segment_objects.delivery.uploader import SessionReport
-    from target_segment_objects.ledger.stream_memory import StreamMemory
-    from target_segment_objects.outlets import Outlets, RejectedRecord
+    from target_segment_objects.ledger.opening import OpenLedger
+    from target_segment_objects.outlets import RejectedRecord, RunOutput
     from target_segment_objects.reporting.stats import RunStats
     from target_segment_objects.settings import Settings
 
@@ -45,13 +38,25 @@ class RunContext:
         stats: What was read, sent and rejected so far.
         collections: Which stream goes to which collection.
         delivery: What delivers the objects.
-        deleted_rows: What finds rows that are gone at the source, with a ledger.
+        deleted_rows: What messages say of rows that are gone at the source.
+
+    Args:
+        settings: The settings.
+        output: Where the results go.
+        stats: Takes the counts.
+        on_failure: Called once when delivery fails, by the thread that met the failure.
+        logger: The target's logger.
+        accepts_deletes: Whether to mark more objects as deleted than the settings allow.
+        adopt_command: The command that has a ledger adopt the write key.
+
+    Raises:
+        LedgerError: The ledger cannot be used.
     """
 
     def __init__(
         self,
         settings: Settings,
-        outlets: Outlets,
+        output: RunOutput,
         stats: RunStats,
         *,
         on_failure: Callable[[], None],
@@ -59,20 +64,6 @@ class RunContext:
         accepts_deletes: bool = False,
         adopt_command: str = "",
     ) -> None:
-        """Prepare a run; nothing is sent or written yet.
-
-        Args:
-            settings: The settings.
-            outlets: Where the results go.
-            stats: Takes the counts.
-            on_failure: Called once when delivery fails, by the thread that met the failure.
-            logger: The target's logger.
-            accepts_deletes: Whether to mark more objects as deleted than the settings allow.
-            adopt_command: The command that has a ledger adopt the write key.
-
-        Raises:
-            LedgerError: The ledger cannot be used.
-        """
         self.settings = settings
         self.stats = stats
         self.collections = CollectionResolver(
@@ -80,31 +71,25 @@ class RunContext:
         )
         self._stream_states: dict[str, StreamState] = {}
         self._properties: dict[str, CollectionProperties] = {}
-        self._property_memory = PropertyMemory(
-            type_changes=settings.type_changes,
-            log_info=lambda stream, message: logger.getChild(stream).info("%s", message),
-            log_warning=self.log_warning,
-        )
-        self._outlets = outlets
+        self._output = output
         self._has_failed_limit = False
         self._has_many_collections = False
         self._logger = logger
         self._spool = Spool(settings.spool_dir)
-        self._close_ledger: Callable[[], object] = lambda: None
-        self._stream_memory: StreamMemory | None = None
-        self.deleted_rows = DeletedRows(stats, self.collections, self.log_warning)
-        self._accepts_deletes = accepts_deletes
-        self._adopt_command = adopt_command
-        self.delivery = self._create_delivery(
-            functools.partial(
-                DeliveryScheduler,
-                outlets.api,
-                self._spool,
-                write_state=outlets.write_state,
-                on_failure=on_failure,
-                options=settings.delivery,
-            )
+        self._ledger = self._open_ledger(adopt_command, accept_deletes=accepts_deletes)
+        self.deleted_rows = DeletionNotes(self.log_warning)
+        self.delivery: Delivery
+        self.delivery = scheduler = DeliveryScheduler(
+            output.api,
+            self._spool,
+            write_state=output.write_state,
+            journal=None if self._ledger is None else self._ledger.objects,
+            on_session_finished=self._count_session,
+            on_failure=on_failure,
+            options=settings.delivery,
         )
+        if self._ledger is not None:
+            self.delivery, self.deleted_rows = self._add_ledger(self._ledger, scheduler)
 
     def get_stream_state(self, stream: str) -> StreamState:
         """Return what the mapping of a stream, named as after stream maps, remembers.
@@ -142,7 +127,7 @@ class RunContext:
             self._logger.getChild(escape_unprintable(stream)).warning("%s", message)
 
     def reject_record(self, rejected: RejectedRecord) -> None:
-        """Count a record that cannot be sent, and hand it to the outlet for it.
+        """Count a record that cannot be sent, and hand it to the output.
 
         Raises:
             InvalidRecordError: It ends the run.
@@ -150,8 +135,8 @@ class RunContext:
         """
         stream = rejected.error.stream
         self.stats.count_rejected(stream, self.collections.resolve(stream))
-        self._outlets.reject_record(rejected)
-        if self._outlets.stops_at_reject_limit:
+        self._output.reject_record(rejected)
+        if self._output.stops_at_reject_limit:
             self.check_reject_limit()
 
     def check_reject_limit(self, *, at_end: bool = False) -> None:
@@ -205,47 +190,66 @@ class RunContext:
 
     def close(self) -> None:
         """Close what is open, and remove the batch files."""
-        self._close_ledger()
+        if self._ledger is not None:
+            self._ledger.objects.close()
         self._spool.close()
-        self._outlets.close()
+        self._output.close()
 
     def abort(self, reason: str) -> None:
         """Finish open sessions with an error, within seconds, and close what is open."""
         self.delivery.abort(reason)
         self.close()
 
-    def _create_delivery(self, create: Callable[..., DeliveryScheduler]) -> Delivery:
-        """Return delivery, with a ledger before it where the settings have one."""
-        if self.settings.ledger_path is None:
-            return create(on_session_finished=self._count_session)
-        from target_segment_objects.ledger.opening import (  # noqa: PLC0415 - most runs have none
+    def _open_ledger(self, adopt_command: str, *, accept_deletes: bool) -> OpenLedger | None:
+        settings, binding = self.settings, self._output.ledger
+        if settings.ledger_path is None:
+            return None
+        # Not at the start: most runs have no ledger.
+        from target_segment_objects.ledger.deletion_rules import DeletionOptions  # noqa: PLC0415
+        from target_segment_objects.ledger.file import Destination  # noqa: PLC0415
+        from target_segment_objects.ledger.opening import (  # noqa: PLC0415
             LedgerOptions,
-            open_ledger_stage,
+            open_ledger,
         )
 
-        use, settings = self._outlets.ledger, self.settings
-        opened = open_ledger_stage(
+        self.stats.uses_ledger = True
+        copy = self._spool.new_path().with_suffix(".sqlite") if binding.is_read_only else None
+        return open_ledger(
             LedgerOptions(
-                Path(self.settings.ledger_path),
-                use.destination or settings.api_url,
-                settings.write_key if use.checks_key else None,
+                Path(settings.ledger_path),
+                Destination(
+                    binding.destination or settings.api_url,
+                    settings.write_key if binding.checks_key else None,
+                    adopt_command,
+                ),
                 settings.resend_after_days,
                 tuple(map(self._name_property, settings.ignored_properties)),
-                describe_options(settings, accepts_deletes=self._accepts_deletes),
-                adopt_command=self._adopt_command,
-                copy=self._spool.new_path().with_suffix(".sqlite") if use.is_read_only else None,
-            ),
-            create,
-            on_session_finished=self._count_session,
-            on_unchanged=self.stats.count_unchanged,
-            on_missing=self.stats.count_missing,
-            on_cleared=self.stats.count_cleared,
+                DeletionOptions(
+                    settings.deleted_records,
+                    settings.full_table_streams,
+                    settings.deleted_after_runs,
+                    settings.deleted_hours_between_runs,
+                    settings.deleted_limit_percent,
+                    accept_deletes=accept_deletes,
+                ),
+                copy,
+            )
+        )
+
+    def _add_ledger(
+        self, ledger: OpenLedger, scheduler: DeliveryScheduler
+    ) -> tuple[Delivery, DeletionNotes]:
+        """Return delivery with the ledger before it, and what notes the messages for it."""
+        stats = self.stats
+        stage, check = ledger.open_stage(
+            scheduler,
+            on_unchanged=stats.count_unchanged,
+            on_missing=stats.count_missing,
+            on_cleared=stats.count_cleared,
             log_warning=self.log_warning,
         )
-        self._stream_memory, self.deleted_rows.ledger = opened.memory, opened.deletions
-        self._close_ledger = opened.stage.close
-        self.stats.uses_ledger = True
-        return opened.stage
+        notes = LedgerDeletionNotes(ledger, check, stats, self.collections, self.log_warning)
+        return stage, notes
 
     def _name_property(self, name: str) -> str:
         """Return the name in Segment that a property of a record gets unless another has it."""
@@ -253,42 +257,15 @@ class RunContext:
 
     def _open_properties(self, collection: str) -> CollectionProperties:
         """Return the properties of a collection, with what the ledger remembers of them."""
-        memory = self._property_memory
-        if self._stream_memory is not None:
-            memory = self._add_ledger(memory, self._stream_memory, collection)
-        max_name_length = self.settings.mapping.max_name_length
-        return CollectionProperties(collection, memory, max_name_length=max_name_length)
-
-    def _add_ledger(
-        self, memory: PropertyMemory, ledger: StreamMemory, collection: str
-    ) -> PropertyMemory:
-        """Return a memory that lasts for all runs with the ledger."""
-        path = shlex.quote(self.settings.ledger_path or "")
-
-        def save(prop: SentProperty) -> None:
-            type_name = None if prop.type is None else prop.type.value
-            ledger.save_property(
-                prop.stream, collection, prop.path, name=prop.name, type_name=type_name
-            )
-
-        return msgspec.structs.replace(
-            memory,
-            known=[
-                SentProperty(
-                    prop.stream,
-                    prop.path,
-                    prop.name,
-                    PropertyType(prop.type) if prop.type else None,
-                )
-                for prop in ledger.read_properties(collection)
-            ],
-            save=save,
-            advice=(
-                "If the column itself was changed or dropped, run `segment-objects-ledger forget "
-                f"{path} {collection} --only types`."
-            ),
+        return CollectionProperties(
+            collection,
+            PropertyMemory() if self._ledger is None else self._ledger.memory,
+            type_changes=self.settings.type_changes,
+            log_info=lambda stream, message: self._logger.getChild(stream).info("%s", message),
+            log_warning=self.log_warning,
+            max_name_length=self.settings.mapping.max_name_length,
         )
 
     def _count_session(self, report: SessionReport) -> None:
         self.stats.add_session(report)
-        self._outlets.log_session(report)
+        self._output.log_session(report)

@@ -1,7 +1,6 @@
 """Where the results of a run go: API calls, STATE, invalid records, and reports of sessions.
 
-The target knows only `Outlets`. `open_outlets` makes those of a real run; a dry run and the
-benchmarks pass their own.
+The target knows only `RunOutput`. `SegmentOutput` is that of a real run; a dry run has its own.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import msgspec
 from singer_sdk.exceptions import MissingKeyPropertiesError
@@ -65,8 +64,8 @@ class MappedStream(msgspec.Struct, frozen=True):
     mapper: RecordMapper
 
 
-class LedgerUse(msgspec.Struct, frozen=True):
-    """How a run uses a ledger.
+class LedgerBinding(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run's ledger has to be bound to, and how the run uses it.
 
     Attributes:
         destination: What the ledger is bound to; None for the base URL of the API.
@@ -79,90 +78,103 @@ class LedgerUse(msgspec.Struct, frozen=True):
     is_read_only: bool = False
 
 
-def _ignore(*_: object) -> None:
-    """Do nothing."""
-
-
-class Outlets(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the results of a run go.
+class RunOutput:
+    """Where the results of a run go. The base drops them, and ends the run at an invalid record.
 
     Attributes:
         api: Carries out the API calls.
-        write_state: Writes a STATE's value; called in order, by one thread at a time.
-        reject_record: Takes a record that cannot be sent, or raises to end the run.
-        log_session: Takes the report of each finished session, in the thread that ran it.
-        log_stream: Takes each stream with its mapping, at each SCHEMA.
-        ledger: How a run uses a ledger, if the settings have one.
+        ledger: How the run uses a ledger, if the settings have one.
         stops_at_reject_limit: Whether a run stops reading at `max_invalid_records`, or only fails
             at the end.
-        close: Closes what is open; may be called more than once.
     """
 
-    api: BulkApi
-    write_state: Callable[[Any], None]
-    reject_record: Callable[[RejectedRecord], None]
-    log_session: Callable[[SessionReport], None] = _ignore
-    log_stream: Callable[[MappedStream], None] = _ignore
-    ledger: LedgerUse = LedgerUse()
-    stops_at_reject_limit: bool = True
-    close: Callable[[], None] = _ignore
+    stops_at_reject_limit: ClassVar[bool] = True
+
+    def __init__(self, api: BulkApi, ledger: LedgerBinding | None = None) -> None:
+        self.api = api
+        self.ledger = ledger or LedgerBinding()
+
+    def write_state(self, state: Any) -> None:  # noqa: ANN401 - STATE is any JSON
+        """Write a STATE's value; called in order, by one thread at a time."""
+
+    def reject_record(self, rejected: RejectedRecord) -> None:
+        """Take a record that cannot be sent, or raise to end the run."""
+        _raise_invalid_record(rejected.error)
+
+    def log_session(self, report: SessionReport) -> None:
+        """Take the report of each finished session, in the thread that ran it."""
+
+    def log_stream(self, mapped: MappedStream) -> None:
+        """Take each stream with its mapping, at each SCHEMA."""
+
+    def close(self) -> None:
+        """Close what is open; may be called more than once."""
 
 
-def open_outlets(
-    settings: Settings,
-    *,
-    user_agent: str,
-    api: BulkApi | None = None,
-    destination: str | None = None,
-    log_session: Callable[[SessionReport], None] = _ignore,
-    pause_display: Callable[[TextIO], AbstractContextManager[object]] = nullcontext,
-) -> Outlets:
-    """Return the outlets of a real run; nothing is sent or written yet.
+class SegmentOutput(RunOutput):
+    """The output of a real run; nothing is sent or written at first.
 
     Args:
         settings: The run's settings.
         user_agent: The User-Agent header of the API calls.
         api: Carries out the API calls; None for Segment's own API.
-        destination: What a ledger is bound to; None for the base URL of the API.
+        ledger: How the run uses a ledger, if the settings have one.
         log_session: Takes the report of each finished session.
         pause_display: Hides what is displayed on a terminal while a stream is written to.
     """
-    client = None
-    if api is None:
-        api = client = Client(
-            settings.write_key,
-            api_url=settings.api_url,
-            timeout_seconds=settings.request_timeout_seconds,
-            max_retries=settings.max_retries,
-            user_agent=user_agent,
-        )
-    rejects = open_dead_letters(settings)
 
-    def write_state(state: Any) -> None:  # noqa: ANN401 - STATE is any JSON
-        if rejects is not None:
-            rejects.flush()  # a STATE covers the rejected records before it, too
-        with pause_display(sys.stdout):
-            write_state_line(state, sys.stdout)
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        user_agent: str,
+        api: BulkApi | None = None,
+        ledger: LedgerBinding | None = None,
+        log_session: Callable[[SessionReport], None] | None = None,
+        pause_display: Callable[[TextIO], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
+        self._client: Client | None = None
+        if api is None:
+            api = self._client = Client(
+                settings.write_key,
+                api_url=settings.api_url,
+                timeout_seconds=settings.request_timeout_seconds,
+                max_retries=settings.max_retries,
+                user_agent=user_agent,
+            )
+        super().__init__(api, ledger)
+        self._rejects = open_dead_letters(settings)
+        self._log_session = log_session
+        self._pause_display = pause_display
 
-    def reject_record(record: RejectedRecord) -> None:
-        if rejects is None:
-            raise_invalid_record(record.error)
-        rejects.append_record(record.schema_line, record.record_line, record.error)
+    def write_state(self, state: Any) -> None:  # noqa: ANN401 - STATE is any JSON
+        """Write it to standard output.
 
-    def close() -> None:
-        if client is not None:
-            client.close()
-        if rejects is not None:
-            rejects.close()
+        Raises:
+            OutputError: Standard output cannot be written to.
+        """
+        if self._rejects is not None:
+            self._rejects.flush()  # a STATE covers the rejected records before it, too
+        with self._pause_display(sys.stdout):
+            _write_state_line(state, sys.stdout)
 
-    return Outlets(
-        api=api,
-        write_state=write_state,
-        reject_record=reject_record,
-        log_session=log_session,
-        ledger=LedgerUse(destination),
-        close=close,
-    )
+    def reject_record(self, rejected: RejectedRecord) -> None:
+        """Write it to the dead-letter file; without one, end the run."""
+        if self._rejects is None:
+            _raise_invalid_record(rejected.error)
+        self._rejects.append_record(rejected.schema_line, rejected.record_line, rejected.error)
+
+    def log_session(self, report: SessionReport) -> None:
+        """Pass the report on."""
+        if self._log_session is not None:
+            self._log_session(report)
+
+    def close(self) -> None:
+        """Close the connections and the dead-letter file."""
+        if self._client is not None:
+            self._client.close()
+        if self._rejects is not None:
+            self._rejects.close()
 
 
 def open_dead_letters(settings: Settings) -> DeadLetterFile | None:
@@ -171,12 +183,7 @@ def open_dead_letters(settings: Settings) -> DeadLetterFile | None:
     return None if path is None else DeadLetterFile(path)
 
 
-def write_state_line(state: Any, stream: IO[str]) -> None:  # noqa: ANN401 - STATE is any JSON
-    """Write a STATE's value as a line.
-
-    Raises:
-        OutputError: The stream cannot be written to.
-    """
+def _write_state_line(state: Any, stream: IO[str]) -> None:  # noqa: ANN401 - STATE is any JSON
     try:
         stream.write(f"{serialize_json(state)}\n")
         stream.flush()
@@ -187,13 +194,13 @@ def write_state_line(state: Any, stream: IO[str]) -> None:  # noqa: ANN401 - STA
         raise OutputError(msg) from cause
 
 
-def raise_invalid_record(error: InvalidRecordError) -> NoReturn:
-    """End the run at a record that cannot be sent.
-
-    Raises:
-        KeyPropertyMissingError: A key property has no value.
-        InvalidRecordError: It cannot be sent for another reason.
-    """
+def _raise_invalid_record(error: InvalidRecordError) -> NoReturn:
+    """End the run at a record that cannot be sent."""
     if isinstance(error, MissingKeyError):
         raise KeyPropertyMissingError(error.stream, error.reason, field=error.field) from error
     raise error
+
+
+# The names that target.py still uses.
+Outlets = RunOutput
+open_outlets = SegmentOutput

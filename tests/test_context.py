@@ -20,7 +20,7 @@ def test_too_many_collections_are_warned_of_once(caplog: pytest.LogCaptureFixtur
     """The stream that makes more collections than Segment selects is warned of, and no other."""
     context = RunContext(
         Settings.from_config({"write_key": "k"}),
-        DryRun().outlets,
+        DryRun(),
         RunStats(),
         on_failure=lambda: None,
         logger=logging.getLogger("test"),

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from target_segment_objects import limits
 from target_segment_objects.cli.load import describe_problem
 from target_segment_objects.delivery.batch import Batch
-from target_segment_objects.delivery.scheduler import QUEUED_BATCHES_PER_SESSION
+from target_segment_objects.delivery.batch_queue import QUEUED_BATCHES_PER_SESSION
 from target_segment_objects.delivery.spool import Spool
 from target_segment_objects.exceptions import (
     ApiError,
@@ -156,7 +156,7 @@ def _check_ledger(settings: Settings, destination: str | None, adopt_command: st
     if settings.ledger_path is None:
         return None
     from target_segment_objects.ledger.file import Destination  # noqa: PLC0415 - most have none
-    from target_segment_objects.ledger.reading import check_ledger  # noqa: PLC0415
+    from target_segment_objects.ledger.read_only import check_ledger  # noqa: PLC0415
 
     bound_to = Destination(destination or settings.api_url, settings.write_key, adopt_command)
     return check_ledger(Path(settings.ledger_path), bound_to)

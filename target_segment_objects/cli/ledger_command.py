@@ -24,9 +24,8 @@ from target_segment_objects.cli.ledger_report import (
 from target_segment_objects.exceptions import LedgerInUseError, SegmentObjectsError
 from target_segment_objects.ledger import user_changes
 from target_segment_objects.ledger.file import Destination, LedgerFile
-from target_segment_objects.ledger.missing_report import read_missing
-from target_segment_objects.ledger.overview import export_objects, read_overview
-from target_segment_objects.ledger.reading import read_ledger
+from target_segment_objects.ledger.overview import export_objects, read_missing, read_overview
+from target_segment_objects.ledger.read_only import read_ledger
 from target_segment_objects.plurals import format_count
 
 if TYPE_CHECKING:

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from target_segment_objects.ledger.missing_report import MissingObjects
-    from target_segment_objects.ledger.overview import CollectionOverview, Overview
+    from target_segment_objects.ledger.overview import CollectionOverview, MissingReport, Overview
 
 MAX_IDS_SHOWN: Final = 100
 """Of rows that are gone, in the text; JSON has all."""
@@ -34,7 +33,7 @@ def print_report(path: Path, overview: Overview, collection: str | None) -> None
     """
     from rich.filesize import decimal  # noqa: PLC0415 - slow to import
 
-    shown = [found for found in overview.collections if collection in {None, found.name}]
+    shown = [each for each in overview.collections if collection in {None, each.name}]
     click.echo(f"{path}: {decimal(overview.bytes)}, for {overview.destination}")
     click.echo(_describe_last_run(overview))
     if not shown:
@@ -43,14 +42,14 @@ def print_report(path: Path, overview: Overview, collection: str | None) -> None
     click.echo(_describe_retention(overview))
     click.echo()
     _print_table(list(_build_rows(overview, shown)), texts=2)
-    for found in shown if collection is not None else ():
-        for stream, types in found.properties.items():
+    for each in shown if collection is not None else ():
+        for stream, types in each.properties.items():
             click.echo()
             rows = [(name, type_name or "no value yet") for name, type_name in types.items()]
             _print_table([(f"properties of stream {stream}", "first type"), *rows], texts=2)
 
 
-def print_missing(missing: MissingObjects) -> None:
+def print_missing(missing: MissingReport) -> None:
     """Print which objects of a collection are gone at the source."""
     count = missing.missing + missing.marked
     if not count:
@@ -62,12 +61,12 @@ def print_missing(missing: MissingObjects) -> None:
     )
     rows = [
         (
-            escape_unprintable(found.id),
-            _format_time(found.since),
-            _format_time(found.marked_at or ""),
-            f"{found.runs}",
+            escape_unprintable(each.id),
+            _format_time(each.since),
+            _format_time(each.marked_at or ""),
+            f"{each.runs}",
         )
-        for found in missing.first
+        for each in missing.first
     ]
     _print_table([("id", "since (UTC)", "marked (UTC)", "runs"), *rows], texts=3)
     if count > len(rows):
@@ -75,7 +74,7 @@ def print_missing(missing: MissingObjects) -> None:
 
 
 def build_json(
-    overview: Overview, collection: str | None, missing: MissingObjects | None
+    overview: Overview, collection: str | None, missing: MissingReport | None
 ) -> dict[str, object]:
     """Return what a ledger knows, for programs.
 
@@ -87,10 +86,10 @@ def build_json(
     report = asdict(overview)
     report["days"] = [day.isoformat() for day in overview.days]
     report["collections"] = [
-        found for found in report["collections"] if collection in {None, found["name"]}
+        each for each in report["collections"] if collection in {None, each["name"]}
     ]
     if missing is not None:
-        report["gone"] = [asdict(found) for found in missing.first]
+        report["gone"] = [asdict(each) for each in missing.first]
     return report
 
 
@@ -115,10 +114,10 @@ def _build_rows(
 ) -> Iterator[tuple[str, ...]]:
     days = ["today", *(f"{day:%m-%d}" for day in overview.days[1:])]
     yield ("collection", "last run (UTC)", "objects", *days)
-    for found in collections:
-        last_run = "" if found.last_run is None else _format_time(found.last_run)
-        counts = [found.objects, *found.sent_again]
-        yield (found.name, last_run, *(f"{count:,}" for count in counts))
+    for each in collections:
+        last_run = "" if each.last_run is None else _format_time(each.last_run)
+        counts = [each.objects, *each.sent_again]
+        yield (each.name, last_run, *(f"{count:,}" for count in counts))
 
 
 def _format_time(time: str) -> str:

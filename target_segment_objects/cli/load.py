@@ -15,7 +15,7 @@ from target_segment_objects.exceptions import (
     SegmentObjectsError,
     SpoolError,
 )
-from target_segment_objects.outlets import open_dead_letters, open_outlets
+from target_segment_objects.outlets import LedgerBinding, SegmentOutput, open_dead_letters
 from target_segment_objects.plurals import format_count
 from target_segment_objects.reporting import summary
 from target_segment_objects.reporting.log_handlers import is_terminal
@@ -60,19 +60,19 @@ def load_input(
         summary.log_session(report, target.logger, target.metrics_logger)
 
     progress = Progress(lambda: take_snapshot(target.context), sys.stderr, target.logger)
-    outlets = open_outlets(
+    output = SegmentOutput(
         target.settings,
         user_agent=target.user_agent,
         api=api,
-        destination=destination,
+        ledger=LedgerBinding(destination=destination),
         log_session=log_session,
         pause_display=progress.paused,
     )
     try:
         _require_streams(target, file_input)
-        target.prepare_run(outlets)
+        target.prepare_run(output)
     except SegmentObjectsError as error:
-        outlets.close()
+        output.close()
         target.logger.error("%s", describe_problem(error))
         return find_exit_code(error)
     began = time.monotonic()

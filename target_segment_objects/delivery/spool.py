@@ -9,8 +9,8 @@ import logging
 import weakref
 from typing import TYPE_CHECKING
 
+from target_segment_objects.delivery.part_writer import WriteMemory
 from target_segment_objects.delivery.spool_folder import SpoolFolder, remove_abandoned_folders
-from target_segment_objects.delivery.write_memory import WriteMemory
 from target_segment_objects.exceptions import SpoolError
 from target_segment_objects.plurals import format_count
 
@@ -29,14 +29,12 @@ class Spool:
 
     Attributes:
         memory: What its open batches hold in memory.
+
+    Args:
+        parent: The folder to create it in; None for the system's temporary folder.
     """
 
     def __init__(self, parent: str | None = None) -> None:
-        """Prepare the spool; nothing is created yet.
-
-        Args:
-            parent: The folder to create it in; None for the system's temporary folder.
-        """
         self.memory = WriteMemory()
         self._parent = parent
         self._folder: Path | None = None

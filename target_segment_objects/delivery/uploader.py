@@ -69,15 +69,14 @@ class SessionReport:
 
 
 class BatchUploader:
-    """Uploads batches, each in a session of its own."""
+    """Uploads batches, each in a session of its own.
+
+    Args:
+        api: Makes the calls.
+        keep_alive_seconds: Silence in an open session after which Keep Alive is sent.
+    """
 
     def __init__(self, api: BulkApi, *, keep_alive_seconds: float) -> None:
-        """Prepare to upload; nothing is sent yet.
-
-        Args:
-            api: Makes the calls.
-            keep_alive_seconds: Silence in an open session after which Keep Alive is sent.
-        """
         self._api = api
         self._keep_alive_seconds = keep_alive_seconds
         self._uploaded_bytes = 0

@@ -19,25 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
 
-@dataclass(frozen=True, slots=True)
-class StreamShape:
-    """A stream as a SCHEMA message and the settings describe it.
-
-    Attributes:
-        source: Its name as the tap has it.
-        name: Its name after stream maps.
-        collection: The collection of its objects.
-        mapping: What its ids and properties depend on: names, types, key and settings.
-        is_filtered: Whether a stream map filters it.
-    """
-
-    source: str
-    name: str
-    collection: str
-    mapping: str
-    is_filtered: bool
-
-
 @dataclass(slots=True)
 class _Source:
     """What was read of a stream of the tap."""
@@ -58,14 +39,13 @@ class _Stream:
 
 
 class InputEvidence:
-    """The evidence of one run."""
+    """The evidence of one run.
+
+    Args:
+        full_table_streams: The setting of this name: names as the tap or stream maps have them.
+    """
 
     def __init__(self, full_table_streams: Collection[str]) -> None:
-        """Start without a message.
-
-        Args:
-            full_table_streams: The setting of this name: names as the tap or stream maps have them.
-        """
         self._listed = frozenset(full_table_streams)
         self._sources: defaultdict[str, _Source] = defaultdict(_Source)
         self._streams: dict[str, _Stream] = {}
@@ -73,15 +53,24 @@ class InputEvidence:
         self._state: Any = None
         self._read_at_state: int | None = None
 
-    def add_schema(self, shape: StreamShape) -> bytes:
-        """Note a SCHEMA message, and return the fingerprint of the stream so far."""
+    def add_schema(
+        self, source: str, name: str, *, collection: str, mapping: str, is_filtered: bool
+    ) -> None:
+        """Note a SCHEMA message, once for each stream that stream maps make of it.
+
+        Args:
+            source: The stream, as the tap names it.
+            name: Its name after stream maps.
+            collection: The collection of its objects.
+            mapping: What its ids and properties depend on: names, types, key and settings.
+            is_filtered: Whether a stream map filters it.
+        """
         self._read_at_state = None  # the tap has begun a stream: what it read of it is not known
-        self._parents.add_schema(shape.source)
-        stream = self._streams.setdefault(shape.name, _Stream(shape.collection))
-        stream.sources.add(shape.source)
-        stream.mappings.add(shape.mapping)
-        stream.is_filtered = stream.is_filtered or shape.is_filtered
-        return _fingerprint(stream)
+        self._parents.add_schema(source)
+        stream = self._streams.setdefault(name, _Stream(collection))
+        stream.sources.add(source)
+        stream.mappings.add(mapping)
+        stream.is_filtered = stream.is_filtered or is_filtered
 
     def add_version(self, source: str, version: object) -> bool:
         """Note the version that a message names, and return whether it is a new one of the run.
@@ -126,15 +115,18 @@ class InputEvidence:
         self._state, self._read_at_state = state, records_read
         self._parents.add_state(state)
 
-    def names_of(self, source: str) -> list[str]:
+    def list_names(self, source: str) -> list[str]:
         """Return the streams that stream maps make of a stream of the tap."""
         return [name for name, stream in self._streams.items() if source in stream.sources]
 
-    def versions_of(self, name: str) -> list[Any]:
+    def list_versions(self, name: str) -> list[Any]:
         """Return the versions that messages have named of a stream, in order."""
-        return sorted(
-            {version for source in self._streams[name].sources for version in self._read(source)}
-        )
+        sources = self._streams[name].sources
+        return sorted({version for each in sources for version in self._sources[each].versions})
+
+    def get_fingerprint(self, name: str) -> bytes:
+        """Return the fingerprint of a stream's mapping so far."""
+        return _fingerprint(self._streams[name])
 
     def is_partitioned(self, name: str) -> bool:
         """Return whether a stream is perhaps read in parts: a version was activated repeatedly.
@@ -161,9 +153,6 @@ class InputEvidence:
             ended_well=ended_well,
             ends_with_state=self._read_at_state == sum(records.values()),
         )
-
-    def _read(self, source: str) -> set[Any]:
-        return self._sources[source].versions
 
     def _summarize_stream(
         self, name: str, stream: _Stream, records: Mapping[str, int], partitioned: set[str]

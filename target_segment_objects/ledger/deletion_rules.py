@@ -34,6 +34,9 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+IGNORE: Final = "ignore"
+MARK: Final = "mark"
+
 UNGUARDED_MARKS: Final = 100
 """So many objects may be marked without a look at `deleted_limit_percent`."""
 
@@ -45,6 +48,27 @@ _OLD_VERSION: Final = (
     "its version is that of an earlier run: it is incremental or log-based, or resumes an "
     "interrupted table"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class DeletionOptions:
+    """The user's settings for rows that are gone.
+
+    Attributes:
+        deleted_records: "ignore", "report" or "mark".
+        full_table_streams: Streams of which each run reads the whole table.
+        after_runs: Complete runs in a row that must miss an object before it is marked.
+        hours_between_runs: Hours between two of them, from start to start, if both are to count.
+        limit_percent: The part of a collection that a run may mark.
+        accept_deletes: Whether this run may mark more.
+    """
+
+    deleted_records: str = "report"
+    full_table_streams: tuple[str, ...] = ()
+    after_runs: int = 2
+    hours_between_runs: float = 4
+    limit_percent: float = 10
+    accept_deletes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,43 +147,27 @@ class RunReading:
     ends_with_state: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """Whether a stream was read completely.
-
-    Attributes:
-        reason: Why that is not sure; None when it is.
-    """
-
-    reason: str | None = None
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether what the run did not see of the stream is missing at the source."""
-        return self.reason is None
-
-
 def judge_run(
     run: RunReading,
     histories: Mapping[str, StreamHistory],
     streams_of_collections: Mapping[str, Collection[str]],
-) -> dict[str, Verdict]:
-    """Decide which streams of a run were read completely.
+) -> dict[str, str | None]:
+    """Return for each stream of a run why it was perhaps not read completely; None if it was.
 
     Args:
         run: How the run has read its input.
         histories: What earlier runs have left of each stream.
         streams_of_collections: All streams that the ledger knows, by their collections.
     """
-    verdicts = {
-        name: Verdict(_find_doubt(run) or _find_stream_doubt(stream, histories.get(name)))
+    doubts = {
+        name: _find_doubt(run) or _find_stream_doubt(stream, histories.get(name))
         for name, stream in run.streams.items()
     }
-    shared = {
-        name: _find_shared_doubt(name, streams_of_collections[stream.collection], verdicts)
+    return {
+        name: doubts[name]
+        or _find_shared_doubt(name, streams_of_collections[stream.collection], doubts)
         for name, stream in run.streams.items()
     }
-    return {name: Verdict(verdict.reason or shared[name]) for name, verdict in verdicts.items()}
 
 
 def count_missing_runs(previous: int, *, was_judged: bool, is_retry: bool = False) -> int:
@@ -253,9 +261,9 @@ def _find_part_doubt(stream: StreamReading, history: StreamHistory) -> str | Non
 
 
 def _find_shared_doubt(
-    name: str, others: Collection[str], verdicts: Mapping[str, Verdict]
+    name: str, others: Collection[str], doubts: Mapping[str, str | None]
 ) -> str | None:
     for other in sorted(others):
-        if other != name and not verdicts.get(other, Verdict("it is absent")).is_complete:
+        if other != name and doubts.get(other, "it is absent"):
             return f"stream '{other}' of the same collection was not read completely"
     return None

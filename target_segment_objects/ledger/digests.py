@@ -77,7 +77,7 @@ def format_object_id(object_id: ObjectId) -> str:
     """Return an id as it is sent."""
     if isinstance(object_id, int) or "\\" not in object_id:
         return str(object_id)
-    return _ESCAPE.sub(lambda found: "\0" if found[0] == r"\0" else "\\", object_id)
+    return _ESCAPE.sub(lambda match: "\0" if match[0] == r"\0" else "\\", object_id)
 
 
 def to_object_id(text: str) -> ObjectId:

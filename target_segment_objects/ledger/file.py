@@ -65,7 +65,6 @@ class LedgerFile:
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
-        """Take a connection; `open` makes one."""
         self.path = path
         self.run = 0
         self._connection = connection
@@ -132,11 +131,7 @@ class LedgerFile:
                 raise self._failure from cause
 
     def commit(self) -> None:
-        """Make what was written durable.
-
-        Raises:
-            LedgerError: It cannot be written.
-        """
+        """Make what was written durable."""
         with self.access() as connection:
             if connection.in_transaction:
                 connection.execute("COMMIT")

@@ -106,20 +106,20 @@ def foreign_file_error(path: Path) -> LedgerError:
     return WrongLedgerError(f"{path} is not a ledger. Set ledger_path to another file.")
 
 
-def format_error(path: Path, found: int, supported: int) -> LedgerError:
+def format_error(path: Path, version: int, supported: int) -> LedgerError:
     """Return the error for a file of another version."""
-    is_newer = found > supported
+    is_newer = version > supported
     advice = "Install a newer version, or set another ledger_path." if is_newer else _START_OVER
     return LedgerError(
-        f"The ledger {path} has the format {found}, and this version needs the format {supported}. "
-        f"{advice}"
+        f"The ledger {path} has the format {version}, and this version needs the format "
+        f"{supported}. {advice}"
     )
 
 
-def foreign_destination_error(path: Path, recorded: str, given: str) -> LedgerError:
+def foreign_destination_error(path: Path, recorded: str, name: str) -> LedgerError:
     """Return the error for a ledger of another address."""
     return WrongLedgerError(
-        f"The ledger {path} is for {recorded}, not for {given}. Set another ledger_path, or "
+        f"The ledger {path} is for {recorded}, not for {name}. Set another ledger_path, or "
         "correct api_url."
     )
 

@@ -18,35 +18,106 @@ The rule for others: what is written here is durable before anything that depend
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from target_segment_objects.ledger import missing_statements
-from target_segment_objects.ledger.bitmap import Bitmap
-from target_segment_objects.ledger.deletion_rules import (
-    KEPT_VERSIONS,
-    StreamHistory,
-    Verdict,
-    count_missing_runs,
-    judge_run,
-)
+from target_segment_objects.ledger.deletion_rules import count_missing_runs
 from target_segment_objects.ledger.digests import to_object_id
 from target_segment_objects.ledger.marks import Mark, build_mark, digest_mark
-from target_segment_objects.ledger.unseen_objects import list_unseen
+from target_segment_objects.ledger.unseen_objects import BEFORE_ALL_IDS, CHUNK, list_unseen
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Iterator, Sequence
 
-    from target_segment_objects.ledger.deletion_rules import RunReading
+    from target_segment_objects.ledger.deletion_rules import DeletionOptions, RunReading
     from target_segment_objects.ledger.digests import ObjectId
     from target_segment_objects.ledger.file import LedgerFile
+    from target_segment_objects.ledger.stream_readings import CompleteStreams, StreamReadings
+    from target_segment_objects.ledger.unseen_objects import Bitmap
 
-_CHUNK: Final = 8192
 _MAX_PARAMETERS: Final = 500  # of a statement; SQLite before 3.32 takes 999
-_BEFORE_ALL_IDS: Final = -1  # integers come before strings, and none is negative
+
+_FIND_UNMARKED: Final = """
+    SELECT object.stream, ifnull(missing.runs, 0), missing.since, ifnull(missing.counted_at, '')
+    FROM object LEFT JOIN missing USING (collection, id)
+    WHERE object.collection = ? AND object.id = ?
+        AND (missing.marked_at IS NULL OR missing.returned)
+"""
+
+_COUNT_KNOWN: Final = """
+    SELECT
+        (SELECT count(*) FROM object WHERE collection = :collection)
+        - (
+            SELECT count(*) FROM missing
+            JOIN object USING (collection, id) -- else it was forgotten
+            WHERE collection = :collection AND marked_at IS NOT NULL AND NOT returned
+        )
+"""
+
+_FIND: Final = """
+    SELECT object.n FROM object JOIN collection ON collection.n = object.collection
+    WHERE collection.name = ? AND object.id = ?
+"""
+
+_MARKED_COLLECTIONS: Final = """
+    SELECT name, n FROM collection
+    WHERE n IN (SELECT collection FROM missing WHERE marked_at IS NOT NULL)
+"""
+
+_SELECT_MARKED: Final = """
+    SELECT id FROM missing WHERE collection = ? AND marked_at IS NOT NULL AND id IN
+"""
+
+_FIND_MARKED: Final = """
+    SELECT stream FROM missing
+    WHERE collection = ? AND id = ? AND marked_at IS NOT NULL AND NOT returned
+"""
+
+_MARK: Final = """
+    UPDATE missing SET marked_at = ?, mark_digest = ?, returned = 0 WHERE collection = ? AND id = ?
+"""
+
+_RETURN: Final = "UPDATE missing SET returned = 1, runs = 0 WHERE collection = ? AND id = ?"
+
+_COUNT: Final = """
+    INSERT INTO missing (collection, id, stream, since, runs, counted_at) VALUES (?, ?, ?, ?, ?, ?)
+    ON CONFLICT DO UPDATE SET
+        stream = excluded.stream, since = excluded.since, runs = excluded.runs,
+        counted_at = excluded.counted_at
+"""
+
+_DUE: Final = """
+    SELECT id, object.n, missing.stream FROM missing JOIN object USING (collection, id)
+    WHERE collection = ? AND runs >= ? AND (marked_at IS NULL OR returned)
+"""
+
+_UNSENT_MARKS: Final = """
+    SELECT missing.id, object.n, missing.stream, missing.marked_at, missing.mark_digest
+    FROM missing JOIN object USING (collection, id)
+    WHERE missing.collection = ? AND missing.id > ? AND missing.marked_at IS NOT NULL
+        AND NOT missing.returned AND object.digest IS NOT missing.mark_digest
+    ORDER BY missing.id LIMIT ?
+"""
+
+_NOT_MARKED_AT_SEGMENT: Final = """
+    SELECT collection, id, object.n FROM missing JOIN object USING (collection, id)
+    WHERE missing.marked_at IS NULL
+        OR (NOT missing.returned AND object.digest <> missing.mark_digest)
+"""
+"""What is not marked, or was about to be when its run was killed: its digest is still the old one.
+
+A digest is NULL, and not another one, from before the mark is sent until it is accepted.
+"""
+
+_FORGET_ACCEPTED_RETURNS: Final = """
+    DELETE FROM missing WHERE returned AND EXISTS (
+        SELECT 1 FROM object
+        WHERE object.collection = missing.collection AND object.id = missing.id
+            AND object.digest <> missing.mark_digest
+    )
+"""
 
 
 @dataclass(slots=True)
@@ -66,111 +137,66 @@ class MissingCounts:
     known: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _CompleteStreams:
-    """The streams of a collection that this run has read completely.
+class MissingObjectTable:
+    """The table `missing` of an open ledger, for one run; `start` reads it.
 
     Attributes:
-        n: The number of the collection.
-        streams: The number of each stream, and whether its last run was one that judged it.
-        empty: The numbers of those that had no record.
+        readings: How the runs have read their streams.
+
+    Args:
+        file: The ledger; its pending rows are folded.
+        readings: How the runs have read their streams.
+        seen: The numbers of the known objects that the input has; `ObjectTable` adds to them.
+        options: The user's settings.
     """
-
-    n: int
-    streams: dict[int, bool] = field(default_factory=dict)
-    empty: set[int] = field(default_factory=set)
-
-
-class MissingObjects:
-    """The tables `missing` and `reading` of an open ledger, for one run."""
 
     def __init__(
         self,
         file: LedgerFile,
-        *,
-        first_new_number: int,
-        after_runs: int,
-        hours_between_runs: float,
+        readings: StreamReadings,
+        seen: Bitmap,
+        options: DeletionOptions,
     ) -> None:
-        """Read what earlier runs have left.
-
-        Args:
-            file: The ledger; its pending rows are folded.
-            first_new_number: What the numbers of all known objects are below.
-            after_runs: The setting `deleted_after_runs`.
-            hours_between_runs: The setting `deleted_hours_between_runs`.
-
-        Raises:
-            LedgerError: The file cannot be read or written.
-        """
+        self.readings = readings
         self._file = file
-        self._after_runs = after_runs
-        self._between_runs = timedelta(hours=hours_between_runs)
-        self._seen = Bitmap(first_new_number)
+        self._seen = seen
+        self._after_runs = options.after_runs
+        self._between_runs = timedelta(hours=options.hours_between_runs)
+        self._marked_collections: dict[str, int] = {}
         self._rejected: dict[str, set[ObjectId]] = {}  # by collection; of those that have marks
-        self._written: dict[str, tuple[bytes, tuple[Any, ...], bool]] = {}
-        self._complete: dict[str, _CompleteStreams] = {}  # after `count`, by collection
+        self._complete: dict[str, CompleteStreams] = {}  # after `count`, by collection
+
+    def start(self) -> None:
+        """Read which collections have marks, and forget what needs none any more."""
         self.forget_returned()
-        with file.access() as connection:
-            marked = connection.execute(missing_statements.MARKED_COLLECTIONS)
-            self._marked_collections: dict[str, int] = dict(marked)
-            self._histories = _read_histories(connection)
+        with self._file.access() as connection:
+            marked = connection.execute(_MARKED_COLLECTIONS)
+            self._marked_collections = dict(marked)
 
     # While the input is read
 
-    def record_reading(
-        self, stream: str, fingerprint: bytes, versions: Iterable[Any], *, is_partitioned: bool
-    ) -> None:
-        """Record durably that this run reads a stream, before a STATE can say so.
-
-        Args:
-            stream: Its name, after stream maps.
-            fingerprint: Its fingerprint so far.
-            versions: The versions that its messages have named so far.
-            is_partitioned: Whether it was seen to be read in partitions.
-        """
-        history = self._histories.get(stream)
-        known = () if history is None else history.versions
-        kept = tuple(dict.fromkeys((*known, *versions)))[-KEPT_VERSIONS:]
-        was_partitioned = is_partitioned or (history is not None and history.was_partitioned)
-        if self._written.get(stream) == (fingerprint, kept, was_partitioned):
-            return
-        self._write_reading(stream, (fingerprint, kept, was_partitioned), judged_run=0)
-        self._file.commit()
-
-    def has_new_mapping(self, stream: str) -> bool:
-        """Return whether a stream has another schema, key or settings than in its last run."""
-        history, written = self._histories.get(stream), self._written.get(stream)
-        return history is not None and written is not None and history.fingerprint != written[0]
-
-    def add_seen(self, numbers: Iterable[int]) -> None:
-        """Note objects that the input has; new ones do not count."""
-        self._seen.add_all(numbers)
-
-    def add_seen_id(self, collection: str, object_id: str) -> None:
+    def add_rejected(self, collection: str, object_id: str) -> None:
         """Note an object that the input has, but that is not sent."""
-        found = to_object_id(object_id)
+        key = to_object_id(object_id)
         if collection in self._marked_collections:
-            self._rejected.setdefault(collection, set()).add(found)
+            self._rejected.setdefault(collection, set()).add(key)
         with self._file.access() as connection:
-            row = connection.execute(missing_statements.FIND, (collection, found)).fetchone()
+            row = connection.execute(_FIND, (collection, key)).fetchone()
         if row is not None:
             self._seen.add_all(row)
 
     def take_returned(self, collection: str, ids: Sequence[ObjectId]) -> set[ObjectId]:
         """Return which objects are marked, and record that they are about to be sent again."""
-        n = self._marked_collections.get(collection)
-        if n is None:
+        number = self._marked_collections.get(collection)
+        if number is None:
             return set()
         returned: set[ObjectId] = set()
         with self._file.access(write=True) as connection:
             for start in range(0, len(ids), _MAX_PARAMETERS):
                 some = ids[start : start + _MAX_PARAMETERS]
-                query = f"{missing_statements.SELECT_MARKED} ({','.join('?' * len(some))})"
-                returned.update(row[0] for row in connection.execute(query, (n, *some)))
-            connection.executemany(
-                missing_statements.RETURN, [(n, object_id) for object_id in returned]
-            )
+                query = f"{_SELECT_MARKED} ({','.join('?' * len(some))})"
+                returned.update(row[0] for row in connection.execute(query, (number, *some)))
+            connection.executemany(_RETURN, [(number, object_id) for object_id in returned])
         return returned
 
     # At the end of the input
@@ -191,7 +217,7 @@ class MissingObjects:
 
     def count(
         self, run: RunReading, now: str
-    ) -> tuple[dict[str, Verdict], dict[str, MissingCounts]]:
+    ) -> tuple[dict[str, str | None], dict[str, MissingCounts]]:
         """Count what a run did not see, durably.
 
         Args:
@@ -201,22 +227,19 @@ class MissingObjects:
         Returns:
             Whether each stream was read completely, and what is missing of each collection of
             such streams.
-
-        Raises:
-            LedgerError: The file cannot be read or written.
         """
         with self._file.access(write=True) as connection:
-            verdicts = self._judge(connection, run)
+            doubts, self._complete = self.readings.judge(connection, run)
             counts = {
-                name: self._count_collection(connection, collection, now)
-                for name, collection in sorted(self._complete.items())
+                name: self._count_collection(connection, streams, now)
+                for name, streams in sorted(self._complete.items())
             }
             self._forget_seen(connection)
-            for name, verdict in verdicts.items():
-                if verdict.is_complete:
-                    self._write_reading(name, self._written[name], judged_run=self._file.run)
+            for name, doubt in doubts.items():
+                if doubt is None:
+                    self.readings.record_judged(connection, name)
         self._file.commit()
-        return verdicts, counts
+        return doubts, counts
 
     def record_marks(self, collection: str, now: str) -> None:
         """Record durably which objects are to be marked, before any of them is sent.
@@ -225,77 +248,60 @@ class MissingObjects:
             collection: A collection that `count` has returned.
             now: The time to send.
         """
-        complete = self._complete[collection]
+        number = self._complete[collection].collection
         with self._file.access(write=True) as connection:
-            rows = connection.execute(
-                missing_statements.DUE, (complete.n, self._after_runs)
-            ).fetchall()
+            rows = connection.execute(_DUE, (number, self._after_runs)).fetchall()
             connection.executemany(
-                missing_statements.MARK,
+                _MARK,
                 [
-                    (now, digest_mark(collection, object_id, now), complete.n, object_id)
-                    for object_id, n, stream in rows
-                    if stream in complete.streams and n not in self._seen
+                    (now, digest_mark(collection, object_id, now), number, object_id)
+                    for object_id, object_number, stream in rows
+                    if self._is_gone(collection, object_number, stream)
                 ],
             )
         self._file.commit()
 
     def list_marks(self, collection: str) -> Iterator[list[Mark]]:
         """Yield the objects of a collection whose marks Segment has not accepted, in chunks."""
-        complete = self._complete[collection]
-        last: ObjectId = _BEFORE_ALL_IDS
+        number = self._complete[collection].collection
+        last: ObjectId = BEFORE_ALL_IDS
         while True:
             with self._file.access() as connection:
-                rows = connection.execute(
-                    missing_statements.UNSENT_MARKS, (complete.n, last, _CHUNK)
-                ).fetchall()
+                rows = connection.execute(_UNSENT_MARKS, (number, last, CHUNK)).fetchall()
             if not rows:
                 return
             last = rows[-1][0]
             yield [
                 Mark(object_id, stream, build_mark(collection, object_id, marked_at), digest)
-                for object_id, n, stream, marked_at, digest in rows
-                if stream in complete.streams and n not in self._seen
+                for object_id, object_number, stream, marked_at, digest in rows
+                if self._is_gone(collection, object_number, stream)
             ]
+
+    def _is_gone(self, collection: str, object_number: int, stream: int) -> bool:
+        return stream in self._complete[collection].streams and object_number not in self._seen
 
     def forget_returned(self) -> None:
         """Forget marked objects that have returned, as far as Segment has accepted them."""
         with self._file.access(write=True) as connection:
-            connection.execute(missing_statements.FORGET_ACCEPTED_RETURNS)
+            connection.execute(_FORGET_ACCEPTED_RETURNS)
         self._file.commit()
 
-    def _judge(self, connection: sqlite3.Connection, run: RunReading) -> dict[str, Verdict]:
-        """Decide which streams are complete, and keep the numbers of those that are."""
-        rows = connection.execute(missing_statements.STREAMS).fetchall()
-        members: dict[str, list[str]] = {}
-        for name, _, collection, _ in rows:
-            members.setdefault(collection, []).append(name)
-        verdicts = judge_run(run, self._histories, members)
-        for name, n, collection, collection_n in rows:
-            if name in verdicts and verdicts[name].is_complete:
-                complete = self._complete.setdefault(collection, _CompleteStreams(collection_n))
-                complete.streams[n] = self._histories[name].was_judged
-                if not run.streams[name].records:
-                    complete.empty.add(n)
-        return verdicts
-
     def _count_collection(
-        self, connection: sqlite3.Connection, collection: _CompleteStreams, now: str
+        self, connection: sqlite3.Connection, complete: CompleteStreams, now: str
     ) -> MissingCounts:
         counts = MissingCounts()
+        number = complete.collection
         latest = (datetime.fromisoformat(now) - self._between_runs).isoformat()
-        (counts.known,) = connection.execute(
-            missing_statements.COUNT_KNOWN, {"collection": collection.n}
-        ).fetchone()
-        for ids in list_unseen(connection, collection.n, self._seen, known=counts.known):
+        (counts.known,) = connection.execute(_COUNT_KNOWN, {"collection": number}).fetchone()
+        for ids in list_unseen(connection, number, self._seen, known=counts.known):
             counted = []
             for object_id in ids:
-                key = (collection.n, object_id)
-                found = connection.execute(missing_statements.FIND_UNMARKED, key).fetchone()
-                if found is None or found[0] not in collection.streams:
+                key = (number, object_id)
+                row = connection.execute(_FIND_UNMARKED, key).fetchone()
+                if row is None or row[0] not in complete.streams:
                     continue
-                stream, runs, since, counted_at = found
-                was_judged = collection.streams[stream]
+                stream, runs, since, counted_at = row
+                was_judged = complete.streams[stream]
                 total = count_missing_runs(
                     runs, was_judged=was_judged, is_retry=counted_at > latest
                 )
@@ -307,59 +313,26 @@ class MissingObjects:
                 counts.missing += 1
                 is_due = total >= self._after_runs
                 counts.due += is_due
-                counts.due_of_empty += is_due and stream in collection.empty
-            connection.executemany(missing_statements.COUNT, counted)
+                counts.due_of_empty += is_due and stream in complete.empty
+            connection.executemany(_COUNT, counted)
         return counts
 
     def _forget_seen(self, connection: sqlite3.Connection) -> None:
         """Forget missing objects that the run has seen, unless Segment may have their mark."""
-        seen = [
-            (collection, object_id)
-            for collection, object_id, n in connection.execute(
-                missing_statements.NOT_MARKED_AT_SEGMENT
-            )
-            if n in self._seen
-        ]
+        rows = connection.execute(_NOT_MARKED_AT_SEGMENT)
+        seen = [(collection, key) for collection, key, number in rows if number in self._seen]
         connection.executemany("DELETE FROM missing WHERE collection = ? AND id = ?", seen)
-
-    def _write_reading(
-        self, stream: str, reading: tuple[bytes, tuple[Any, ...], bool], *, judged_run: int
-    ) -> None:
-        fingerprint, versions, was_partitioned = reading
-        row = {
-            "stream": stream,
-            "fingerprint": fingerprint,
-            "versions": json.dumps(versions),
-            "was_partitioned": was_partitioned,
-            "run": self._file.run,
-            "judged_run": judged_run,
-        }
-        with self._file.access(write=True) as connection:
-            connection.execute(missing_statements.RECORD_READING, row)
-        self._written[stream] = reading
 
 
 def _clear_marks(
-    connection: sqlite3.Connection, collection: str, n: int, ids: Iterable[ObjectId]
+    connection: sqlite3.Connection, collection: str, number: int, ids: Iterable[ObjectId]
 ) -> list[Mark]:
     """Record that marked objects of a collection are back, and return what clears their marks."""
     cleared = []
     for object_id in ids:
-        row = connection.execute(missing_statements.FIND_MARKED, (n, object_id)).fetchone()
+        row = connection.execute(_FIND_MARKED, (number, object_id)).fetchone()
         if row is not None:
-            connection.execute(missing_statements.RETURN, (n, object_id))
+            connection.execute(_RETURN, (number, object_id))
             line = build_mark(collection, object_id, None)
             cleared.append(Mark(object_id, row[0], line, digest_mark(collection, object_id, None)))
     return cleared
-
-
-def _read_histories(connection: sqlite3.Connection) -> dict[str, StreamHistory]:
-    query = """
-        SELECT stream, fingerprint, versions, was_partitioned, last_run = judged_run FROM reading
-    """
-    return {
-        stream: StreamHistory(
-            fingerprint, tuple(json.loads(versions)), bool(was_partitioned), bool(was_judged)
-        )
-        for stream, fingerprint, versions, was_partitioned, was_judged in connection.execute(query)
-    }

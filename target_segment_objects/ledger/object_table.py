@@ -23,17 +23,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from xxhash import xxh3_64_digest
 
-from target_segment_objects.ledger import object_statements
-from target_segment_objects.ledger.changed_objects import ObjectLookup
-from target_segment_objects.ledger.changes import find_changed
+from target_segment_objects.ledger.changed_objects import ObjectLookup, encode_ids, find_changed
+from target_segment_objects.ledger.digests import DIGEST_BYTES
 from target_segment_objects.ledger.file_errors import report_damage
 from target_segment_objects.ledger.resending import KEPT_DAYS, choose_period
-from target_segment_objects.ledger.rewritten import MIN_CHANGED, max_known
+from target_segment_objects.ledger.rewritten import find_rewritten
 from target_segment_objects.ledger.stream_memory import StreamMemory
+from target_segment_objects.ledger.unseen_objects import Bitmap
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from target_segment_objects.delivery.interface import StreamInfo
     from target_segment_objects.ledger.changed_objects import ObjectRow
@@ -43,12 +43,46 @@ if TYPE_CHECKING:
 _EPOCH: Final = date(1970, 1, 1)
 
 
+_DIGITS: Final = 12  # of a number that is passed in a string
+
+_APPEND: Final = f"""
+    INSERT INTO pending (collection, seq, id, stream, n, digest)
+    SELECT
+        :collection, :first_seq + key, value,
+        CAST(substr(:streams, key * {_DIGITS} + 1, {_DIGITS}) AS INTEGER),
+        CAST(substr(:numbers, key * {_DIGITS} + 1, {_DIGITS}) AS INTEGER),
+        substr(:digests, key * {DIGEST_BYTES} + 1, {DIGEST_BYTES})
+    FROM json_each(:ids)
+"""  # noqa: S608 - a constant
+"""All rows of a chunk in one statement: a quarter of the time of `executemany`."""
+
+_INVALIDATE: Final = """
+    UPDATE object SET digest = NULL
+    WHERE collection = :collection AND id IN (SELECT value FROM json_each(:ids))
+"""
+
+_FOLD: Final = """
+    INSERT INTO object (collection, id, stream, n, digest, sent_day)
+    SELECT
+        collection, id, stream, n,
+        CASE
+            WHEN seq <= (SELECT accepted FROM collection WHERE n = pending.collection) THEN digest
+        END,
+        :day
+    FROM pending
+    WHERE true -- so that ON is not read as a part of a join
+    ORDER BY collection, id, seq -- the last row of an id comes last, and stays
+    ON CONFLICT DO UPDATE SET
+        stream = excluded.stream, digest = excluded.digest, sent_day = excluded.sent_day
+"""
+
+
 @dataclass(slots=True)
 class _Collection:
     """A collection, and its rows of `pending`.
 
     Attributes:
-        n: Its number in the file.
+        number: Its number in the file.
         lookup: Finds its objects.
         is_known: Whether `object` has rows of it.
         appended: Its number of pending rows.
@@ -57,7 +91,7 @@ class _Collection:
         unchanged: Objects that were skipped in this run.
     """
 
-    n: int
+    number: int
     lookup: ObjectLookup
     is_known: bool
     appended: int = 0
@@ -67,37 +101,41 @@ class _Collection:
 
 
 class ObjectTable:
-    """The tables of objects in an open ledger, for one run."""
+    """The tables of objects in an open ledger, for one run; `start` reads them.
 
-    def __init__(self, file: LedgerFile, *, resend_after_days: int, today: date) -> None:
-        """Take an open file; `start` reads it.
+    It is the journal of delivery: see `delivery.interface.Journal`.
 
-        Args:
-            file: The file.
-            resend_after_days: Days after which an unchanged object is sent again; 0 for never.
-            today: The day of the run (UTC).
-        """
+    Attributes:
+        seen: The numbers of the known objects that the input has, if they are noted.
+
+    Args:
+        file: The open file.
+        resend_after_days: Days after which an unchanged object is sent again; 0 for never.
+        today: The day of the run (UTC).
+        notes_seen: Whether to note which known objects the input has.
+    """
+
+    def __init__(
+        self, file: LedgerFile, *, resend_after_days: int, today: date, notes_seen: bool = False
+    ) -> None:
+        self.seen = Bitmap(0)
         self._file = file
         self._resend_after_days = resend_after_days
         self._due = {"days": resend_after_days, "today": (today - _EPOCH).days}
+        self._notes_seen = notes_seen
         self._collections: dict[str, _Collection] = {}
-        self._next_n = 1
-        self._on_found: Callable[[Iterable[int]], None] | None = None
-        self._changed: Counter[int] = Counter()  # known objects, by the number of their stream
+        self._next_number = 1
+        self._rewritten: Counter[int] = Counter()  # known objects, by the number of their stream
 
     def start(self) -> None:
-        """Fold what a killed run has left, and begin a run.
-
-        Raises:
-            LedgerError: The file cannot be read or written.
-        """
+        """Fold what a killed run has left, and begin a run."""
         with self._file.access() as connection, report_damage(self._file.path):
             (has_pending,) = connection.execute("SELECT EXISTS (SELECT 1 FROM pending)").fetchone()
             if has_pending:
                 query = "SELECT day FROM run ORDER BY n DESC LIMIT 1"
                 self._fold(connection, *connection.execute(query).fetchone())
             meta = dict(connection.execute("SELECT key, value FROM meta"))
-            self._next_n = int(meta["next_n"])
+            self._next_number = int(meta["next_n"])
         with self._file.access(write=True) as connection:
             self._due["days"] = self._choose_period(connection, meta)
             resending = {
@@ -106,25 +144,18 @@ class ObjectTable:
             }
             connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", resending.items())
         self._file.start_run(self._due["today"])
-
-    @property
-    def next_number(self) -> int:
-        """The number of the next object that is not known."""
-        return self._next_n
-
-    def watch_found(self, on_found: Callable[[Iterable[int]], None]) -> None:
-        """Call a function with the numbers of the known objects of each chunk."""
-        self._on_found = on_found
+        if self._notes_seen:
+            self.seen = Bitmap(self._next_number)
 
     @property
     def is_settled(self) -> bool:
         """Whether all pending rows are accepted."""
-        return all(found.appended == found.accepted for found in self._collections.values())
+        return all(each.appended == each.accepted for each in self._collections.values())
 
     @property
     def pending_count(self) -> int:
         """The number of pending rows."""
-        return sum(found.appended for found in self._collections.values())
+        return sum(each.appended for each in self._collections.values())
 
     def register_stream(self, stream: StreamInfo) -> int:
         """Record a stream and its collection, and return the stream's number.
@@ -137,7 +168,7 @@ class ObjectTable:
             collection = self._register_collection(connection, stream.collection)
             row = {
                 "name": stream.name,
-                "collection": collection.n,
+                "collection": collection.number,
                 "key_properties": json.dumps(stream.key_properties),
                 "fingerprint": xxh3_64_digest(json.dumps(stream.properties).encode()),
                 "run": self._file.run,
@@ -175,40 +206,43 @@ class ObjectTable:
         Returns:
             The positions of those to send, in the same order.
         """
-        found = self._collections[collection]
+        state = self._collections[collection]
         distinct = dict.fromkeys(ids)
         with self._file.access() as connection:
-            rows = found.lookup.find_rows(connection, distinct) if found.is_known else []
-            if self._on_found is not None:
-                self._on_found([n for object_id, n, _ in rows if object_id in distinct])
-            known = {object_id: digest for object_id, _, digest in rows}
+            rows = state.lookup.find_rows(connection, distinct) if state.is_known else []
+            if self._notes_seen:
+                self.seen.add_all([number for key, number, _ in rows if key in distinct])
+            known = {key: digest for key, _, digest in rows}
             changed = find_changed(known, ids, digests, has_repeats=len(distinct) < len(ids))
             if changed:
-                sent = [ids[at] for at in changed]
+                sent = [ids[position] for position in changed]
+                streams = [streams[position] for position in changed]
+                numbers = self._number_objects(sent, rows)
+                encoded = encode_ids(sent)
                 with self._file.access(write=True):
                     connection.execute(
-                        object_statements.APPEND,
+                        _APPEND,
                         {
-                            "collection": found.n,
-                            "first_seq": found.appended + 1,
-                            "ids": object_statements.encode_ids(sent),
-                            "streams": object_statements.pack_numbers(
-                                [streams[at] for at in changed]
-                            ),
-                            "numbers": object_statements.pack_numbers(
-                                self._number_objects(sent, rows)
-                            ),
-                            "digests": b"".join([digests[at] for at in changed]),
+                            "collection": state.number,
+                            "first_seq": state.appended + 1,
+                            "ids": encoded,
+                            "streams": _pack_numbers(streams),
+                            "numbers": _pack_numbers(numbers),
+                            "digests": b"".join([digests[position] for position in changed]),
                         },
                     )
                     if rows:
-                        self._changed.update(
-                            streams[at] for at in changed if known.get(ids[at]) is not None
+                        self._rewritten.update(
+                            stream
+                            for stream, key in zip(streams, sent, strict=True)
+                            if known.get(key) is not None
                         )
-                        given = {"collection": found.n, "ids": object_statements.encode_ids(sent)}
-                        connection.execute(object_statements.INVALIDATE, given)
-                found.appended += len(changed)
-            found.unchanged += len(ids) - len(changed)
+                        connection.execute(
+                            _INVALIDATE,
+                            {"collection": state.number, "ids": encoded},
+                        )
+                state.appended += len(changed)
+            state.unchanged += len(ids) - len(changed)
         return changed
 
     def commit(self) -> None:
@@ -218,49 +252,25 @@ class ObjectTable:
     def mark_accepted(self, collection: str, count: int) -> None:
         """Record that Segment has accepted the next objects of a collection."""
         with self._file.access(write=True) as connection:
-            found = self._collections[collection]
-            found.accepted += count
-            found.sent += count
+            state = self._collections[collection]
+            state.accepted += count
+            state.sent += count
             connection.execute(
-                "UPDATE collection SET accepted = ? WHERE n = ?", (found.accepted, found.n)
+                "UPDATE collection SET accepted = ? WHERE n = ?", (state.accepted, state.number)
             )
 
     def fold_pending(self) -> None:
         """Renew what Segment has from what it has accepted; no session may be under way."""
         with self._file.access() as connection:
             self._fold(connection, self._due["today"])
-        for found in self._collections.values():
-            found.is_known = found.is_known or found.appended > 0
-            found.appended = found.accepted = 0
+        for state in self._collections.values():
+            state.is_known = state.is_known or state.appended > 0
+            state.appended = state.accepted = 0
 
     def find_rewritten(self) -> list[tuple[int, int, int]]:
-        """Return the streams of which nearly all known objects have changed; before `end`.
-
-        Returns:
-            For each, its number, and how many objects have changed and are known.
-
-        Raises:
-            LedgerError: The file cannot be read.
-        """
-        query = """
-            SELECT count(*) FROM (
-                SELECT 1 FROM object
-                WHERE collection = (SELECT collection FROM stream WHERE n = :stream)
-                    AND stream = :stream
-                LIMIT :limit
-            )
-        """
-        found = []
+        """Return what `rewritten.find_rewritten` finds; before `end`."""
         with self._file.access() as connection:
-            for stream, changed in sorted(self._changed.items()):
-                if changed < MIN_CHANGED:
-                    continue
-                limit = max_known(changed) + 1  # not all of them have to be counted
-                row = {"stream": stream, "limit": limit}
-                (known,) = connection.execute(query, row).fetchone()
-                if known < limit:
-                    found.append((stream, changed, known))
-        return found
+            return find_rewritten(connection, self._rewritten)
 
     def end(self, *, is_complete: bool) -> None:
         """Fold what is left, and record the end of the run; no session may be under way.
@@ -270,8 +280,8 @@ class ObjectTable:
         """
         self.fold_pending()
         counts = {
-            name: {"sent": found.sent, "unchanged": found.unchanged}
-            for name, found in self._collections.items()
+            name: {"sent": state.sent, "unchanged": state.unchanged}
+            for name, state in self._collections.items()
         }
         self._file.end_run(is_complete=is_complete, counts=json.dumps(counts))
 
@@ -294,7 +304,7 @@ class ObjectTable:
     def _fold(self, connection: sqlite3.Connection, day: int) -> None:
         """Move the pending rows to `object` in one transaction, and return their space."""
         with self._file.access(write=True):
-            connection.execute(object_statements.FOLD, {"day": day})
+            connection.execute(_FOLD, {"day": day})
             connection.execute(
                 """
                 UPDATE meta SET value = max(value, (SELECT ifnull(max(n), 0) + 1 FROM pending))
@@ -311,22 +321,27 @@ class ObjectTable:
         if name not in self._collections:
             connection.execute("INSERT OR IGNORE INTO collection (name) VALUES (?)", (name,))
             query = "SELECT n FROM collection WHERE name = ?"
-            (n,) = connection.execute(query, (name,)).fetchone()
+            (number,) = connection.execute(query, (name,)).fetchone()
             query = "SELECT EXISTS (SELECT 1 FROM object WHERE collection = ?)"
-            (is_known,) = connection.execute(query, (n,)).fetchone()
+            (is_known,) = connection.execute(query, (number,)).fetchone()
             self._collections[name] = _Collection(
-                n, ObjectLookup(n, self._due), is_known=bool(is_known)
+                number, ObjectLookup(number, self._due), is_known=bool(is_known)
             )
         return self._collections[name]
 
     def _number_objects(self, ids: Sequence[ObjectId], rows: Sequence[ObjectRow]) -> list[int]:
         """Return the number of each object; those that are not in the file get the next ones."""
-        wanted = dict.fromkeys(ids, 0)
-        for object_id, n, _ in rows:
-            if object_id in wanted:
-                wanted[object_id] = n
-        for object_id, n in wanted.items():
-            if n == 0:
-                wanted[object_id] = self._next_n
-                self._next_n += 1
-        return [wanted[object_id] for object_id in ids]
+        numbers = dict.fromkeys(ids, 0)
+        for key, number, _ in rows:
+            if key in numbers:
+                numbers[key] = number
+        for key, number in numbers.items():
+            if number == 0:
+                numbers[key] = self._next_number
+                self._next_number += 1
+        return [numbers[key] for key in ids]
+
+
+def _pack_numbers(numbers: Sequence[int]) -> bytes:
+    """Return numbers as digits of a fixed width. In bytes, SQLite finds a place at once."""
+    return (f"%0{_DIGITS}d" * len(numbers) % tuple(numbers)).encode()

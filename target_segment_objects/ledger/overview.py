@@ -96,6 +96,38 @@ class Overview:
     collections: tuple[CollectionOverview, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class MissingObject:
+    """An object that is gone at the source.
+
+    Attributes:
+        id: Its id.
+        since: When a complete run first did not see it: ISO 8601, UTC.
+        runs: How many complete runs in a row did not see it, until it was marked.
+        marked_at: The time that was sent as `sdc_deleted_at`; None if it is not marked.
+    """
+
+    id: str
+    since: str
+    runs: int
+    marked_at: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class MissingReport:
+    """The objects of a collection that are gone at the source.
+
+    Attributes:
+        missing: How many are not marked.
+        marked: How many are marked as deleted.
+        first: The ones that are missing the longest, as many as were asked for.
+    """
+
+    missing: int
+    marked: int
+    first: tuple[MissingObject, ...]
+
+
 def read_overview(connection: sqlite3.Connection, *, today: date) -> Overview:
     """Read what a ledger knows.
 
@@ -116,6 +148,35 @@ def read_overview(connection: sqlite3.Connection, *, today: date) -> Overview:
         days=tuple(today + timedelta(days=n) for n in range(DAYS)),
         collections=tuple(_read_collections(connection, today, meta.get("resend_period", 0))),
     )
+
+
+def read_missing(
+    connection: sqlite3.Connection, collection: str, *, limit: int | None
+) -> MissingReport:
+    """Read which objects of a collection are gone at the source.
+
+    Args:
+        connection: Of an open ledger.
+        collection: Its name.
+        limit: How many objects to return at most; None for all.
+    """
+    query = """
+        FROM missing JOIN collection ON collection.n = missing.collection
+        WHERE collection.name = ? AND NOT returned
+    """
+    missing, marked = connection.execute(
+        f"SELECT count(*) - count(marked_at), count(marked_at) {query}",
+        (collection,),
+    ).fetchone()
+    rows = connection.execute(
+        f"SELECT id, since, runs, marked_at {query} ORDER BY since, id LIMIT ?",
+        (collection, -1 if limit is None else limit),
+    )
+    first = tuple(
+        MissingObject(format_object_id(object_id), since, runs, marked_at)
+        for object_id, since, runs, marked_at in rows
+    )
+    return MissingReport(missing, marked, first)
 
 
 def export_objects(connection: sqlite3.Connection, collection: str | None) -> Iterator[bytes]:
@@ -168,8 +229,8 @@ def _read_collections(
     connection: sqlite3.Connection, today: date, resend_period: int
 ) -> Iterator[CollectionOverview]:
     properties = _read_properties(connection)
-    given = {"today": (today - EPOCH).days, "days": resend_period}
-    counts = {n: (objects, due) for n, objects, *due in connection.execute(_COUNT, given)}
+    parameters = {"today": (today - EPOCH).days, "days": resend_period}
+    counts = {n: (objects, due) for n, objects, *due in connection.execute(_COUNT, parameters)}
     rows = connection.execute(
         """
         SELECT collection.n, collection.name, max(run.started) FROM collection

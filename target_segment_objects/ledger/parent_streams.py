@@ -49,7 +49,6 @@ class ParentSearch:
     """Follows the order in which the messages of streams come, named as the tap does."""
 
     def __init__(self) -> None:
-        """Start without a message."""
         self._courses: dict[str, _Course] = {}
         self._now = 0
         self._awaits_state: str | None = None  # the last stream that was activated

@@ -7,79 +7,67 @@ is durable before an object with the property is sent.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import shlex
 from typing import TYPE_CHECKING
 
 from target_segment_objects.ledger import file_errors
+from target_segment_objects.mapping.properties.memory import PropertyMemory, SentProperty
+from target_segment_objects.mapping.schema import PropertyType
 
 if TYPE_CHECKING:
     from target_segment_objects.delivery.interface import StreamInfo
     from target_segment_objects.ledger.file import LedgerFile
 
 
-@dataclass(frozen=True, slots=True)
-class StoredProperty:
-    """A property under one of its names.
-
-    Attributes:
-        stream: The stream that has it.
-        path: The names from the record down to the property.
-        name: Its name in Segment.
-        type: The type that it was first sent with; None if every value was null.
-    """
-
-    stream: str
-    path: tuple[str, ...]
-    name: str
-    type: str | None
-
-
-class StreamMemory:
+class StreamMemory(PropertyMemory):
     """The memory of streams in an open ledger. A stream has one for each of its collections.
 
     The type of a column is that of its first value, from whichever stream of the collection.
     """
 
     def __init__(self, file: LedgerFile) -> None:
-        """Take an open file."""
         self._file = file
 
-    def read_properties(self, collection: str) -> list[StoredProperty]:
-        """Return the properties of a collection in the order in which they got their names.
-
-        Raises:
-            LedgerError: The file cannot be read.
-        """
+    def read_properties(self, collection: str) -> list[SentProperty]:
+        """Return the properties of a collection in the order in which they got their names."""
         query = "SELECT stream, path, name, type FROM property WHERE collection = ? ORDER BY n"
         with self._file.access() as connection:
             rows = connection.execute(query, (collection,)).fetchall()
         return [
-            StoredProperty(json.loads(stream), tuple(json.loads(path)), name, kind)
-            for stream, path, name, kind in rows
+            SentProperty(
+                json.loads(stream),
+                tuple(json.loads(path)),
+                name,
+                None if type_name is None else PropertyType(type_name),
+            )
+            for stream, path, name, type_name in rows
         ]
 
-    def save_property(
-        self,
-        stream: str,
-        collection: str,
-        path: tuple[str, ...],
-        *,
-        name: str,
-        type_name: str | None,
-    ) -> None:
-        """Save a property, or its type.
-
-        Raises:
-            LedgerError: The file cannot be written.
-        """
+    def save_property(self, collection: str, prop: SentProperty) -> None:
+        """Save a property, or its type."""
+        row = (
+            json.dumps(prop.stream),
+            collection,
+            json.dumps(prop.path),
+            prop.name,
+            None if prop.type is None else prop.type.value,
+        )
         with self._file.access(write=True) as connection:
             connection.execute(
                 """
                 INSERT INTO property (stream, collection, path, name, type) VALUES (?, ?, ?, ?, ?)
                 ON CONFLICT DO UPDATE SET type = excluded.type
                 """,
-                (json.dumps(stream), collection, json.dumps(path), name, type_name),
+                row,
             )
+
+    def describe_reset(self, collection: str) -> str:
+        """Return the command that has the ledger forget the types of a collection."""
+        path = shlex.quote(str(self._file.path))
+        return (
+            "If the column itself was changed or dropped, run `segment-objects-ledger forget "
+            f"{path} {collection} --only types`."
+        )
 
     def check_key(self, stream: StreamInfo) -> None:
         """Check that a stream has the key properties of its last run into this collection.

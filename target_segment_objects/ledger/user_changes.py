@@ -6,6 +6,7 @@ its rows of `pending` are deleted, or count as not accepted.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from target_segment_objects.exceptions import LedgerError
@@ -14,6 +15,7 @@ from target_segment_objects.ledger.overview import list_collections
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Iterator
     from pathlib import Path
 
     from target_segment_objects.ledger.file import LedgerFile
@@ -21,96 +23,73 @@ if TYPE_CHECKING:
 _NAMED: Final = "collection IN (SELECT n FROM collection WHERE name = ifnull(:collection, name))"
 """All rows of one collection; of all, if it is NULL."""
 
+_FORGET: Final = f"""
+    DELETE FROM object WHERE {_NAMED};
+    DELETE FROM pending WHERE {_NAMED};
+    -- What is marked stays: a row that comes back is sent with a null for its mark.
+    DELETE FROM missing WHERE marked_at IS NULL AND {_NAMED};
+    UPDATE stream SET key_properties = 'null', fingerprint = x'', last_version = NULL
+    WHERE {_NAMED}
+"""  # noqa: S608 - a constant
+
 
 def forget_objects(file: LedgerFile, collection: str | None) -> int:
-    """Forget which objects were sent, and the key properties of the streams.
-
-    What is marked as deleted is not forgotten: a row that comes back is sent with a null for it.
+    """Forget which objects were sent, and the key properties of the streams; return how many.
 
     Args:
         file: An open ledger.
         collection: The name of one collection; None for all.
 
-    Returns:
-        How many objects were forgotten.
-
     Raises:
         LedgerError: The collection is not known, or the file cannot be written.
     """
-    with file.access(write=True) as connection:
-        require_collection(file.path, connection, collection)
-        given = {"collection": collection}
-        forgotten = connection.execute(f"DELETE FROM object WHERE {_NAMED}", given).rowcount  # noqa: S608 - a constant
-        connection.execute(f"DELETE FROM pending WHERE {_NAMED}", given)  # noqa: S608 - a constant
-        connection.execute(f"DELETE FROM missing WHERE marked_at IS NULL AND {_NAMED}", given)  # noqa: S608 - a constant
+    parameters = {"collection": collection}
+    with _change(file, collection) as connection:
+        forgotten, *_ = [
+            connection.execute(statement, parameters).rowcount for statement in _FORGET.split(";")
+        ]
         _discard_acceptance(connection, collection)
-        connection.execute(
-            f"""
-            UPDATE stream SET key_properties = 'null', fingerprint = x'', last_version = NULL
-            WHERE {_NAMED}
-            """,  # noqa: S608 - a constant
-            given,
-        )
-    file.commit()
     with file.access() as connection:
         connection.executescript("PRAGMA incremental_vacuum")
     return forgotten
 
 
 def forget_types(file: LedgerFile, collection: str | None) -> int:
-    """Forget the names and types of properties; return of how many.
-
-    Args:
-        file: An open ledger.
-        collection: The name of one collection; None for all.
-
-    Raises:
-        LedgerError: The collection is not known, or the file cannot be written.
-    """
-    with file.access(write=True) as connection:
-        require_collection(file.path, connection, collection)
-        forgotten = connection.execute(
+    """Forget the names and types of properties, as `forget_objects` does; return of how many."""
+    with _change(file, collection) as connection:
+        return connection.execute(
             "DELETE FROM property WHERE collection = ifnull(:collection, collection)",
             {"collection": collection},
         ).rowcount
-    file.commit()
-    return forgotten
 
 
 def resend_objects(file: LedgerFile, collection: str | None) -> int:
-    """Have the next run send all known objects that it reads; return how many are known.
-
-    Args:
-        file: An open ledger.
-        collection: The name of one collection; None for all.
-
-    Raises:
-        LedgerError: The collection is not known, or the file cannot be written.
-    """
-    with file.access(write=True) as connection:
-        require_collection(file.path, connection, collection)
-        marked = connection.execute(
+    """Have the next run send all known objects that it reads; return how many are known."""
+    with _change(file, collection) as connection:
+        _discard_acceptance(connection, collection)
+        return connection.execute(
             f"UPDATE object SET digest = NULL WHERE {_NAMED}",  # noqa: S608 - a constant
             {"collection": collection},
         ).rowcount
-        _discard_acceptance(connection, collection)
-    file.commit()
-    return marked
 
 
 def adopt_key(file: LedgerFile, write_key: str) -> None:
-    """Bind a ledger to another write key of the same source.
-
-    Raises:
-        LedgerError: The file cannot be written.
-    """
-    with file.access(write=True) as connection:
+    """Bind a ledger to another write key of the same source."""
+    with _change(file, None) as connection:
         query = "SELECT value FROM meta WHERE key = 'key_salt'"
         (salt,) = connection.execute(query).fetchone()
         connection.execute(
             "UPDATE meta SET value = ? WHERE key = 'key_fingerprint'",
             (fingerprint_key(write_key, salt),),
         )
+
+
+@contextmanager
+def _change(file: LedgerFile, collection: str | None) -> Iterator[sqlite3.Connection]:
+    """Commit what is changed of a known collection, or of all."""
+    with file.access(write=True) as connection:
+        require_collection(file.path, connection, collection)
+        yield connection
     file.commit()
 
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from target_segment_objects.delivery.batch import Batch
+from target_segment_objects.delivery.part_writer import WriteMemory
 from target_segment_objects.delivery.spool import Spool
-from target_segment_objects.delivery.write_memory import WriteMemory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,7 +57,7 @@ def test_each_batch_has_its_own_lines(
         batch.close()
         expected = b"".join(line.hex()[:20].encode() + b"\n" for to, line in lines if to == number)
         assert b"".join(read_single_members(batch)) == expected
-    assert (spool.memory.buffered_bytes, spool.memory.buffers) == (0, set())
+    assert (spool.memory.buffered_bytes, spool.memory.writers) == (0, set())
     spool.close()
 
 
@@ -107,7 +107,7 @@ import gzip, sys
 sys.modules["isal"] = None
 from target_segment_objects.delivery.batch import Batch
 from target_segment_objects.delivery.spool import Spool
-from target_segment_objects.delivery.write_memory import WriteMemory
+from target_segment_objects.delivery.part_writer import WriteMemory
 
 spool = Spool(sys.argv[1])
 spool.memory = WriteMemory(max_buffered_bytes=50, max_compressors=1)

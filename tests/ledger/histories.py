@@ -50,6 +50,20 @@ class History:
     steps: tuple[Step, ...]
 
 
+RESUMED_TWICE: Final = History(
+    "closing",
+    (
+        *[Step("complete", frozenset({1, 2, 3, 4}))] * 2,
+        *[
+            Step("dies", frozenset({1, 2, 3, 4}), 4),
+            Step("complete", frozenset({1, 2, 3, 4})),
+        ]
+        * 2,
+    ),
+)
+"""A tap that resumes an interrupted table, twice."""
+
+
 @dataclass
 class Run:
     """The input of a run.

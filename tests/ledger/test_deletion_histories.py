@@ -19,17 +19,9 @@ from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
 from target_segment_objects.exceptions import PermanentApiError
-from target_segment_objects.outlets import Outlets, raise_invalid_record
+from target_segment_objects.outlets import RunOutput
 from target_segment_objects.target import TargetSegmentObjects
-from tests.ledger.histories import (
-    STREAM,
-    History,
-    Run,
-    Step,
-    Tap,
-    find_due,
-    histories,
-)
+from tests.ledger.histories import RESUMED_TWICE, STREAM, History, Run, Tap, find_due, histories
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,13 +77,8 @@ class MemoryApi:
 def load_run(run: Run, api: MemoryApi, config: dict[str, Any]) -> int:
     """Load a run's input; return the exit code."""
     api.refuses = run.is_refused
-    outlets = Outlets(
-        api=api,
-        write_state=lambda _: None,
-        reject_record=lambda rejected: raise_invalid_record(rejected.error),
-    )
     target = TargetSegmentObjects(config={"write_key": "k", **config, **run.config})
-    target.prepare_run(outlets)
+    target.prepare_run(RunOutput(api))
     return target.run(io.BytesIO("\n".join(run.lines).encode())).exit_code
 
 
@@ -113,19 +100,6 @@ def load_history(history: History, after_runs: int) -> Iterator[tuple[list[Run],
             assert run.kind in {"failed", "refused"} or code == 0 or not run.rows
             runs.append(run)
             yield runs, api
-
-
-RESUMED_TWICE = History(
-    "closing",
-    (
-        Step("complete", frozenset({1, 2, 3, 4})),
-        Step("complete", frozenset({1, 2, 3, 4})),
-        Step("dies", frozenset({1, 2, 3, 4}), 4),
-        Step("complete", frozenset({1, 2, 3, 4})),
-        Step("dies", frozenset({1, 2, 3, 4}), 4),
-        Step("complete", frozenset({1, 2, 3, 4})),
-    ),
-)
 
 
 @pytest.mark.slow

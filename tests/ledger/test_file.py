@@ -17,7 +17,7 @@ from target_segment_objects.delivery.interface import StreamInfo
 from target_segment_objects.exceptions import LedgerError
 from target_segment_objects.ledger.file import Destination, LedgerFile
 from target_segment_objects.ledger.object_table import ObjectTable
-from target_segment_objects.ledger.reading import check_ledger, copy_ledger, read_ledger
+from target_segment_objects.ledger.read_only import check_ledger, copy_ledger, read_ledger
 
 if TYPE_CHECKING:
     from pathlib import Path

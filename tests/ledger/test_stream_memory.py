@@ -11,7 +11,8 @@ import pytest
 
 from target_segment_objects.cli.load import load_input
 from target_segment_objects.ledger.file import LedgerFile
-from target_segment_objects.ledger.stream_memory import StoredProperty, StreamMemory
+from target_segment_objects.ledger.stream_memory import StreamMemory
+from target_segment_objects.mapping.schema import PropertyType
 from target_segment_objects.sandbox.warehouse.database_file import connect_to_file
 from target_segment_objects.target import TargetSegmentObjects
 from tests.support import record_line, schema_line, state_line
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from target_segment_objects.mapping.properties.memory import SentProperty
     from target_segment_objects.sandbox.server import Sandbox
     from tests.support import RunTarget
 
@@ -192,7 +194,7 @@ class WatchingApi:
     def __init__(self, ledger: Path) -> None:
         """Take the ledger."""
         self._ledger = ledger
-        self.seen: list[list[StoredProperty]] = []
+        self.seen: list[list[SentProperty]] = []
 
     def start(self) -> str:
         """Copy the ledger, and read the copy."""
@@ -234,8 +236,8 @@ def test_names_and_types_are_durable_before_a_session_starts(tmp_path: Path) -> 
     names = [{prop.name: prop.type for prop in known} for known in api.seen]
     # The sessions of a collection follow each other; more may be known by then.
     assert names[0].keys() >= {"id", "amount"}
-    assert names[1]["amount"] == "integer"
-    assert names[2]["undeclared"] == "string"
+    assert names[1]["amount"] is PropertyType.INTEGER
+    assert names[2]["undeclared"] is PropertyType.STRING
 
 
 def test_flattening_options_may_change(sandbox: Sandbox, load: Load) -> None:

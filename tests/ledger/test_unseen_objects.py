@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from target_segment_objects.ledger import file_format
-from target_segment_objects.ledger.bitmap import Bitmap
-from target_segment_objects.ledger.unseen_objects import list_unseen
+from target_segment_objects.ledger.unseen_objects import Bitmap, list_unseen
 
 
 @given(size=st.integers(0, 70), numbers=st.sets(st.integers(0, 80)))

@@ -19,13 +19,12 @@ from target_segment_objects.mapping.fast_path import (
     compile_fast_path,
 )
 from target_segment_objects.mapping.mapper import MappingOptions, RecordMapper
-from target_segment_objects.mapping.properties.collection import SentProperty
+from target_segment_objects.mapping.properties.memory import SentProperty
 from target_segment_objects.mapping.schema import PropertyType
-from target_segment_objects.mapping.stream_state import StreamState
 from target_segment_objects.mapping.validation import RecordValidator
 from target_segment_objects.singer.reader import MessageReader
 from tests.support import schema_line, state_line
-from tests.support.remembered_properties import RememberedProperties
+from tests.support.remembered_properties import RememberedProperties, create_state
 from tests.support.two_paths import READERS, run_and_collect
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ class BothPaths:
 
     def __post_init__(self) -> None:
         """Compile the slow path."""
-        state = StreamState("s", self.warnings.append)
+        state = create_state("s", self.warnings.append)
         if self.memory is not None:
             self.memory.messages = self.warnings
             state = self.memory.start_run()
@@ -536,7 +535,7 @@ def remember_types(
             is_integer = prop.type is PropertyType.INTEGER and len(prop.path) % 2
             wider = PropertyType.NUMBER if is_integer else PropertyType.STRING
             kept = prop.type if first == "same" else wider
-            memory.save(SentProperty("s", prop.path, prop.name, kept))
+            memory.save_property("s", SentProperty("s", prop.path, prop.name, kept))
     return memory
 
 
@@ -855,7 +854,7 @@ def test_any_schema_is_compiled_or_refused(properties: dict[str, Any], required:
     }
     try:
         mapper = RecordMapper(
-            "s", "c", schema, ("id",), options=OPTIONS, state=StreamState("s", print)
+            "s", "c", schema, ("id",), options=OPTIONS, state=create_state("s", print)
         )
         compile_fast_path(
             stream="s",

@@ -9,15 +9,15 @@ import pytest
 from target_segment_objects.exceptions import InvalidRecordError
 from target_segment_objects.mapping.data_warnings import DataWarnings
 from target_segment_objects.mapping.mapper import MappingOptions, RecordMapper
-from target_segment_objects.mapping.stream_state import StreamState
 from target_segment_objects.mapping.validation import RecordValidator
 from target_segment_objects.mapping.violations import RecordCheck, SchemaViolations
 from tests.mapping.test_mapper import Row, expand_schema, read_digits, read_rows
+from tests.support.remembered_properties import create_state
 
 
 def build_check(schema: dict[str, Any], mode: SchemaViolations) -> tuple[RecordCheck, RecordMapper]:
     """Return what checks the records of a stream, and what maps them."""
-    state = StreamState("s", print)
+    state = create_state("s", print)
     mapper = RecordMapper("s", "s", schema, (), options=MappingOptions(), state=state)
     validator = RecordValidator("s", schema, warnings=DataWarnings("s", print))
     return RecordCheck(validator, mapper, (), mode), mapper

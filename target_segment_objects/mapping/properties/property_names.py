@@ -1,4 +1,7 @@
-"""The names of a stream's properties. A property keeps its name, and no other gets it."""
+"""The names of a stream's properties, and the objects that they are in.
+
+A property keeps its name, and no other gets it.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +10,19 @@ from typing import TYPE_CHECKING
 from target_segment_objects.mapping import naming
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from target_segment_objects.mapping.naming import PropertyPath
 
 
 class PropertyNames:
-    """The names of one stream's properties."""
+    """The names of one stream's properties.
+
+    Args:
+        max_length: The most characters of a new name; None for no limit.
+    """
 
     def __init__(self, max_length: int | None = None) -> None:
-        """Start without a name.
-
-        Args:
-            max_length: The most characters of a new name; None for no limit.
-        """
         self._max_length = max_length
         self._names: dict[PropertyPath, str] = {}
         self._used: set[str] = set()
@@ -55,3 +57,31 @@ class PropertyNames:
         self._names[path] = name
         self._used.add(name)
         return True
+
+
+class ObjectTree:
+    """The objects that properties with names are in."""
+
+    def __init__(self) -> None:
+        self._children: dict[PropertyPath, dict[PropertyPath, None]] = {}
+
+    def __bool__(self) -> bool:
+        """Return whether there is any."""
+        return bool(self._children)
+
+    def add_property(self, path: PropertyPath) -> None:
+        """Add the objects that a property is in."""
+        for depth in range(1, len(path)):
+            self._children.setdefault(path[:depth], {})[path[: depth + 1]] = None
+
+    def list_children(self, path: PropertyPath) -> Sequence[PropertyPath]:
+        """Return what is directly in an object; nothing if it is none."""
+        return list(self._children.get(path, ()))
+
+    def list_properties(self, path: PropertyPath) -> Iterator[PropertyPath]:
+        """Yield the properties in an object, at any depth."""
+        for child in self._children.get(path, ()):
+            if child in self._children:
+                yield from self.list_properties(child)
+            else:
+                yield child
