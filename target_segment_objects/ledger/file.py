@@ -234,7 +234,7 @@ def verify(path: Path, connection: sqlite3.Connection, destination: Destination 
         destination: Where the objects go; None for any.
 
     Raises:
-        LedgerError: It is not.
+        LedgerError: It is something else, or another destination's.
     """
     if _is_empty(connection):
         raise file_errors.unused_file_error(path)
@@ -264,7 +264,7 @@ def fingerprint_key(write_key: str, salt: bytes) -> bytes:
 
 
 def format_now() -> str:
-    """Return the time as the file has it: ISO 8601, UTC."""
+    """Return the current time as it is stored: ISO 8601, UTC."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from target_segment_objects.ledger.deletion_rules import DeletionOptions, RunReading
     from target_segment_objects.ledger.digests import ObjectId
     from target_segment_objects.ledger.file import LedgerFile
-    from target_segment_objects.ledger.stream_readings import CompleteStreams, StreamReadings
+    from target_segment_objects.ledger.reading_table import CompleteStreams, ReadingTable
     from target_segment_objects.ledger.unseen_objects import Bitmap
 
 _MAX_PARAMETERS: Final = 500  # of a statement; SQLite before 3.32 takes 999
@@ -153,7 +153,7 @@ class MissingObjectTable:
     def __init__(
         self,
         file: LedgerFile,
-        readings: StreamReadings,
+        readings: ReadingTable,
         seen: Bitmap,
         options: DeletionOptions,
     ) -> None:

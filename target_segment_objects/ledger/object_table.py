@@ -25,10 +25,9 @@ from xxhash import xxh3_64_digest
 
 from target_segment_objects.ledger.changed_objects import ObjectLookup, encode_ids, find_changed
 from target_segment_objects.ledger.digests import DIGEST_BYTES
-from target_segment_objects.ledger.file_errors import report_damage
+from target_segment_objects.ledger.file_errors import changed_key_error, report_damage
 from target_segment_objects.ledger.resending import KEPT_DAYS, choose_period
 from target_segment_objects.ledger.rewritten import find_rewritten
-from target_segment_objects.ledger.stream_memory import StreamMemory
 from target_segment_objects.ledger.unseen_objects import Bitmap
 
 if TYPE_CHECKING:
@@ -163,8 +162,10 @@ class ObjectTable:
         Raises:
             LedgerError: Its key properties have changed, or the file cannot be written.
         """
-        StreamMemory(self._file).check_key(stream)
         with self._file.access(write=True) as connection:
+            known = _read_key(connection, stream)
+            if known not in {None, stream.key_properties}:
+                raise changed_key_error(self._file.path, stream, known)
             collection = self._register_collection(connection, stream.collection)
             row = {
                 "name": stream.name,
@@ -340,6 +341,17 @@ class ObjectTable:
                 numbers[key] = self._next_number
                 self._next_number += 1
         return [numbers[key] for key in ids]
+
+
+def _read_key(connection: sqlite3.Connection, stream: StreamInfo) -> tuple[str, ...] | None:
+    """Return the key of a stream's last run into its collection; None accepts any key."""
+    query = """
+        SELECT key_properties FROM stream JOIN collection ON collection.n = stream.collection
+        WHERE stream.name = ? AND collection.name = ?
+    """
+    row = connection.execute(query, (stream.name, stream.collection)).fetchone()
+    names = None if row is None else json.loads(row[0])
+    return None if names is None else tuple(names)
 
 
 def _pack_numbers(numbers: Sequence[int]) -> bytes:

@@ -12,10 +12,10 @@ from target_segment_objects.ledger.deletion_rules import IGNORE, DeletionOptions
 from target_segment_objects.ledger.file import LedgerFile
 from target_segment_objects.ledger.missing_objects import MissingObjectTable
 from target_segment_objects.ledger.object_table import ObjectTable
+from target_segment_objects.ledger.property_table import PropertyTable
 from target_segment_objects.ledger.read_only import copy_ledger
+from target_segment_objects.ledger.reading_table import ReadingTable
 from target_segment_objects.ledger.stage import LedgerStage
-from target_segment_objects.ledger.stream_memory import StreamMemory
-from target_segment_objects.ledger.stream_readings import StreamReadings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,7 +63,7 @@ class OpenLedger:
 
     objects: ObjectTable
     missing: MissingObjectTable
-    memory: StreamMemory
+    memory: PropertyTable
     evidence: InputEvidence
     options: LedgerOptions
 
@@ -106,7 +106,7 @@ def open_ledger(options: LedgerOptions) -> OpenLedger:
     file = LedgerFile.open(options.copy or options.path, options.destination)
     file.path = options.path  # what messages name, also while a copy is used
     deletions = options.deletions
-    readings = StreamReadings(file)
+    readings = ReadingTable(file)
     objects = ObjectTable(
         file,
         resend_after_days=options.resend_after_days,
@@ -122,4 +122,4 @@ def open_ledger(options: LedgerOptions) -> OpenLedger:
         file.close()
         raise
     evidence = InputEvidence(deletions.full_table_streams)
-    return OpenLedger(objects, missing, StreamMemory(file), evidence, options)
+    return OpenLedger(objects, missing, PropertyTable(file), evidence, options)

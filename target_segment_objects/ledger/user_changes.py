@@ -105,7 +105,7 @@ def require_collection(path: Path, connection: sqlite3.Connection, collection: s
     """Check that a collection is known.
 
     Raises:
-        LedgerError: It is not.
+        LedgerError: It is unknown.
     """
     known = list_collections(connection)
     if collection is not None and collection not in known:

@@ -11,7 +11,7 @@ import pytest
 
 from target_segment_objects.cli.load import load_input
 from target_segment_objects.ledger.file import LedgerFile
-from target_segment_objects.ledger.stream_memory import StreamMemory
+from target_segment_objects.ledger.property_table import PropertyTable
 from target_segment_objects.mapping.schema import PropertyType
 from target_segment_objects.sandbox.warehouse.database_file import connect_to_file
 from target_segment_objects.target import TargetSegmentObjects
@@ -202,7 +202,7 @@ class WatchingApi:
         for path in self._ledger.parent.glob(f"{self._ledger.name}*"):
             shutil.copy(path, f"{copy}{path.name.removeprefix(self._ledger.name)}")
         with closing(LedgerFile.open_existing(copy)) as file:
-            self.seen.append(StreamMemory(file).read_properties("orders"))
+            self.seen.append(PropertyTable(file).read_properties("orders"))
         return "s"
 
     def upload(self, sync_id: str, file: Path, **_: object) -> str:  # noqa: ARG002 - the client's

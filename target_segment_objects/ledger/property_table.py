@@ -1,4 +1,4 @@
-"""What the ledger remembers of streams: their key properties, and how properties were sent.
+"""How properties were sent: the table `property` of an open ledger.
 
 What is saved is in the open transaction, which is committed before the next session starts. So it
 is durable before an object with the property is sent.
@@ -10,19 +10,18 @@ import json
 import shlex
 from typing import TYPE_CHECKING
 
-from target_segment_objects.ledger import file_errors
 from target_segment_objects.mapping.properties.memory import PropertyMemory, SentProperty
 from target_segment_objects.mapping.schema import PropertyType
 
 if TYPE_CHECKING:
-    from target_segment_objects.delivery.interface import StreamInfo
     from target_segment_objects.ledger.file import LedgerFile
 
 
-class StreamMemory(PropertyMemory):
-    """The memory of streams in an open ledger. A stream has one for each of its collections.
+class PropertyTable(PropertyMemory):
+    """The memory of properties that lasts for all runs with a ledger.
 
-    The type of a column is that of its first value, from whichever stream of the collection.
+    A stream has properties for each of its collections. The type of a column is that of its first
+    value, from whichever stream of the collection.
     """
 
     def __init__(self, file: LedgerFile) -> None:
@@ -68,19 +67,3 @@ class StreamMemory(PropertyMemory):
             "If the column itself was changed or dropped, run `segment-objects-ledger forget "
             f"{path} {collection} --only types`."
         )
-
-    def check_key(self, stream: StreamInfo) -> None:
-        """Check that a stream has the key properties of its last run into this collection.
-
-        Raises:
-            LedgerError: They have changed, so that every object would get another id.
-        """
-        query = """
-            SELECT key_properties FROM stream JOIN collection ON collection.n = stream.collection
-            WHERE stream.name = ? AND collection.name = ?
-        """
-        with self._file.access() as connection:
-            row = connection.execute(query, (stream.name, stream.collection)).fetchone()
-        known = None if row is None else json.loads(row[0])
-        if known is not None and known != list(stream.key_properties):
-            raise file_errors.changed_key_error(self._file.path, stream, known)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from target_segment_objects.ledger.deletion_rules import (
     KEPT_VERSIONS,
@@ -41,14 +41,6 @@ _SELECT_STREAMS: Final = """
 """
 
 
-class _Reading(NamedTuple):
-    """What is recorded of a stream in this run."""
-
-    fingerprint: bytes
-    versions: tuple[Any, ...]
-    was_partitioned: bool
-
-
 @dataclass(frozen=True, slots=True)
 class CompleteStreams:
     """The streams of a collection that this run has read completely.
@@ -64,13 +56,13 @@ class CompleteStreams:
     empty: set[int] = field(default_factory=set)
 
 
-class StreamReadings:
-    """What earlier runs and this one have read of each stream; `start` reads the former."""
+class ReadingTable:
+    """What earlier runs and this one have read of each stream; `start` loads the former."""
 
     def __init__(self, file: LedgerFile) -> None:
         self._file = file
         self._histories: dict[str, StreamHistory] = {}
-        self._recorded: dict[str, _Reading] = {}
+        self._recorded: dict[str, StreamHistory] = {}  # of this run
 
     def start(self) -> None:
         """Read what earlier runs have left."""
@@ -97,7 +89,7 @@ class StreamReadings:
         """
         history = self._histories.get(stream) or StreamHistory(b"")
         kept = tuple(dict.fromkeys((*history.versions, *versions)))[-KEPT_VERSIONS:]
-        reading = _Reading(fingerprint, kept, is_partitioned or history.was_partitioned)
+        reading = StreamHistory(fingerprint, kept, is_partitioned or history.was_partitioned)
         if self._recorded.get(stream) == reading:
             return
         with self._file.access(write=True) as connection:
@@ -137,12 +129,18 @@ class StreamReadings:
         return doubts, complete
 
     def _write(
-        self, connection: sqlite3.Connection, stream: str, reading: _Reading, *, judged_run: int
+        self,
+        connection: sqlite3.Connection,
+        stream: str,
+        reading: StreamHistory,
+        *,
+        judged_run: int,
     ) -> None:
         row = {
             "stream": stream,
-            **reading._asdict(),
+            "fingerprint": reading.fingerprint,
             "versions": json.dumps(reading.versions),
+            "was_partitioned": reading.was_partitioned,
             "run": self._file.run,
             "judged_run": judged_run,
         }
