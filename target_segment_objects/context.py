@@ -38,7 +38,7 @@ class RunContext:
         stats: What was read, sent and rejected so far.
         collections: Which stream goes to which collection.
         delivery: What delivers the objects.
-        deleted_rows: What messages say of rows that are gone at the source.
+        deletion_notes: What messages say of rows that are gone at the source.
 
     Args:
         settings: The settings.
@@ -46,8 +46,6 @@ class RunContext:
         stats: Takes the counts.
         on_failure: Called once when delivery fails, by the thread that met the failure.
         logger: The target's logger.
-        accepts_deletes: Whether to mark more objects as deleted than the settings allow.
-        adopt_command: The command that has a ledger adopt the write key.
 
     Raises:
         LedgerError: The ledger cannot be used.
@@ -61,8 +59,6 @@ class RunContext:
         *,
         on_failure: Callable[[], None],
         logger: logging.Logger,
-        accepts_deletes: bool = False,
-        adopt_command: str = "",
     ) -> None:
         self.settings = settings
         self.stats = stats
@@ -76,8 +72,8 @@ class RunContext:
         self._has_many_collections = False
         self._logger = logger
         self._spool = Spool(settings.spool_dir)
-        self._ledger = self._open_ledger(adopt_command, accept_deletes=accepts_deletes)
-        self.deleted_rows = DeletionNotes(self.log_warning)
+        self._ledger = self._open_ledger()
+        self.deletion_notes = DeletionNotes(self.log_warning)
         self.delivery: Delivery
         self.delivery = scheduler = DeliveryScheduler(
             output.api,
@@ -89,7 +85,7 @@ class RunContext:
             options=settings.delivery,
         )
         if self._ledger is not None:
-            self.delivery, self.deleted_rows = self._add_ledger(self._ledger, scheduler)
+            self.delivery, self.deletion_notes = self._add_ledger(self._ledger, scheduler)
 
     def get_stream_state(self, stream: str) -> StreamState:
         """Return what the mapping of a stream, named as after stream maps, remembers.
@@ -171,7 +167,7 @@ class RunContext:
         problem = None
         is_within_limit = not self._exceeds_reject_limit(at_end=True)
         try:
-            self.deleted_rows.finish(ended_well=ended_well and is_within_limit)
+            self.deletion_notes.finish(ended_well=ended_well and is_within_limit)
         except SegmentObjectsError as error:
             problem = error
         self.delivery.drain()
@@ -200,7 +196,7 @@ class RunContext:
         self.delivery.abort(reason)
         self.close()
 
-    def _open_ledger(self, adopt_command: str, *, accept_deletes: bool) -> OpenLedger | None:
+    def _open_ledger(self) -> OpenLedger | None:
         settings, binding = self.settings, self._output.ledger
         if settings.ledger_path is None:
             return None
@@ -220,7 +216,7 @@ class RunContext:
                 Destination(
                     binding.destination or settings.api_url,
                     settings.write_key if binding.checks_key else None,
-                    adopt_command,
+                    binding.adopt_command,
                 ),
                 settings.resend_after_days,
                 tuple(map(self._name_property, settings.ignored_properties)),
@@ -230,7 +226,7 @@ class RunContext:
                     settings.deleted_after_runs,
                     settings.deleted_hours_between_runs,
                     settings.deleted_limit_percent,
-                    accept_deletes=accept_deletes,
+                    accept_deletes=binding.accept_deletes,
                 ),
                 copy,
             )

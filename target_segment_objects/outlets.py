@@ -71,11 +71,16 @@ class LedgerBinding(msgspec.Struct, frozen=True, kw_only=True):
         destination: What the ledger is bound to; None for the base URL of the API.
         checks_key: Whether it has to be of the write key.
         is_read_only: Whether the run works with a copy of it.
+        accept_deletes: Whether the run may mark more objects as deleted than the settings allow.
+        adopt_command: What the user can run to have a ledger adopt the key, for messages; {path} is
+            its file.
     """
 
     destination: str | None = None
     checks_key: bool = True
     is_read_only: bool = False
+    accept_deletes: bool = False
+    adopt_command: str = ""
 
 
 class RunOutput:
@@ -199,8 +204,3 @@ def _raise_invalid_record(error: InvalidRecordError) -> NoReturn:
     if isinstance(error, MissingKeyError):
         raise KeyPropertyMissingError(error.stream, error.reason, field=error.field) from error
     raise error
-
-
-# The names that target.py still uses.
-Outlets = RunOutput
-open_outlets = SegmentOutput

@@ -2,8 +2,8 @@
 
 A record goes the fast path from its line to its object where `record_loaders` has a loader for its
 stream, else the slow path: decoded, mapped by the stream maps, validated, mapped to an object. Both
-end in `delivery`. What becomes of API calls, STATE and invalid records is up to the `Outlets` of a
-run.
+end in `delivery`. What becomes of API calls, STATE and invalid records is up to the
+`RunOutput` of a run.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from target_segment_objects.exceptions import (
 from target_segment_objects.mapping.naming import format_path
 from target_segment_objects.mapping.schema import find_deepest_property
 from target_segment_objects.mapping.schema_normalization import declares_anything, normalize_schema
-from target_segment_objects.outlets import MappedStream, Outlets, RejectedRecord, open_outlets
+from target_segment_objects.outlets import MappedStream, RejectedRecord, RunOutput, SegmentOutput
 from target_segment_objects.record_loaders import find_loader
 from target_segment_objects.reporting.stats import RunStats
 from target_segment_objects.settings import SETTINGS, Settings
@@ -81,13 +81,11 @@ class TargetSegmentObjects(Target):
         super().__init__(**kwargs)
         self.max_parallelism = 1  # the SDK's sinks have nothing to drain: delivery has threads
         self.stats = RunStats()
-        self._outlets: Outlets | None = None
+        self._output: RunOutput | None = None
         self._interrupts = Interrupts(self.message_reader)
         self._schema_lines: dict[str, bytes] = {}
         self._record_prefixes: dict[str, bytes] = {}
         self._replay_log = ReplayLog()
-        self.accepts_deletes = False
-        self.adopt_command = ""
 
     def setup_mapper(self) -> None:
         """Set up the SDK's stream maps, without its flattening."""
@@ -106,30 +104,28 @@ class TargetSegmentObjects(Target):
         return f"{self.name}/{self.plugin_version}"
 
     @property
-    def outlets(self) -> Outlets:
+    def output(self) -> RunOutput:
         """Where the results go; a real run's unless others were passed."""
-        if self._outlets is None:
-            self._outlets = open_outlets(self.settings, user_agent=self.user_agent)
-        return self._outlets
+        if self._output is None:
+            self._output = SegmentOutput(self.settings, user_agent=self.user_agent)
+        return self._output
 
     @cached_property
     def context(self) -> RunContext:
         """The parts of the run, which the sinks share."""
         return RunContext(
             self.settings,
-            self.outlets,
+            self.output,
             self.stats,
             on_failure=self._interrupts.wake_reader,
             logger=self.logger,
-            accepts_deletes=self.accepts_deletes,
-            adopt_command=self.adopt_command,
         )
 
     # A run
 
-    def prepare_run(self, outlets: Outlets) -> RunContext:
+    def prepare_run(self, output: RunOutput) -> RunContext:
         """Have the results of the run go elsewhere; called once, before `run`."""
-        self._outlets = outlets
+        self._output = output
         return self.context
 
     def run(self, file_input: IO[bytes] | None, *, rest: str = "Delivering") -> RunOutcome:
@@ -240,14 +236,14 @@ class TargetSegmentObjects(Target):
                     self.context.log_warning(sink.stream_name, warning)
                 keys = tuple(sink.key_properties)
                 mapped = MappedStream(stream, sink.stream_name, keys, sink.mapper)
-                self.outlets.log_stream(mapped)
-                self.context.deleted_rows.add_schema(mapped, self.config)
+                self.output.log_stream(mapped)
+                self.context.deletion_notes.add_schema(mapped, self.config)
 
     def _process_record_message(self, message_dict: dict[str, Any]) -> None:
         stream = self.message_reader.require_stream(message_dict, "record")
         if not isinstance(message_dict["record"], dict):
             self.message_reader.raise_invalid("its record is not an object")
-        self.context.deleted_rows.add_record_version(stream, message_dict)
+        self.context.deletion_notes.add_record_version(stream, message_dict)
         is_replay = self._replay_log.add_record(message_dict)
         self._load_record(message_dict, self.message_reader.line)
         if not is_replay and stream not in self._record_prefixes:
@@ -271,11 +267,11 @@ class TargetSegmentObjects(Target):
 
     def _process_activate_version_message(self, message_dict: dict[str, Any]) -> None:
         stream = self.message_reader.require_stream(message_dict, "version")
-        self.context.deleted_rows.add_activation(stream, message_dict["version"])
+        self.context.deletion_notes.add_activation(stream, message_dict["version"])
 
     def _process_state_message(self, message_dict: dict[str, Any]) -> None:
         self._assert_line_requires(message_dict, requires={"value"})
-        self.context.deleted_rows.add_state(message_dict["value"])
+        self.context.deletion_notes.add_state(message_dict["value"])
         self.context.delivery.add_state(message_dict["value"])
 
     # Records
@@ -294,7 +290,7 @@ class TargetSegmentObjects(Target):
             try:
                 self._load_mapped_record(stream_map, message)
             except InvalidRecordError as error:
-                self.context.deleted_rows.add_reject(error)
+                self.context.deletion_notes.add_reject(error)
                 invalid = error
         if invalid is not None:
             # The traceback has this frame, which has the error: a circle that would keep the record

@@ -137,7 +137,7 @@ def run_dry(
     file_input: IO[bytes] | None,
     *,
     output_format: str,
-    destination: str | None = None,
+    ledger: LedgerBinding,
 ) -> int:
     """Read to the end, and print what a run would have done to standard output.
 
@@ -145,16 +145,14 @@ def run_dry(
         target: The target, with its settings.
         file_input: The Singer messages; None for standard input.
         output_format: The format of the report: "text" or "json".
-        destination: What a ledger is bound to; None for the base URL of the API.
+        ledger: How a run would use a ledger, if the settings have one.
 
     Returns:
         The exit code that a run would have.
     """
     logger = target.logger
     checks_key = target.settings.write_key != PLACEHOLDER_KEY
-    dry_run = DryRun(
-        LedgerBinding(destination=destination, checks_key=checks_key, is_read_only=True)
-    )
+    dry_run = DryRun(msgspec.structs.replace(ledger, checks_key=checks_key, is_read_only=True))
     try:
         context = target.prepare_run(dry_run)
     except SegmentObjectsError as error:
