@@ -17,7 +17,6 @@ from singer_sdk.exceptions import ConfigValidationError, RecordsWithoutSchemaExc
 from singer_sdk.helpers.capabilities import PluginCapabilities, TargetCapabilities
 
 from target_segment_objects import config_validation
-from target_segment_objects.context import RunContext
 from target_segment_objects.environment import PREFIX, Environment, load_environment
 from target_segment_objects.exceptions import (
     InvalidRecordError,
@@ -26,9 +25,10 @@ from target_segment_objects.exceptions import (
 from target_segment_objects.mapping.naming import format_path
 from target_segment_objects.mapping.schema import find_deepest_property
 from target_segment_objects.mapping.schema_normalization import declares_anything, normalize_schema
-from target_segment_objects.outlets import MappedStream, RejectedRecord, RunOutput, SegmentOutput
 from target_segment_objects.record_loaders import find_loader
 from target_segment_objects.reporting.stats import RunStats
+from target_segment_objects.run.context import RunContext
+from target_segment_objects.run.output import MappedStream, RejectedRecord, RunOutput, SegmentOutput
 from target_segment_objects.settings import SETTINGS, Settings
 from target_segment_objects.singer import batch_files
 from target_segment_objects.singer.reader import (

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from target_segment_objects.outlets import SegmentOutput
+from target_segment_objects.run.output import SegmentOutput
 from target_segment_objects.sinks import SegmentObjectsSink
 from target_segment_objects.target import TargetSegmentObjects
 from tests.support import record_line, state_line, wait_for

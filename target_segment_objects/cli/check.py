@@ -25,7 +25,7 @@ from target_segment_objects.exceptions import (
     SegmentObjectsError,
     SpoolError,
 )
-from target_segment_objects.outlets import LedgerBinding
+from target_segment_objects.run.output import LedgerBinding
 from target_segment_objects.segment.client import Client
 from target_segment_objects.segment.session import Session
 

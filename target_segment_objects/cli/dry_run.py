@@ -26,20 +26,20 @@ from target_segment_objects.cli.load import (
     take_snapshot,
 )
 from target_segment_objects.exceptions import SegmentObjectsError
-from target_segment_objects.outlets import (
+from target_segment_objects.plurals import format_count
+from target_segment_objects.reporting.progress import Progress
+from target_segment_objects.run.output import (
     LedgerBinding,
     MappedStream,
     RejectedRecord,
     RunOutput,
 )
-from target_segment_objects.plurals import format_count
-from target_segment_objects.reporting.progress import Progress
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from target_segment_objects.context import RunContext
     from target_segment_objects.delivery.uploader import SessionReport
+    from target_segment_objects.run.context import RunContext
     from target_segment_objects.singer.run import RunOutcome
     from target_segment_objects.target import TargetSegmentObjects
 

@@ -15,18 +15,18 @@ from target_segment_objects.exceptions import (
     SegmentObjectsError,
     SpoolError,
 )
-from target_segment_objects.outlets import SegmentOutput, open_dead_letters
 from target_segment_objects.plurals import format_count
 from target_segment_objects.reporting import summary
 from target_segment_objects.reporting.log_handlers import is_terminal
 from target_segment_objects.reporting.progress import Progress, ProgressSnapshot
+from target_segment_objects.run.output import SegmentOutput, open_dead_letters
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from target_segment_objects.context import RunContext
     from target_segment_objects.delivery.uploader import SessionReport
-    from target_segment_objects.outlets import LedgerBinding
+    from target_segment_objects.run.context import RunContext
+    from target_segment_objects.run.output import LedgerBinding
     from target_segment_objects.segment.api import BulkApi
     from target_segment_objects.singer.run import RunOutcome
     from target_segment_objects.target import TargetSegmentObjects

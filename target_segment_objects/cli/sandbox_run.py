@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from target_segment_objects.outlets import LedgerBinding
+    from target_segment_objects.run.output import LedgerBinding
     from target_segment_objects.sandbox.server import Sandbox
 
 _SANDBOX_KEY: Final = "sandbox"

@@ -16,7 +16,7 @@ from target_segment_objects import limits
 from target_segment_objects.exceptions import InvalidRecordError, UnmappableStreamError
 from target_segment_objects.mapping import naming
 from target_segment_objects.mapping.object_ids import build_object_id
-from target_segment_objects.mapping.properties.mapping import PropertyMapping
+from target_segment_objects.mapping.properties.property_mapping import PropertyMapping
 from target_segment_objects.mapping.schema import (
     SchemaTooLargeError,
     find_untyped_properties,
@@ -133,7 +133,7 @@ class RecordMapper:
     @property
     def unsent_paths(self) -> Collection[PropertyPath]:
         """The properties whose type is stored with their first value."""
-        return self._sent.unsent
+        return self._sent.valueless
 
     @property
     def version(self) -> int:

@@ -18,7 +18,7 @@ from target_segment_objects.cli.load import load_input
 from target_segment_objects.delivery.scheduler import DeliveryOptions, DeliveryScheduler
 from target_segment_objects.delivery.spool import Spool
 from target_segment_objects.exceptions import SegmentObjectsError
-from target_segment_objects.outlets import LedgerBinding
+from target_segment_objects.run.output import LedgerBinding
 from target_segment_objects.sandbox.server import Sandbox
 from target_segment_objects.segment import client
 from target_segment_objects.target import TargetSegmentObjects

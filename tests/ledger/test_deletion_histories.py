@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
 from target_segment_objects.exceptions import PermanentApiError
-from target_segment_objects.outlets import RunOutput
+from target_segment_objects.run.output import RunOutput
 from target_segment_objects.target import TargetSegmentObjects
 from tests.ledger.histories import RESUMED_TWICE, STREAM, History, Run, Tap, find_due, histories
 

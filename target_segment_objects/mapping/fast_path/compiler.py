@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from target_segment_objects.mapping.fast_path.conversions import Conversion
     from target_segment_objects.mapping.fast_path.object_ids import IdBuilder
     from target_segment_objects.mapping.naming import PropertyPath
-    from target_segment_objects.mapping.properties.mapping import PropertyMapping
+    from target_segment_objects.mapping.properties.property_mapping import PropertyMapping
 
 _get_record = attrgetter("record")
 

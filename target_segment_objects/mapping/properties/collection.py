@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 
 from target_segment_objects.exceptions import UnmappableStreamError
 from target_segment_objects.mapping.naming import find_free_name, shorten_name
-from target_segment_objects.mapping.properties.mapping import PropertyMapping
 from target_segment_objects.mapping.properties.memory import PropertyMemory, SentProperty
+from target_segment_objects.mapping.properties.property_mapping import PropertyMapping
 from target_segment_objects.mapping.properties.property_names import ObjectTree, PropertyNames
 from target_segment_objects.mapping.properties.type_changes import (
     OBJECT,

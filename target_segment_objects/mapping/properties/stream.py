@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from target_segment_objects.mapping.naming import format_path, to_path_name
-from target_segment_objects.mapping.properties.mapping import PropertyMapping
+from target_segment_objects.mapping.properties.property_mapping import PropertyMapping
 from target_segment_objects.mapping.properties.type_changes import OBJECT, has_type
 from target_segment_objects.mapping.schema import PropertyType
 
@@ -51,7 +51,7 @@ class StreamProperties:
         self._undeclared: dict[PropertyPath, PropertyMapping] = {}
 
     @property
-    def unsent(self) -> Collection[PropertyPath]:
+    def valueless(self) -> Collection[PropertyPath]:
         """The properties that have had no value yet. Their types are stored with the first."""
         return self._valueless.keys()
 

@@ -6,7 +6,6 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from target_segment_objects.deletion_notes import DeletionNotes, LedgerDeletionNotes
 from target_segment_objects.delivery.scheduler import DeliveryScheduler
 from target_segment_objects.delivery.spool import Spool
 from target_segment_objects.exceptions import RejectLimitError, SegmentObjectsError
@@ -17,6 +16,7 @@ from target_segment_objects.mapping.stream_state import StreamState
 from target_segment_objects.mapping.warehouse.warnings import describe_collection_count
 from target_segment_objects.plurals import format_count
 from target_segment_objects.reporting.log_handlers import escape_unprintable
+from target_segment_objects.run.deletion_notes import DeletionNotes, LedgerDeletionNotes
 
 if TYPE_CHECKING:
     import logging
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from target_segment_objects.delivery.interface import Delivery
     from target_segment_objects.delivery.uploader import SessionReport
     from target_segment_objects.ledger.opening import OpenLedger
-    from target_segment_objects.outlets import RejectedRecord, RunOutput
     from target_segment_objects.reporting.stats import RunStats
+    from target_segment_objects.run.output import RejectedRecord, RunOutput
     from target_segment_objects.settings import Settings
 
 

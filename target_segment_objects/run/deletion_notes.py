@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from target_segment_objects.ledger.deletion_check import DeletionCheck
     from target_segment_objects.ledger.opening import OpenLedger
     from target_segment_objects.mapping.naming import CollectionResolver
-    from target_segment_objects.outlets import MappedStream
     from target_segment_objects.reporting.stats import RunStats
+    from target_segment_objects.run.output import MappedStream
 
 
 class DeletionNotes:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from target_segment_objects import limits
 from target_segment_objects.cli.dry_run import DryRun
-from target_segment_objects.context import RunContext
 from target_segment_objects.reporting.stats import RunStats
+from target_segment_objects.run.context import RunContext
 from target_segment_objects.settings import Settings
 
 if TYPE_CHECKING:
