@@ -255,16 +255,16 @@ def _invoke(  # noqa: PLR0913 - the options of the command
     file_input: IO[bytes] | None,
     sandbox_warehouse: Path | None,
     opens_page: bool,
-    accepts_deletes: bool,
+    accept_deletes: bool,
 ) -> int:
     """Check, dry-run or load; return the exit code.
 
     What only some modes need is imported here or below: every load waits for the other imports.
     """
-    warning = accept_deletes_warning(config) if accepts_deletes and not is_check else None
+    warning = accept_deletes_warning(config) if accept_deletes and not is_check else None
     if warning:
         TargetSegmentObjects.logger.warning("%s", warning)
-    ledger = LedgerBinding(accept_deletes=accepts_deletes, adopt_command=adopt_command)
+    ledger = LedgerBinding(accept_deletes=accept_deletes, adopt_command=adopt_command)
     if is_dry_run:
         from target_segment_objects.cli.dry_run import add_placeholder_key  # noqa: PLC0415
 

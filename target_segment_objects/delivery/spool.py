@@ -38,7 +38,7 @@ class Spool:
         self.memory = WriteMemory()
         self._parent = parent
         self._folder: Path | None = None
-        self._remove_folder: Callable[[], object] = _do_nothing
+        self._remove_folder: Callable[[], object] | None = None
         self._file_count = 0
 
     def new_path(self) -> Path:
@@ -64,7 +64,8 @@ class Spool:
 
     def close(self) -> None:
         """Remove the folder and the files that are left in it."""
-        self._remove_folder()
+        if self._remove_folder is not None:
+            self._remove_folder()
         self._folder = None
 
 
@@ -84,7 +85,3 @@ def _log_abandoned_folders(parent: Path) -> None:
             parent,
             ", ".join(path.name for path in abandoned.foreign),
         )
-
-
-def _do_nothing() -> None:
-    """Stand in for the removal of a folder that was not created."""
