@@ -101,11 +101,7 @@ class DryRun(RunOutput):
 
 
 class NullApi:
-    """Accepts sessions and parts as Segment would, and sends nothing.
-
-    Args:
-        dry_run: Gets the objects of each part.
-    """
+    """Accepts sessions and parts as Segment would, and shows the objects to the dry run."""
 
     def __init__(self, dry_run: DryRun) -> None:
         self._dry_run = dry_run

@@ -24,13 +24,7 @@ _SPACES_BETWEEN_COLUMNS: Final = 2
 
 
 def print_report(path: Path, overview: Overview, collection: str | None) -> None:
-    """Print what a ledger knows.
-
-    Args:
-        path: The file.
-        overview: What it knows.
-        collection: The collection whose properties are listed; None for no list.
-    """
+    """Print what a ledger knows, with the properties of a collection if one is given."""
     from rich.filesize import decimal  # noqa: PLC0415 - slow to import
 
     shown = [each for each in overview.collections if collection in {None, each.name}]
@@ -76,13 +70,7 @@ def print_missing(missing: MissingReport) -> None:
 def build_json(
     overview: Overview, collection: str | None, missing: MissingReport | None
 ) -> dict[str, object]:
-    """Return what a ledger knows, for programs.
-
-    Args:
-        overview: What it knows.
-        collection: The only collection to return; None for all.
-        missing: What is gone of this collection; None for no list.
-    """
+    """Return what a ledger knows of a collection, or of all, for programs."""
     report = asdict(overview)
     report["days"] = [day.isoformat() for day in overview.days]
     report["collections"] = [

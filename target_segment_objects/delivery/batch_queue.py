@@ -35,11 +35,6 @@ class BatchQueue:
         open_batches: The open batch of each collection that has one, oldest first.
         outstanding: Collection to the number of objects that were added and are not delivered.
         closed_count: The number of closed batches that are not delivered.
-
-    Args:
-        spool: Where batch files wait.
-        max_file_bytes: Uncompressed bytes of one batch file.
-        max_parallel_sessions: Sessions of different collections at once.
     """
 
     def __init__(self, spool: Spool, *, max_file_bytes: int, max_parallel_sessions: int) -> None:

@@ -79,10 +79,6 @@ class WriteMemory:
     Attributes:
         writers: Those of the files.
         buffered_bytes: The bytes of all buffers.
-
-    Args:
-        max_buffered_bytes: The maximum of all buffers together.
-        max_compressors: The maximum of compressors that are kept.
     """
 
     def __init__(
@@ -128,11 +124,6 @@ class PartWriter:
     Attributes:
         path: Its path.
         buffered_bytes: Bytes of the lines in the buffer.
-
-    Args:
-        path: Where nothing is yet.
-        max_bytes: The maximum uncompressed size.
-        memory: What all files share.
 
     Raises:
         SpoolError: The file cannot be created.
@@ -180,21 +171,13 @@ class PartWriter:
         return self._max_buffered - self.buffered_bytes
 
     def add_lines(self, lines: Sequence[bytes], size: int) -> None:
-        """Add lines that fit into the buffer.
-
-        Args:
-            lines: The lines, without line breaks.
-            size: Their bytes, with line breaks.
-        """
+        """Add lines that fit into the buffer; their size includes line breaks."""
         self._buffer += lines
         self.buffered_bytes += size
         self._memory.buffered_bytes += size
 
     def make_space(self, size: int) -> None:
-        """Write the buffer, so that a line fits into it.
-
-        Args:
-            size: The bytes of the line, which fits into the file.
+        """Write the buffer, so that a line of a size fits into it; it fits into the file.
 
         Raises:
             SpoolError: The file cannot be written, now or before.

@@ -50,9 +50,6 @@ class DeletionCheck:
     def finish(self, run: RunReading) -> None:
         """Count what is gone, and add the marks to delivery.
 
-        Args:
-            run: How the run has read its input.
-
         Raises:
             DeletedLimitError: Too many objects are gone; none was marked.
             SegmentObjectsError: The ledger or delivery has failed.

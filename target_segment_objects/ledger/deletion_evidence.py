@@ -73,11 +73,9 @@ class InputEvidence:
         stream.is_filtered = stream.is_filtered or is_filtered
 
     def add_version(self, source: str, version: object) -> bool:
-        """Note the version that a message names, and return whether it is a new one of the run.
+        """Note the version that a message names; return whether it is a new one of the run.
 
-        Args:
-            source: The stream, as the tap names it.
-            version: The version; what is not an integer is none.
+        What is not an integer is none.
         """
         if not isinstance(version, int) or version in self._sources[source].versions:
             return False
@@ -87,13 +85,7 @@ class InputEvidence:
     def add_activation(
         self, source: str, version: object, records_before: Mapping[str, int]
     ) -> None:
-        """Note an ACTIVATE_VERSION message.
-
-        Args:
-            source: The stream, as the tap names it.
-            version: Its version.
-            records_before: Records of each stream that came before it, as the tap names it.
-        """
+        """Note an ACTIVATE_VERSION message, and how many records of each stream came before it."""
         self._read_at_state = None
         if isinstance(version, int):
             before = records_before.get(source, 0)
@@ -106,12 +98,7 @@ class InputEvidence:
             self._streams[stream].has_lost_ids = True
 
     def add_state(self, state: object, records_read: int) -> None:
-        """Note a STATE.
-
-        Args:
-            state: Its value.
-            records_read: Records of all streams that came before it.
-        """
+        """Note a STATE, and how many records of all streams came before it."""
         self._state, self._read_at_state = state, records_read
         self._parents.add_state(state)
 
@@ -138,12 +125,7 @@ class InputEvidence:
         )
 
     def summarize(self, records: Mapping[str, int], *, ended_well: bool) -> RunReading:
-        """Return how the run has read its input.
-
-        Args:
-            records: Records that came of each stream, as the tap names it.
-            ended_well: Whether the input was read to its end without a failure.
-        """
+        """Return how the run has read its input; `records` are those of each stream of the tap."""
         partitioned = _find_partitioned(self._state)
         return RunReading(
             {

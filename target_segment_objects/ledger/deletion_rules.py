@@ -152,13 +152,7 @@ def judge_run(
     histories: Mapping[str, StreamHistory],
     streams_of_collections: Mapping[str, Collection[str]],
 ) -> dict[str, str | None]:
-    """Return for each stream of a run why it was perhaps not read completely; None if it was.
-
-    Args:
-        run: How the run has read its input.
-        histories: What earlier runs have left of each stream.
-        streams_of_collections: All streams that the ledger knows, by their collections.
-    """
+    """Return for each stream of a run why it was perhaps not read completely; None if it was."""
     doubts = {
         name: _find_doubt(run) or _find_stream_doubt(stream, histories.get(name))
         for name, stream in run.streams.items()

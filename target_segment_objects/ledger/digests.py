@@ -89,11 +89,7 @@ def to_object_id(text: str) -> ObjectId:
 
 
 def compile_digest(ignored: Collection[str]) -> Callable[[bytes], bytes]:
-    """Return the digest of an object's line, without some of its properties.
-
-    Args:
-        ignored: The names of properties, as they are sent.
-    """
+    """Return what computes the digest of an object's line without some of its properties."""
     if not ignored:
         return xxh3_64_digest
     names = "|".join(re.escape(name) for name in sorted(ignored))

@@ -86,11 +86,7 @@ class LedgerFile:
 
     @classmethod
     def open_existing(cls, path: Path, destination: Destination | None = None) -> Self:
-        """Open a ledger, and lock it until `close`.
-
-        Args:
-            path: The file.
-            destination: Where the objects go; None for any.
+        """Open a ledger, and lock it until `close`; for any destination if it is None.
 
         Raises:
             LedgerError: It does not exist, cannot be opened, or is not this destination's.
@@ -107,10 +103,7 @@ class LedgerFile:
 
     @contextmanager
     def access(self, *, write: bool = False) -> Iterator[sqlite3.Connection]:
-        """Use the connection; no other thread does meanwhile.
-
-        Args:
-            write: Whether to begin a transaction, if none is open.
+        """Use the connection, in a transaction if `write` is set; no other thread does meanwhile.
 
         Raises:
             LedgerError: SQLite reports an error.
@@ -137,11 +130,7 @@ class LedgerFile:
                 connection.execute("COMMIT")
 
     def start_run(self, day: int) -> None:
-        """Record a new run, durably.
-
-        Args:
-            day: The days since 1970-01-01 (UTC).
-        """
+        """Record durably that a run begins; `day` counts from 1970-01-01 (UTC)."""
         with self.access(write=True) as connection:
             cursor = connection.execute(
                 "INSERT INTO run (day, started) VALUES (?, ?)", (day, format_now())
@@ -150,12 +139,7 @@ class LedgerFile:
             connection.execute("COMMIT")
 
     def end_run(self, *, is_complete: bool, counts: str) -> None:
-        """Record the end of the run.
-
-        Args:
-            is_complete: Whether everything that was read was delivered.
-            counts: JSON of the counts of its collections.
-        """
+        """Record the end of the run, with the counts of its collections as JSON."""
         with self.access(write=True) as connection:
             connection.execute(
                 "UPDATE run SET ended = ?, is_complete = ?, counts = ? WHERE n = ?",
@@ -226,12 +210,7 @@ def connect(path: Path, *, is_read_only: bool = False) -> sqlite3.Connection:
 
 
 def verify(path: Path, connection: sqlite3.Connection, destination: Destination | None) -> None:
-    """Check that a file is a ledger of this version and for this destination.
-
-    Args:
-        path: The file, for messages.
-        connection: Of the file.
-        destination: Where the objects go; None for any.
+    """Check that a file is a ledger of this version, and for a destination if one is given.
 
     Raises:
         LedgerError: It is something else, or another destination's.

@@ -218,11 +218,7 @@ class MissingObjectTable:
     def count(
         self, run: RunReading, now: str
     ) -> tuple[dict[str, str | None], dict[str, MissingCounts]]:
-        """Count what a run did not see, durably.
-
-        Args:
-            run: How it has read its input.
-            now: Its time.
+        """Count durably what a run did not see; `now` is its time.
 
         Returns:
             Whether each stream was read completely, and what is missing of each collection of
@@ -242,12 +238,7 @@ class MissingObjectTable:
         return doubts, counts
 
     def record_marks(self, collection: str, now: str) -> None:
-        """Record durably which objects are to be marked, before any of them is sent.
-
-        Args:
-            collection: A collection that `count` has returned.
-            now: The time to send.
-        """
+        """Record durably which objects are to be marked, before any of them is sent."""
         number = self._complete[collection].collection
         with self._file.access(write=True) as connection:
             rows = connection.execute(_DUE, (number, self._after_runs)).fetchall()

@@ -274,11 +274,7 @@ class ObjectTable:
             return find_rewritten(connection, self._rewritten)
 
     def end(self, *, is_complete: bool) -> None:
-        """Fold what is left, and record the end of the run; no session may be under way.
-
-        Args:
-            is_complete: Whether everything that was read was delivered.
-        """
+        """Fold what is left, and record the end of the run; no session may be under way."""
         self.fold_pending()
         counts = {
             name: {"sent": state.sent, "unchanged": state.unchanged}

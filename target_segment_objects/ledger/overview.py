@@ -129,12 +129,7 @@ class MissingReport:
 
 
 def read_overview(connection: sqlite3.Connection, *, today: date) -> Overview:
-    """Read what a ledger knows.
-
-    Args:
-        connection: Of an open ledger.
-        today: The current day (UTC).
-    """
+    """Read what a ledger knows."""
     meta: dict[str, Any] = dict(connection.execute("SELECT key, value FROM meta"))
     pages, page_size = (
         connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size")
@@ -153,13 +148,7 @@ def read_overview(connection: sqlite3.Connection, *, today: date) -> Overview:
 def read_missing(
     connection: sqlite3.Connection, collection: str, *, limit: int | None
 ) -> MissingReport:
-    """Read which objects of a collection are gone at the source.
-
-    Args:
-        connection: Of an open ledger.
-        collection: Its name.
-        limit: How many objects to return at most; None for all.
-    """
+    """Read which objects of a collection are gone at the source; `limit` bounds the list."""
     query = """
         FROM missing JOIN collection ON collection.n = missing.collection
         WHERE collection.name = ? AND NOT returned
@@ -180,12 +169,7 @@ def read_missing(
 
 
 def export_objects(connection: sqlite3.Connection, collection: str | None) -> Iterator[bytes]:
-    """Yield the JSON of what is known of each object, in the order of the collections and ids.
-
-    Args:
-        connection: Of an open ledger.
-        collection: The name of one collection; None for all.
-    """
+    """Yield the JSON of what is known of each object, in the order of the collections and ids."""
     streams = dict(connection.execute("SELECT n, name FROM stream"))
     format_day = functools.lru_cache(lambda day: (EPOCH + timedelta(days=day)).isoformat())
     encode = msgspec.json.Encoder().encode

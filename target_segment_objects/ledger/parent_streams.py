@@ -58,12 +58,7 @@ class ParentSearch:
         self._courses.setdefault(stream, _Course(self._now))
 
     def add_activation(self, stream: str, records: Mapping[str, int]) -> None:
-        """Note a version.
-
-        Args:
-            stream: Its stream.
-            records: Records of each stream that came before it.
-        """
+        """Note a version, and how many records of each stream came before it."""
         course = self._courses.setdefault(stream, _Course(self._now))
         if course.activated is not None:
             return  # one that is repeated shows nothing of itself
@@ -79,12 +74,7 @@ class ParentSearch:
             self._courses[stream].open_bookmark = _find_open_bookmark(state, stream)
 
     def find_parent(self, stream: str, records: Mapping[str, int]) -> str | None:
-        """Return a stream in whose course another one was perhaps read; None if there is none.
-
-        Args:
-            stream: The other one.
-            records: Records of each stream in the whole input.
-        """
+        """Return a stream in whose course another one was perhaps read; None if there is none."""
         self._note_records(records)
         course = self._courses.get(stream)
         if course is None or course.activated is None:

@@ -22,11 +22,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def read_ledger(path: Path, destination: Destination | None = None) -> Iterator[sqlite3.Connection]:
-    """Read a ledger; no run can write it meanwhile.
-
-    Args:
-        path: The file.
-        destination: What it has to be bound to; None for whatever it is.
+    """Read a ledger, of any destination if it is None; no run can write it meanwhile.
 
     Raises:
         LedgerError: It does not exist, is in use, cannot be read, or is not this destination's.

@@ -61,15 +61,7 @@ def describe_rewritten(
     ignored: Collection[str],
     has_new_mapping: bool,
 ) -> str:
-    """Return the warning about a stream, with what may be the cause.
-
-    Args:
-        stream: The stream.
-        changed: How many of its objects have changed.
-        known: How many are known.
-        ignored: The names, as they are sent, of properties that do not count.
-        has_new_mapping: Whether its schema or its settings have changed since the last run.
-    """
+    """Return the warning about a stream, with what may be the cause."""
     metadata = [
         name
         for name, _ in stream.properties

@@ -34,11 +34,7 @@ _FORGET: Final = f"""
 
 
 def forget_objects(file: LedgerFile, collection: str | None) -> int:
-    """Forget which objects were sent, and the key properties of the streams; return how many.
-
-    Args:
-        file: An open ledger.
-        collection: The name of one collection; None for all.
+    """Forget which objects of a collection, or of all, were sent, and the key; return how many.
 
     Raises:
         LedgerError: The collection is not known, or the file cannot be written.

@@ -23,11 +23,6 @@ class StreamState:
     Attributes:
         properties: How its properties are sent.
         warnings: The warnings that were given.
-
-    Args:
-        stream: The stream's name, for messages.
-        log: Takes a warning; gets each at most once.
-        collection: The properties of its collection.
     """
 
     def __init__(

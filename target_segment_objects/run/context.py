@@ -138,9 +138,6 @@ class RunContext:
     def check_reject_limit(self, *, at_end: bool = False) -> None:
         """Fail, once, if more records were rejected than `max_invalid_records` allows.
 
-        Args:
-            at_end: Whether the input was read to its end.
-
         Raises:
             RejectLimitError: More records were rejected.
         """

@@ -23,21 +23,13 @@ if TYPE_CHECKING:
 
 
 class DeletionNotes:
-    """Takes the messages of a run without a ledger, and notes nothing.
-
-    Args:
-        log_warning: Logs a warning about a stream, once.
-    """
+    """Takes the messages of a run without a ledger, and notes nothing."""
 
     def __init__(self, log_warning: Callable[[str, str], None]) -> None:
         self._log_warning = log_warning
 
     def add_schema(self, mapped: MappedStream, config: Mapping[str, Any]) -> None:
-        """Note a stream's mapping, at each SCHEMA.
-
-        Args:
-            mapped: The stream and its mapping.
-            config: The configuration, which has the stream maps.
+        """Note a stream's mapping, at each SCHEMA; `config` has the stream maps.
 
         Raises:
             LedgerError: The ledger cannot be written.
@@ -74,15 +66,7 @@ class DeletionNotes:
 
 
 class LedgerDeletionNotes(DeletionNotes):
-    """Notes the messages of a run with a ledger.
-
-    Args:
-        ledger: Keeps what is noted.
-        check: What decides at the end.
-        stats: Has the number of records read.
-        collections: Which stream goes to which collection.
-        log_warning: Logs a warning about a stream, once.
-    """
+    """Notes the messages of a run with a ledger."""
 
     def __init__(
         self,

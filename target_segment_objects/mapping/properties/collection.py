@@ -128,10 +128,6 @@ class CollectionProperties:
     ) -> dict[PropertyPath, PropertyMapping]:
         """Return how properties with names are sent from now on.
 
-        Args:
-            stream: Their stream.
-            types: The type of each now.
-
         Raises:
             UnmappableStreamError: A type has changed, and `type_changes` is `fail`.
         """
@@ -203,12 +199,6 @@ class CollectionProperties:
 
     def change_shape(self, stream: str, path: PropertyPath, new: str, names: Sequence[str]) -> None:
         """Begin to send an object's properties, or what was an object, under other names.
-
-        Args:
-            stream: The stream of the property.
-            path: What was flattened, or what is an object now.
-            new: The new type.
-            names: The new names.
 
         Raises:
             UnmappableStreamError: `type_changes` is `fail`.

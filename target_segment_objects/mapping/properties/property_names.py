@@ -38,12 +38,7 @@ class PropertyNames:
     def assign_names(
         self, unnamed: Iterable[PropertyPath], reserved: Collection[str]
     ) -> dict[PropertyPath, str]:
-        """Give names to paths that have none, in the given order.
-
-        Args:
-            unnamed: The paths.
-            reserved: Names that none of them gets.
-        """
+        """Give names to paths that have none, in the given order, but no reserved ones."""
         taken = self._used.union(reserved) if reserved else self._used
         assigned = naming.assign_unique_names(unnamed, taken, max_length=self._max_length)
         self._names.update(assigned)

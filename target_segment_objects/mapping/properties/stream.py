@@ -27,11 +27,6 @@ class StreamProperties:
 
     Attributes:
         version: Grows when a property is sent in another way than before.
-
-    Args:
-        stream: The stream's name.
-        collection: The properties of its collection.
-        log_warning: Takes a warning; gets each at most once.
     """
 
     def __init__(
@@ -113,9 +108,6 @@ class StreamProperties:
     def map_undeclared(self, values: Mapping[PropertyPath, object]) -> list[PropertyMapping]:
         """Return how a record's undeclared properties are sent, sorted by their paths.
 
-        Args:
-            values: Path to value.
-
         Raises:
             UnmappableStreamError: A value does not have the type that was first sent, and
                 `type_changes` is `fail`.
@@ -141,11 +133,7 @@ class StreamProperties:
             yield from self.expand_object((*path, name), child)
 
     def store_first_values(self, properties: Mapping[str, Scalar]) -> None:
-        """Store the types of properties with the first value, just before they are sent.
-
-        Args:
-            properties: Name to value, as they are sent.
-        """
+        """Store the types of properties with the first value, just before they are sent."""
         self.store_types(
             [
                 path
