@@ -13,7 +13,7 @@ from target_segment_objects.delivery.interface import StreamInfo
 from target_segment_objects.delivery.scheduler import DeliveryScheduler
 from target_segment_objects.delivery.spool import Spool
 from target_segment_objects.ledger.file import Destination
-from target_segment_objects.ledger.opening import LedgerOptions, open_ledger
+from target_segment_objects.ledger.opening import open_ledger
 
 if TYPE_CHECKING:
     from benchmarks.runs import Bench
@@ -71,9 +71,10 @@ def _load_table(folder: Path, versions: list[int], today: date) -> int:
     spool = Spool(str(folder))
 
     ledger = open_ledger(
-        LedgerOptions(
-            folder / "ledger.sqlite", Destination("month", None), _RESEND_DAYS, today=today
-        )
+        folder / "ledger.sqlite",
+        Destination("month", None),
+        resend_after_days=_RESEND_DAYS,
+        today=today,
     )
     delivery = DeliveryScheduler(
         _AcceptingApi(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
@@ -27,29 +27,6 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class LedgerOptions:
-    """The user's settings for the ledger.
-
-    Attributes:
-        path: The file.
-        destination: Where the objects go.
-        resend_after_days: Days after which an unchanged object is sent again; 0 for never.
-        ignored_properties: The names, as they are sent, of properties that do not count.
-        deletions: What to do about rows that are gone.
-        copy: Where to copy the file, and to use the copy; None to use the file itself.
-        today: The day of the run (UTC); None for the clock's.
-    """
-
-    path: Path
-    destination: Destination
-    resend_after_days: int
-    ignored_properties: tuple[str, ...] = ()
-    deletions: DeletionOptions = field(default_factory=DeletionOptions)
-    copy: Path | None = None
-    today: date | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class OpenLedger:
     """An open ledger, as a run uses it.
 
@@ -58,14 +35,16 @@ class OpenLedger:
         missing: What complete runs did not see again.
         memory: What earlier runs have sent of each stream's properties.
         evidence: Collects how this run reads its streams.
-        options: The user's settings.
+        ignored_properties: The names, as they are sent, of properties that do not count.
+        deletions: What to do about rows that are gone.
     """
 
     objects: ObjectTable
     missing: MissingObjectTable
     memory: PropertyTable
     evidence: InputEvidence
-    options: LedgerOptions
+    ignored_properties: tuple[str, ...]
+    deletions: DeletionOptions
 
     def open_stage(
         self,
@@ -84,33 +63,50 @@ class OpenLedger:
             delivery,
             self.objects,
             self.missing,
-            ignored_properties=self.options.ignored_properties,
+            ignored_properties=self.ignored_properties,
             on_unchanged=on_unchanged,
             log_warning=log_warning,
         )
-        deletions = self.options.deletions
         check = DeletionCheck(
-            self.missing, deletions, stage, on_missing=on_missing, on_cleared=on_cleared
+            self.missing, self.deletions, stage, on_missing=on_missing, on_cleared=on_cleared
         )
         return stage, check
 
 
-def open_ledger(options: LedgerOptions) -> OpenLedger:
+def open_ledger(
+    path: Path,
+    destination: Destination,
+    *,
+    resend_after_days: int,
+    ignored_properties: tuple[str, ...] = (),
+    deletions: DeletionOptions | None = None,
+    copy: Path | None = None,
+    today: date | None = None,
+) -> OpenLedger:
     """Open the ledger for a run.
+
+    Args:
+        path: The file.
+        destination: Where the objects go.
+        resend_after_days: Days after which an unchanged object is sent again; 0 for never.
+        ignored_properties: The names, as they are sent, of properties that do not count.
+        deletions: What to do about rows that are gone.
+        copy: Where to copy the file, and to use the copy; None to use the file itself.
+        today: The day of the run (UTC); None for the clock's.
 
     Raises:
         LedgerError: The ledger cannot be used.
     """
-    if options.copy is not None:
-        copy_ledger(options.path, options.copy, options.destination)
-    file = LedgerFile.open(options.copy or options.path, options.destination)
-    file.path = options.path  # what messages name, also while a copy is used
-    deletions = options.deletions
+    deletions = deletions or DeletionOptions()
+    if copy is not None:
+        copy_ledger(path, copy, destination)
+    file = LedgerFile.open(copy or path, destination)
+    file.path = path  # what messages name, also while a copy is used
     readings = ReadingTable(file)
     objects = ObjectTable(
         file,
-        resend_after_days=options.resend_after_days,
-        today=options.today or datetime.now(timezone.utc).date(),
+        resend_after_days=resend_after_days,
+        today=today or datetime.now(timezone.utc).date(),
         notes_seen=deletions.deleted_records != IGNORE,
     )
     try:
@@ -122,4 +118,6 @@ def open_ledger(options: LedgerOptions) -> OpenLedger:
         file.close()
         raise
     evidence = InputEvidence(deletions.full_table_streams)
-    return OpenLedger(objects, missing, PropertyTable(file), evidence, options)
+    return OpenLedger(
+        objects, missing, PropertyTable(file), evidence, ignored_properties, deletions
+    )

@@ -200,33 +200,27 @@ class RunContext:
         # Not at the start: most runs have no ledger.
         from target_segment_objects.ledger.deletion_rules import DeletionOptions  # noqa: PLC0415
         from target_segment_objects.ledger.file import Destination  # noqa: PLC0415
-        from target_segment_objects.ledger.opening import (  # noqa: PLC0415
-            LedgerOptions,
-            open_ledger,
-        )
+        from target_segment_objects.ledger.opening import open_ledger  # noqa: PLC0415
 
         self.stats.uses_ledger = True
-        copy = self._spool.new_path().with_suffix(".sqlite") if binding.is_read_only else None
         return open_ledger(
-            LedgerOptions(
-                Path(settings.ledger_path),
-                Destination(
-                    binding.destination or settings.api_url,
-                    settings.write_key if binding.checks_key else None,
-                    binding.adopt_command,
-                ),
-                settings.resend_after_days,
-                tuple(map(self._name_property, settings.ignored_properties)),
-                DeletionOptions(
-                    settings.deleted_records,
-                    settings.full_table_streams,
-                    settings.deleted_after_runs,
-                    settings.deleted_hours_between_runs,
-                    settings.deleted_limit_percent,
-                    accept_deletes=binding.accept_deletes,
-                ),
-                copy,
-            )
+            Path(settings.ledger_path),
+            Destination(
+                binding.destination or settings.api_url,
+                settings.write_key if binding.checks_key else None,
+                binding.adopt_command,
+            ),
+            resend_after_days=settings.resend_after_days,
+            ignored_properties=tuple(map(self._name_property, settings.ignored_properties)),
+            deletions=DeletionOptions(
+                settings.deleted_records,
+                settings.full_table_streams,
+                settings.deleted_after_runs,
+                settings.deleted_hours_between_runs,
+                settings.deleted_limit_percent,
+                accept_deletes=binding.accept_deletes,
+            ),
+            copy=self._spool.new_path().with_suffix(".sqlite") if binding.is_read_only else None,
         )
 
     def _add_ledger(
