@@ -83,13 +83,13 @@ def show_ledger(*, file: Path, collection: str | None, output_format: str) -> No
     """
     with read_ledger(file) as connection:
         user_changes.require_collection(file, connection, collection)
-        overview = read_overview(connection, today=datetime.now(timezone.utc).date())
+        overview = read_overview(connection, collection, today=datetime.now(timezone.utc).date())
         limit = MAX_IDS_SHOWN if output_format == "text" else None
         missing = None if collection is None else read_missing(connection, collection, limit=limit)
     if output_format == "json":
-        click.echo(json.dumps(build_json(overview, collection, missing), indent=2))
+        click.echo(json.dumps(build_json(overview, missing), indent=2))
         return
-    print_report(file, overview, collection)
+    print_report(file, overview, shows_properties=collection is not None)
     if missing is not None:
         print_missing(missing)
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from target_segment_objects.ledger.overview import CollectionOverview, MissingReport, Overview
+    from target_segment_objects.ledger.overview import MissingReport, Overview
 
 MAX_IDS_SHOWN: Final = 100
 """Of rows that are gone, in the text; JSON has all."""
@@ -23,24 +23,23 @@ MAX_IDS_SHOWN: Final = 100
 _SPACES_BETWEEN_COLUMNS: Final = 2
 
 
-def print_report(path: Path, overview: Overview, collection: str | None) -> None:
-    """Print what a ledger knows, with the properties of a collection if one is given."""
+def print_report(path: Path, overview: Overview, *, shows_properties: bool) -> None:
+    """Print what a ledger knows."""
     from rich.filesize import decimal  # noqa: PLC0415 - slow to import
 
-    shown = [each for each in overview.collections if collection in {None, each.name}]
     click.echo(f"{path}: {decimal(overview.bytes)}, for {overview.destination}")
     click.echo(_describe_last_run(overview))
-    if not shown:
+    if not overview.collections:
         click.echo("No collection is known yet.")
         return
     click.echo(_describe_retention(overview))
     click.echo()
-    _print_table(list(_build_rows(overview, shown)), texts=2)
-    for each in shown if collection is not None else ():
+    _print_table(list(_build_rows(overview)), text_columns=2)
+    for each in overview.collections if shows_properties else ():
         for stream, types in each.properties.items():
             click.echo()
             rows = [(name, type_name or "no value yet") for name, type_name in types.items()]
-            _print_table([(f"properties of stream {stream}", "first type"), *rows], texts=2)
+            _print_table([(f"properties of stream {stream}", "first type"), *rows], text_columns=2)
 
 
 def print_missing(missing: MissingReport) -> None:
@@ -62,20 +61,15 @@ def print_missing(missing: MissingReport) -> None:
         )
         for each in missing.first
     ]
-    _print_table([("id", "since (UTC)", "marked (UTC)", "runs"), *rows], texts=3)
+    _print_table([("id", "since (UTC)", "marked (UTC)", "runs"), *rows], text_columns=3)
     if count > len(rows):
         click.echo(f"… and {count - len(rows):,} more: --format json lists all.")
 
 
-def build_json(
-    overview: Overview, collection: str | None, missing: MissingReport | None
-) -> dict[str, object]:
-    """Return what a ledger knows of a collection, or of all, for programs."""
+def build_json(overview: Overview, missing: MissingReport | None) -> dict[str, object]:
+    """Return what a ledger knows, for programs."""
     report = asdict(overview)
     report["days"] = [day.isoformat() for day in overview.days]
-    report["collections"] = [
-        each for each in report["collections"] if collection in {None, each["name"]}
-    ]
     if missing is not None:
         report["gone"] = [asdict(each) for each in missing.first]
     return report
@@ -97,12 +91,10 @@ def _describe_retention(overview: Overview) -> str:
     return f"{rule}. Known objects that are due, by day:"
 
 
-def _build_rows(
-    overview: Overview, collections: Sequence[CollectionOverview]
-) -> Iterator[tuple[str, ...]]:
+def _build_rows(overview: Overview) -> Iterator[tuple[str, ...]]:
     days = ["today", *(f"{day:%m-%d}" for day in overview.days[1:])]
     yield ("collection", "last run (UTC)", "objects", *days)
-    for each in collections:
+    for each in overview.collections:
         last_run = "" if each.last_run is None else _format_time(each.last_run)
         counts = [each.objects, *each.sent_again]
         yield (each.name, last_run, *(f"{count:,}" for count in counts))
@@ -112,21 +104,21 @@ def _format_time(time: str) -> str:
     return time[:16].replace("T", " ")
 
 
-def _print_table(rows: Sequence[tuple[str, ...]], *, texts: int) -> None:
-    """Print rows, of which the first is the heading; the columns after `texts` are numbers."""
+def _print_table(rows: Sequence[tuple[str, ...]], *, text_columns: int) -> None:
+    """Print rows, of which the first is the heading; the columns of text come first."""
     if sys.stdout.isatty():
-        _print_rich_table(rows, texts)
+        _print_rich_table(rows, text_columns)
         return
     widths = _measure_widths(rows)
     for row in rows:
         cells = [
-            cell.ljust(width) if position < texts else cell.rjust(width)
+            cell.ljust(width) if position < text_columns else cell.rjust(width)
             for position, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         click.echo((" " * _SPACES_BETWEEN_COLUMNS).join(cells).rstrip())
 
 
-def _print_rich_table(rows: Sequence[tuple[str, ...]], texts: int) -> None:
+def _print_rich_table(rows: Sequence[tuple[str, ...]], text_columns: int) -> None:
     """Print a table; columns on the right that do not fit are left out."""
     from rich.box import SIMPLE_HEAD  # noqa: PLC0415 - for a terminal only
     from rich.console import Console  # noqa: PLC0415
@@ -136,12 +128,13 @@ def _print_rich_table(rows: Sequence[tuple[str, ...]], texts: int) -> None:
     console = Console(highlight=False)
     widths = _measure_widths(rows)
     while (
-        len(widths) > texts and sum(widths) + len(widths) * _SPACES_BETWEEN_COLUMNS > console.width
+        len(widths) > text_columns
+        and sum(widths) + len(widths) * _SPACES_BETWEEN_COLUMNS > console.width
     ):
         widths.pop()
     table = Table(box=SIMPLE_HEAD, show_edge=False)
     for position, heading in enumerate(rows[0][: len(widths)]):
-        table.add_column(heading, justify="left" if position < texts else "right")
+        table.add_column(heading, justify="left" if position < text_columns else "right")
     for row in rows[1:]:
         table.add_row(*map(Text, row[: len(widths)]))
     console.print(table)

@@ -128,8 +128,10 @@ class MissingReport:
     first: tuple[MissingObject, ...]
 
 
-def read_overview(connection: sqlite3.Connection, *, today: date) -> Overview:
-    """Read what a ledger knows."""
+def read_overview(
+    connection: sqlite3.Connection, collection: str | None, *, today: date
+) -> Overview:
+    """Read what a ledger knows of a collection, or of all; `today` is a day in UTC."""
     meta: dict[str, Any] = dict(connection.execute("SELECT key, value FROM meta"))
     pages, page_size = (
         connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size")
@@ -141,7 +143,11 @@ def read_overview(connection: sqlite3.Connection, *, today: date) -> Overview:
         resend_after_days=resend_after_days,
         last_run=_read_last_run(connection),
         days=tuple(today + timedelta(days=n) for n in range(DAYS)),
-        collections=tuple(_read_collections(connection, today, meta.get("resend_period", 0))),
+        collections=tuple(
+            found
+            for found in _read_collections(connection, today, meta.get("resend_period", 0))
+            if collection in {None, found.name}
+        ),
     )
 
 
