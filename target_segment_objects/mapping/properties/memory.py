@@ -33,7 +33,7 @@ class SentProperty(msgspec.Struct, frozen=True):
 class PropertyMemory:
     """Remembers nothing: each run gives names and types anew. A ledger is a memory that lasts."""
 
-    def read_properties(self, collection: str) -> Sequence[SentProperty]:  # noqa: ARG002
+    def read_properties(self, collection: str) -> Sequence[SentProperty]:  # noqa: ARG002 - a ledger reads it
         """Return a collection's properties of earlier runs, in the order of their names.
 
         If a path has several names, the last is the one that it is sent under.
@@ -43,6 +43,6 @@ class PropertyMemory:
     def save_property(self, collection: str, prop: SentProperty) -> None:
         """Save a property, or its type, before it is sent."""
 
-    def describe_reset(self, collection: str) -> str:  # noqa: ARG002
-        """Return how a user has it forget the types of a collection."""
+    def describe_reset(self, collection: str) -> str:  # noqa: ARG002 - a ledger has one
+        """Return how a user makes it forget the types of a collection; empty if it has none."""
         return ""
