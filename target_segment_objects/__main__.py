@@ -62,7 +62,7 @@ def _import_sandbox_command() -> Callable[[], None]:
 
 
 def _import_ledger_command() -> Callable[[], None]:
-    from target_segment_objects.cli.ledger.command import run_ledger_command  # noqa: PLC0415
+    from target_segment_objects.cli.ledger_command import run_ledger_command  # noqa: PLC0415
 
     return run_ledger_command
 

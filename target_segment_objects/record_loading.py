@@ -15,7 +15,7 @@ from singer_sdk.singerlib.json import serialize_json
 
 from target_segment_objects.exceptions import InputError, SegmentObjectsError
 from target_segment_objects.mapping.json_lines import UnreadableLineError
-from target_segment_objects.outlets import MappedStream, RejectedRecord
+from target_segment_objects.run.output import MappedStream, RejectedRecord
 from target_segment_objects.singer.batch_files import read_record_blocks
 from target_segment_objects.singer.reader import ReadingStopped
 from target_segment_objects.singer.record_blocks import HeldMessage, MessageHeader, RecordBlock
@@ -23,10 +23,10 @@ from target_segment_objects.singer.record_blocks import HeldMessage, MessageHead
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from target_segment_objects.context import RunContext
     from target_segment_objects.exceptions import InvalidRecordError
     from target_segment_objects.mapping.mapped_records import MappedRecords
     from target_segment_objects.mapping.mapper import RecordMapper
+    from target_segment_objects.run.context import RunContext
     from target_segment_objects.singer.reader import MessageReader
     from target_segment_objects.singer.record_blocks import LineGroup
     from target_segment_objects.singer.replay import ReplayLog
@@ -107,7 +107,7 @@ class RecordLoader:
         """
         for header in block.notable:
             if header.version is not None:
-                self._context.deleted_rows.add_record_version(
+                self._context.deletion_notes.add_record_version(
                     header.stream, {"version": header.version}
                 )
             if header.rejected is not None:
@@ -238,13 +238,13 @@ class RecordLoader:
 
     def add_state(self, value: Any) -> None:  # noqa: ANN401 - STATE is any JSON
         """Add a STATE's value, which covers everything before it."""
-        self._context.deleted_rows.add_state(value)
+        self._context.deletion_notes.add_state(value)
         self._context.delivery.add_state(value)
 
     def note_schema(self, stream: str) -> None:
         """Note that the SCHEMA of a stream has come."""
         for mapped in self.streams[stream].mapped:
-            self._context.deleted_rows.add_schema(mapped, self._config)
+            self._context.deletion_notes.add_schema(mapped, self._config)
 
     def _reject(
         self,
@@ -260,7 +260,7 @@ class RecordLoader:
                 self._deliver(group, group.count_before(number))
         self._deliver(reject.group, reject.row + 1)
         for error in reject.errors:
-            self._context.deleted_rows.add_reject(error)
+            self._context.deletion_notes.add_reject(error)
         stream, line = reject.group.stream, reject.group.lines.lines[reject.row]
         if not are_messages:
             line = _build_message(stream.name, line)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from singer_sdk import Target
 
-    from target_segment_objects.context import RunContext
+    from target_segment_objects.run.context import RunContext
 
 _OMITTED_METADATA: Final = frozenset(
     f"_sdc_{name}"

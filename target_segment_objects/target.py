@@ -1,7 +1,7 @@
 """The target: what a Singer message of each kind does.
 
 A SCHEMA makes the mapping of a stream; `record_loading` loads the records. What becomes of API
-calls, STATE and invalid records is up to the `Outlets` of a run.
+calls, STATE and invalid records is up to the `RunOutput` of a run.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from singer_sdk.helpers.capabilities import PluginCapabilities, TargetCapabiliti
 from singer_sdk.mapper import RemoveRecordTransform, SameRecordTransform
 
 from target_segment_objects import config_validation
-from target_segment_objects.context import RunContext
 from target_segment_objects.environment import PREFIX, Environment, load_environment
 from target_segment_objects.exceptions import UnmappableStreamError
 from target_segment_objects.mapping.naming import format_path
 from target_segment_objects.mapping.schema import find_deepest_property
 from target_segment_objects.mapping.schema_normalization import declares_anything, normalize_schema
-from target_segment_objects.outlets import MappedStream, Outlets, open_outlets
 from target_segment_objects.record_loading import RecordLoader, StreamOutput, TapStream
 from target_segment_objects.reporting.stats import RunStats
+from target_segment_objects.run.context import RunContext
+from target_segment_objects.run.output import MappedStream, RunOutput, SegmentOutput
 from target_segment_objects.settings import SETTINGS, Settings
 from target_segment_objects.singer.reader import MessageReader, is_string_list
 from target_segment_objects.singer.record_blocks import RecordBlock
@@ -71,11 +71,9 @@ class TargetSegmentObjects(Target):
         super().__init__(**kwargs)
         self.max_parallelism = 1  # the SDK's sinks have nothing to drain: delivery has threads
         self.stats = RunStats()
-        self._outlets: Outlets | None = None
+        self._output: RunOutput | None = None
         self._interrupts = Interrupts(self.message_reader)
         self._replay_log = ReplayLog()
-        self.accepts_deletes = False
-        self.adopt_command = ""
 
     def setup_mapper(self) -> None:
         """Set up the SDK's stream maps, without its flattening."""
@@ -94,23 +92,21 @@ class TargetSegmentObjects(Target):
         return f"{self.name}/{self.plugin_version}"
 
     @property
-    def outlets(self) -> Outlets:
+    def output(self) -> RunOutput:
         """Where the results go; a real run's unless others were passed."""
-        if self._outlets is None:
-            self._outlets = open_outlets(self.settings, user_agent=self.user_agent)
-        return self._outlets
+        if self._output is None:
+            self._output = SegmentOutput(self.settings, user_agent=self.user_agent)
+        return self._output
 
     @cached_property
     def context(self) -> RunContext:
         """The parts of the run, which the sinks share."""
         return RunContext(
             self.settings,
-            self.outlets,
+            self.output,
             self.stats,
             on_failure=self._interrupts.wake_reader,
             logger=self.logger,
-            accepts_deletes=self.accepts_deletes,
-            adopt_command=self.adopt_command,
         )
 
     @cached_property
@@ -120,9 +116,9 @@ class TargetSegmentObjects(Target):
 
     # A run
 
-    def prepare_run(self, outlets: Outlets) -> RunContext:
+    def prepare_run(self, output: RunOutput) -> RunContext:
         """Have the results of the run go elsewhere; called once, before `run`."""
-        self._outlets = outlets
+        self._output = output
         return self.context
 
     def run(self, file_input: IO[bytes] | None, *, rest: str = "Delivering") -> RunOutcome:
@@ -232,7 +228,7 @@ class TargetSegmentObjects(Target):
         for mapped in loader.streams[stream].mapped:
             if warning:
                 self.context.log_warning(mapped.name, warning)
-            self.outlets.log_stream(mapped)
+            self.output.log_stream(mapped)
 
     def _add_stream(self, stream: str, schema_line: bytes) -> None:
         """Have the records of a stream loaded by its current SCHEMA."""
@@ -299,7 +295,7 @@ class TargetSegmentObjects(Target):
 
     def _process_activate_version_message(self, message_dict: dict[str, Any]) -> None:
         stream = self.message_reader.require_stream(message_dict, "version")
-        self.context.deleted_rows.add_activation(stream, message_dict["version"])
+        self.context.deletion_notes.add_activation(stream, message_dict["version"])
 
     def _process_state_message(self, message_dict: dict[str, Any]) -> None:
         self._assert_line_requires(message_dict, requires={"value"})

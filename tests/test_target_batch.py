@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from target_segment_objects.outlets import open_outlets
+from target_segment_objects.run.output import SegmentOutput
 from target_segment_objects.sinks import SegmentObjectsSink
 from target_segment_objects.target import TargetSegmentObjects
 from tests.support import record_line, state_line, wait_for
@@ -155,7 +155,7 @@ def run_until_signal(
         The exit code, the STATEs that were written, and the number of records that were read.
     """
     target = TargetSegmentObjects(config={"write_key": "k", "api_url": sandbox.url})
-    context = target.prepare_run(open_outlets(target.settings, user_agent=target.user_agent))
+    context = target.prepare_run(SegmentOutput(target.settings, user_agent=target.user_agent))
     messages = [USERS, *lines, batch_line("users", batch_file), state_line({"at": "end"})]
 
     def send_signal() -> None:

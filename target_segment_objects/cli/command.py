@@ -12,6 +12,7 @@ import sys
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import click
+import msgspec
 from click.core import ParameterSource
 from singer_sdk.exceptions import ConfigValidationError
 
@@ -26,6 +27,7 @@ from target_segment_objects.reporting.log_handlers import (
     find_log_level,
     set_up_log_handlers,
 )
+from target_segment_objects.run.output import LedgerBinding
 from target_segment_objects.target import TargetSegmentObjects
 
 if TYPE_CHECKING:
@@ -253,21 +255,21 @@ def _invoke(  # noqa: PLR0913 - the options of the command
     file_input: IO[bytes] | None,
     sandbox_warehouse: Path | None,
     opens_page: bool,
-    accepts_deletes: bool,
+    accept_deletes: bool,
 ) -> int:
     """Check, dry-run or load; return the exit code.
 
     What only some modes need is imported here or below: every load waits for the other imports.
     """
-    warning = accept_deletes_warning(config) if accepts_deletes and not is_check else None
+    warning = accept_deletes_warning(config) if accept_deletes and not is_check else None
     if warning:
         TargetSegmentObjects.logger.warning("%s", warning)
+    ledger = LedgerBinding(accept_deletes=accept_deletes, adopt_command=adopt_command)
     if is_dry_run:
         from target_segment_objects.cli.dry_run import add_placeholder_key  # noqa: PLC0415
 
         target = TargetSegmentObjects(config=add_placeholder_key(config))
-        target.accepts_deletes, target.adopt_command = accepts_deletes, adopt_command
-        return _run_dry(target, file_input, sandbox_warehouse, output_format=output_format)
+        return _run_dry(target, file_input, sandbox_warehouse, ledger, output_format=output_format)
     if sandbox_warehouse is not None:
         from target_segment_objects.cli.sandbox_run import run_in_sandbox  # noqa: PLC0415
 
@@ -277,35 +279,35 @@ def _invoke(  # noqa: PLR0913 - the options of the command
             sandbox_warehouse,
             check=_check if is_check else None,
             opens_page=opens_page,
-            accepts_deletes=accepts_deletes,
+            ledger=ledger,
         )
     target = TargetSegmentObjects(config=config)
-    target.accepts_deletes, target.adopt_command = accepts_deletes, adopt_command
-    return _check(target) if is_check else load_input(target, file_input)
+    return _check(target, ledger) if is_check else load_input(target, file_input, ledger=ledger)
 
 
 def _run_dry(
     target: TargetSegmentObjects,
     file_input: IO[bytes] | None,
     sandbox_warehouse: Path | None,
+    ledger: LedgerBinding,
     *,
     output_format: str,
 ) -> int:
     from target_segment_objects.cli.dry_run import run_dry  # noqa: PLC0415
     from target_segment_objects.cli.sandbox_run import name_sandbox  # noqa: PLC0415
 
-    destination = None if sandbox_warehouse is None else name_sandbox(sandbox_warehouse)
-    return run_dry(target, file_input, output_format=output_format, destination=destination)
+    if sandbox_warehouse is not None:
+        ledger = msgspec.structs.replace(ledger, destination=name_sandbox(sandbox_warehouse))
+    return run_dry(target, file_input, output_format=output_format, ledger=ledger)
 
 
-def _check(target: TargetSegmentObjects, destination: str | None = None) -> int:
+def _check(target: TargetSegmentObjects, ledger: LedgerBinding) -> int:
     from target_segment_objects.cli.check import run_checks  # noqa: PLC0415 - see `_invoke`
 
     passed = run_checks(
         target.settings,
         click.echo,
         user_agent=target.user_agent,
-        ledger_destination=destination,
-        adopt_command=target.adopt_command,
+        ledger=ledger,
     )
     return 0 if passed else 1

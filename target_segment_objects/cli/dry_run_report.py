@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from target_segment_objects.mapping.mapper import RecordMapper
-    from target_segment_objects.mapping.properties.mapping import PropertyMapping
+    from target_segment_objects.mapping.properties.property_mapping import PropertyMapping
     from target_segment_objects.reporting.stats import RunStats
 
 _TYPE_NAMES: Final[dict[type, str]] = {bool: "boolean", int: "integer", float: "number"}

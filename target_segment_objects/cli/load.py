@@ -15,17 +15,18 @@ from target_segment_objects.exceptions import (
     SegmentObjectsError,
     SpoolError,
 )
-from target_segment_objects.outlets import open_dead_letters, open_outlets
 from target_segment_objects.plurals import format_count
 from target_segment_objects.reporting import summary
 from target_segment_objects.reporting.log_handlers import is_terminal
 from target_segment_objects.reporting.progress import Progress, ProgressSnapshot
+from target_segment_objects.run.output import SegmentOutput, open_dead_letters
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from target_segment_objects.context import RunContext
     from target_segment_objects.delivery.uploader import SessionReport
+    from target_segment_objects.run.context import RunContext
+    from target_segment_objects.run.output import LedgerBinding
     from target_segment_objects.segment.api import BulkApi
     from target_segment_objects.singer.run import RunOutcome
     from target_segment_objects.target import TargetSegmentObjects
@@ -40,7 +41,7 @@ def load_input(
     file_input: IO[bytes] | None,
     *,
     api: BulkApi | None = None,
-    destination: str | None = None,
+    ledger: LedgerBinding | None = None,
     show_result: Callable[[], None] | None = None,
 ) -> int:
     """Load the input into Segment, and report how it went.
@@ -49,7 +50,7 @@ def load_input(
         target: The target, with its settings.
         file_input: The Singer messages; None for standard input.
         api: Carries out the API calls; None for Segment's own API.
-        destination: What a ledger is bound to; None for the base URL of the API.
+        ledger: How the run uses a ledger, if the settings have one.
         show_result: Called after the run, before its errors are logged: they come last.
 
     Returns:
@@ -60,19 +61,19 @@ def load_input(
         summary.log_session(report, target.logger, target.metrics_logger)
 
     progress = Progress(lambda: take_snapshot(target.context), sys.stderr, target.logger)
-    outlets = open_outlets(
+    output = SegmentOutput(
         target.settings,
         user_agent=target.user_agent,
         api=api,
-        destination=destination,
+        ledger=ledger,
         log_session=log_session,
         pause_display=progress.paused,
     )
     try:
         _require_streams(target, file_input)
-        target.prepare_run(outlets)
+        target.prepare_run(output)
     except SegmentObjectsError as error:
-        outlets.close()
+        output.close()
         target.logger.error("%s", describe_problem(error))
         return find_exit_code(error)
     began = time.monotonic()

@@ -121,7 +121,7 @@ def list_options() -> list[click.Option]:
             "warehouse, and serve it after the load until Ctrl-C.",
         ),
         click.Option(
-            ["--accept-deletes", "accepts_deletes"],
+            ["--accept-deletes", "accept_deletes"],
             is_flag=True,
             envvar=ACCEPT_DELETES,
             show_envvar=True,
@@ -154,6 +154,6 @@ def build_default_map(variables: Mapping[str, str]) -> dict[str, str]:
     """Return the defaults that variables give to options; the process's may be among them."""
     given = {
         "sandbox_warehouse": variables.get(SANDBOX),
-        "accepts_deletes": variables.get(ACCEPT_DELETES),
+        "accept_deletes": variables.get(ACCEPT_DELETES),
     }
     return {name: value for name, value in given.items() if value}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from target_segment_objects.mapping.naming import PropertyPath
-    from target_segment_objects.mapping.properties.mapping import PropertyMapping
+    from target_segment_objects.mapping.properties.property_mapping import PropertyMapping
 
 MAX_UNDECLARED: Final = 200
 """A stream with more undeclared properties has other ones in each record: they get no columns."""

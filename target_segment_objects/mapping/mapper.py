@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
     from target_segment_objects.mapping.json_lines import Record
     from target_segment_objects.mapping.naming import PropertyPath
-    from target_segment_objects.mapping.properties.mapping import PropertyMapping
+    from target_segment_objects.mapping.properties.property_mapping import PropertyMapping
     from target_segment_objects.mapping.schema import PropertyType
     from target_segment_objects.mapping.stream_state import StreamState
     from target_segment_objects.mapping.typed_decoder import DecodedLines
@@ -280,8 +280,8 @@ class RecordMapper:
         if self._warnings.long_paths:
             failed |= self._typed.find_oversized(converted, objects)
         first_values: Sequence[tuple[int, PropertyPath]] = ()
-        if self._sent.unsent:
-            unsent = layout.select_unsent(self._sent.unsent)
+        if self._sent.valueless:
+            unsent = layout.select_unsent(self._sent.valueless)
             first_values = find_first_values(converted, unsent, rows, failed)
         if failed:
             left.update(rows[at] for at in failed)
@@ -408,7 +408,7 @@ class RecordMapper:
                 key_properties=self._key_properties,
                 send_nulls=self._options.null_properties == "send",
                 warned_long_paths=self._warnings.long_paths,
-                unsent=self._sent.unsent,
+                unsent=self._sent.valueless,
             )
             self._compiled_for = depends_on
             self._untyped_count = 0

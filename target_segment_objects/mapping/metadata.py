@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import msgspec
 
     from target_segment_objects.mapping.columns import Column
-    from target_segment_objects.mapping.properties.mapping import PropertyMapping
+    from target_segment_objects.mapping.properties.property_mapping import PropertyMapping
 
 _DELETED_AT: Final = "_sdc_deleted_at"
 _MESSAGE_MEMBERS: Final = {"_sdc_extracted_at": "time_extracted", "_sdc_table_version": "version"}

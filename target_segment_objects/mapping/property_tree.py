@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from target_segment_objects.mapping.naming import PropertyPath
-    from target_segment_objects.mapping.properties.mapping import PropertyMapping
+    from target_segment_objects.mapping.properties.property_mapping import PropertyMapping
 
 
 class DeclaredObject(msgspec.Struct, frozen=True):

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from target_segment_objects.mapping.columns import Column
     from target_segment_objects.mapping.naming import PropertyPath
-    from target_segment_objects.mapping.properties.mapping import PropertyMapping
+    from target_segment_objects.mapping.properties.property_mapping import PropertyMapping
 
 _get_record = attrgetter("record")
 

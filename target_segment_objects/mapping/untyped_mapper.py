@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from target_segment_objects.mapping.json_lines import Record, RecordMessage
     from target_segment_objects.mapping.layout import Layout
     from target_segment_objects.mapping.naming import PropertyPath
-    from target_segment_objects.mapping.properties.mapping import PropertyMapping
+    from target_segment_objects.mapping.properties.property_mapping import PropertyMapping
     from target_segment_objects.mapping.property_tree import DeclaredObject
     from target_segment_objects.mapping.stream_state import StreamState
     from target_segment_objects.mapping.value_converter import ValueConverter
@@ -200,7 +200,7 @@ class UntypedMapper:
         The first values of all properties are stored on the way, in the order of the records,
         because they decide how later ones are sent.
         """
-        unsent = layout.select_unsent(self._sent.unsent)
+        unsent = layout.select_unsent(self._sent.valueless)
         rows = range(mapped.count)
         first_values = find_first_values(columns, unsent, rows, errors)
         selected = layout.encoder.select_columns(columns) if extra_values else []

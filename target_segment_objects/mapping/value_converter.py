@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from target_segment_objects.mapping.columns import Column
     from target_segment_objects.mapping.data_warnings import DataWarnings
-    from target_segment_objects.mapping.properties.mapping import PropertyMapping
+    from target_segment_objects.mapping.properties.property_mapping import PropertyMapping
     from target_segment_objects.mapping.values import Scalar
 
 

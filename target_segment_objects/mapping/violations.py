@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from target_segment_objects.mapping.naming import PropertyPath
-    from target_segment_objects.mapping.properties.mapping import PropertyMapping
+    from target_segment_objects.mapping.properties.property_mapping import PropertyMapping
     from target_segment_objects.mapping.validation import RecordValidator, Violation
 
 SchemaViolations: TypeAlias = Literal["warn", "reject"]

@@ -21,7 +21,7 @@ LINES = [schema_line("users", {"id": {"type": "integer"}}), record_line("users",
 UNNEEDED: Final = {
     "target_segment_objects.cli.check": "for --check",
     "target_segment_objects.cli.dry_run": "for --dry-run",
-    "target_segment_objects.cli.ledger": "another command",
+    "target_segment_objects.cli.ledger_command": "another command",
     "target_segment_objects.cli.sandbox_run": "for --sandbox",
     "target_segment_objects.ledger": "for ledger_path",
     "target_segment_objects.mapping.fallback_validation": "for what jsonschema-rs cannot read",

@@ -13,13 +13,12 @@ from hypothesis import strategies as st
 
 from target_segment_objects.exceptions import InvalidRecordError, UnmappableStreamError
 from target_segment_objects.mapping.mapper import MappingOptions, RecordMapper
-from target_segment_objects.mapping.properties.collection import SentProperty
+from target_segment_objects.mapping.properties.memory import SentProperty
 from target_segment_objects.mapping.schema import PropertyType
-from target_segment_objects.mapping.stream_state import StreamState
 from target_segment_objects.mapping.validation import RecordValidator
 from target_segment_objects.mapping.violations import RecordCheck
 from tests.support import schema_line, state_line
-from tests.support.remembered_properties import RememberedProperties
+from tests.support.remembered_properties import RememberedProperties, create_state
 from tests.support.two_decoders import DECODERS, run_and_collect
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ class Stream:
         """Compile the mapping."""
         self.warnings: list[str] = []
         self.memory = None if known is None else RememberedProperties(*known)
-        state = StreamState("s", self.warnings.append)
+        state = create_state("s", self.warnings.append)
         if self.memory is not None:
             self.memory.messages = self.warnings
             state = self.memory.start_run()
@@ -596,7 +595,7 @@ def remember_types(
             is_integer = prop.type is PropertyType.INTEGER and len(prop.path) % 2
             wider = PropertyType.NUMBER if is_integer else PropertyType.STRING
             kept = prop.type if first == "same" else wider
-            stream.memory.save(SentProperty("s", prop.path, prop.name, kept))
+            stream.memory.save_property("s", SentProperty("s", prop.path, prop.name, kept))
     return [*stream.memory.saved.values()]
 
 
@@ -925,7 +924,7 @@ def test_any_schema_is_compiled_or_decoded_untyped(
     }
     try:
         mapper = RecordMapper(
-            "s", "c", schema, ("id",), options=OPTIONS, state=StreamState("s", print)
+            "s", "c", schema, ("id",), options=OPTIONS, state=create_state("s", print)
         )
     except UnmappableStreamError as error:
         event(type(error).__name__)

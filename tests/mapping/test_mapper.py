@@ -29,7 +29,6 @@ from target_segment_objects.mapping import naming
 from target_segment_objects.mapping.data_warnings import DataWarnings
 from target_segment_objects.mapping.mapper import MappingOptions, RecordMapper
 from target_segment_objects.mapping.naming import CollectionResolver
-from target_segment_objects.mapping.stream_state import StreamState
 from target_segment_objects.mapping.validation import RecordValidator
 from target_segment_objects.mapping.warehouse.names import to_column_name, to_table_name
 from target_segment_objects.sandbox import objects as strict
@@ -38,7 +37,7 @@ from target_segment_objects.singer.reader import MessageReader
 from tests.mapping.test_validation import check_record
 from tests.support import documented_rows, remembered_properties
 from tests.support.documented_rows import DocumentedRow
-from tests.support.remembered_properties import RememberedProperties
+from tests.support.remembered_properties import RememberedProperties, create_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -71,7 +70,7 @@ def compile_mapper(
         {"type": "object", "properties": properties},
         keys,
         options=mapping,
-        state=StreamState("s", log, max_name_length=mapping.max_name_length),
+        state=create_state("s", log, max_name_length=mapping.max_name_length),
     )
 
 
@@ -472,7 +471,7 @@ def test_property_keeps_its_name_across_schemas(
     schemas: list[tuple[set[str], list[set[str]]]],
 ) -> None:
     """In one run, each property of a stream has one name, and no name has two properties."""
-    state = StreamState("s", print)
+    state = create_state("s", print)
     names: dict[str, str] = {}
     for declared, records in schemas:
         mapper = RecordMapper(
@@ -494,7 +493,7 @@ def test_property_keeps_its_name_across_schemas(
 def test_warnings_are_given_once_across_schemas() -> None:
     """A changed SCHEMA does not repeat them."""
     warnings: list[str] = []
-    state = StreamState("s", warnings.append)
+    state = create_state("s", warnings.append)
     for _ in range(2):
         properties: dict[str, Any] = {"id": {}, "ID": {}, "long": {}}
         mapper = RecordMapper(

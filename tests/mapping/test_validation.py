@@ -18,7 +18,7 @@ from singer_sdk.sinks.core import JSONSchemaValidator
 
 from target_segment_objects.exceptions import InvalidRecordError, UnmappableStreamError
 from target_segment_objects.mapping.data_warnings import DataWarnings
-from target_segment_objects.mapping.properties.mapping import PropertyMapping
+from target_segment_objects.mapping.properties.property_mapping import PropertyMapping
 from target_segment_objects.mapping.property_tree import DeclaredObject, build_tree
 from target_segment_objects.mapping.schema import read_property_types
 from target_segment_objects.mapping.validation import RecordValidator
