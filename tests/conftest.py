@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 from typing import TYPE_CHECKING, Any
@@ -39,10 +40,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_configure() -> None:
-    """Give SIGINT its default handler, which the processes that tests start inherit.
+    """Set what the processes that tests start inherit: bytecode, and the default SIGINT.
 
-    A shell starts jobs in the background with SIGINT ignored.
+    Without bytecode, as many containers have it, each process compiles what it imports: Meltano
+    then takes 2.4 s to start instead of 0.9 s. A shell starts jobs in the background with SIGINT
+    ignored.
     """
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
