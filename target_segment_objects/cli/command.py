@@ -15,8 +15,9 @@ import click
 from click.core import ParameterSource
 from singer_sdk.exceptions import ConfigValidationError
 
-from target_segment_objects.cli.about import FORMATS
-from target_segment_objects.cli.load import USAGE_ERROR, load_input
+from target_segment_objects import exit_codes
+from target_segment_objects.cli.about import format_about
+from target_segment_objects.cli.load import load_input
 from target_segment_objects.cli.options import OptionsCommand, build_default_map, list_options
 from target_segment_objects.config_validation import accept_deletes_warning
 from target_segment_objects.environment import Environment, load_environment
@@ -34,15 +35,6 @@ if TYPE_CHECKING:
     from target_segment_objects.cli.config_files import ConfigInput
 
 _DRY_RUN_FORMATS: Final = ("text", "json")
-
-EXIT_CODES: Final = {
-    0: "success: everything is in Segment or the dead-letter file, or the check passed",
-    1: "failure: the last lines of the log say why",
-    2: "usage error: an option or a setting; nothing was read or sent",
-    129: "stopped by SIGHUP (the terminal was closed)",
-    130: "stopped by SIGINT (Ctrl-C)",
-    143: "stopped by SIGTERM",
-}
 
 _HELP: Final = """\
 Load Singer messages from standard input into Segment.
@@ -122,7 +114,7 @@ def run_command() -> None:
         command = build_command()
     except LoggingConfigError as error:
         click.echo(f"Error: {error}", err=True)
-        sys.exit(USAGE_ERROR)
+        sys.exit(exit_codes.USAGE_ERROR)
     command()
 
 
@@ -138,7 +130,7 @@ def build_command() -> click.Command:
     set_up_log_handlers(sys.stderr, level)
     options = list_options()
     replaced = {name for option in options for name in option.opts}
-    codes = "\n".join(f"  {code:<5}{meaning}" for code, meaning in EXIT_CODES.items())
+    codes = "\n".join(f"  {code:<5}{meaning}" for code, meaning in exit_codes.MEANINGS.items())
     return OptionsCommand(
         sdk_command.name,
         callback=functools.partial(_exit_with_code, environment),
@@ -182,7 +174,7 @@ def _exit_with_code(
     output_format = output_format or "text"
     if about:
         info = TargetSegmentObjects._get_about_info()  # noqa: SLF001 - as the SDK does
-        click.echo(FORMATS[output_format](info))
+        click.echo(format_about(info, output_format))
         sys.exit(0)
     logger = TargetSegmentObjects.logger
     TargetSegmentObjects.print_version(print_fn=logger.info)
@@ -200,7 +192,7 @@ def _exit_with_code(
     except ConfigValidationError as invalid:  # the SDK would add a line without information
         for error in invalid.errors:
             logger.error("%s", error)
-        code = USAGE_ERROR
+        code = exit_codes.USAGE_ERROR
     sys.exit(code)
 
 

@@ -6,8 +6,9 @@ import logging
 import sys
 import time
 from contextlib import suppress
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING
 
+from target_segment_objects import exit_codes
 from target_segment_objects.cli import input_warnings
 from target_segment_objects.exceptions import (
     ConfigurationError,
@@ -29,10 +30,6 @@ if TYPE_CHECKING:
     from target_segment_objects.segment.api import BulkApi
     from target_segment_objects.singer.run import RunOutcome
     from target_segment_objects.target import TargetSegmentObjects
-
-
-USAGE_ERROR: Final = 2
-"""The exit code for a wrong option or setting: another attempt would end in the same way."""
 
 
 def load_input(
@@ -102,7 +99,7 @@ def describe_problem(problem: Exception) -> str:
 
 def find_exit_code(error: SegmentObjectsError) -> int:
     """Return the exit code for an error that comes before the input is read."""
-    return USAGE_ERROR if isinstance(error, ConfigurationError) else 1
+    return exit_codes.USAGE_ERROR if isinstance(error, ConfigurationError) else 1
 
 
 def _require_streams(target: TargetSegmentObjects, file_input: IO[bytes] | None) -> None:

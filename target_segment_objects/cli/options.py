@@ -83,7 +83,7 @@ def list_options() -> list[click.Option]:
         ),
         click.Option(
             ["--format", "output_format"],
-            type=click.Choice(list(FORMATS), case_sensitive=False),
+            type=click.Choice(FORMATS, case_sensitive=False),
             help="Output format of --about or --dry-run, which has no Markdown. The default is "
             "text; JSON is for programs.",
         ),

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import click
 
-from target_segment_objects import sandbox
+from target_segment_objects import exit_codes, sandbox
 from target_segment_objects.cli.load import load_input
 from target_segment_objects.target import TargetSegmentObjects
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from target_segment_objects.sandbox.server import Sandbox
 
 _SANDBOX_KEY: Final = "sandbox"
-_SIGNAL_EXIT_BASE: Final = 128
 
 
 def run_in_sandbox(
@@ -92,7 +91,7 @@ def _load_and_serve(
         destination=destination,
         show_result=lambda: _print_open_report(running),
     )
-    if code > _SIGNAL_EXIT_BASE:  # the user has already asked to stop
+    if code > exit_codes.SIGNAL_BASE:  # the user has already asked to stop
         return code
     with catch_stop_signals() as wait_until_stopped:
         click.echo(f"Still serving {running.page_url}. Press Ctrl-C to stop.", err=True)
