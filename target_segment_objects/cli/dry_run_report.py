@@ -12,6 +12,7 @@ from target_segment_objects.mapping.warehouse.names import to_column_name
 from target_segment_objects.plurals import format_count
 from target_segment_objects.reporting.log_handlers import escape_unprintable
 from target_segment_objects.reporting.stats import CollectionStats
+from target_segment_objects.reporting.tables import align_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -254,12 +255,7 @@ def _render_properties(properties: list[PropertyPlan], *, is_whole: bool) -> Ite
         (_show_name(plan), plan.type, ", ".join(_list_remarks(plan, is_whole=is_whole)))
         for plan in properties
     ]
-    if not rows:
-        return
-    yield "  properties:"
-    width, type_width = (max(len(row[column]) for row in rows) for column in (0, 1))
-    for name, type_name, remark in rows:
-        yield f"    {name:{width}}  {type_name:{type_width}}  {remark}".rstrip()
+    yield from _render_list("properties", [*align_rows(rows, text_columns=3)])
 
 
 def _name_column(name: str, path: tuple[str, ...], plan: StreamPlan) -> str | None:

@@ -16,6 +16,7 @@ from singer_sdk.metrics import log as log_metric
 
 from target_segment_objects.plurals import format_count
 from target_segment_objects.reporting.stats import CollectionStats
+from target_segment_objects.reporting.tables import COLUMN_GAP, align_rows, measure_columns
 
 if TYPE_CHECKING:
     import logging
@@ -61,7 +62,6 @@ _DROPPED_FIRST: Final = (
 """The columns that a narrow terminal does without, the least important first."""
 
 _TOTAL: Final = "Total"
-_COLUMN_GAP: Final = "  "
 
 
 def log_session(
@@ -194,42 +194,34 @@ def print_summary(
     rows = [_HEADINGS, *(_build_row(name, stats) for name, stats in collections.items())]
     if len(collections) > 1:
         rows.append(_build_row(_TOTAL, total))
-    for name, line in _align_columns(rows, console.width):
+    for name, line in _build_lines(rows, console.width):
         style = "bold" if name in {_HEADINGS[0], _TOTAL} else None
         console.print(line, style=style, soft_wrap=True)
 
 
-def _align_columns(rows: list[tuple[str, ...]], width: int) -> Iterator[tuple[str, str]]:
+def _build_lines(rows: list[tuple[str, ...]], width: int) -> Iterator[tuple[str, str]]:
     """Yield the name and the line of each row, as wide as the terminal at most."""
     names, *columns = zip(*rows, strict=True)
     columns = [column for column in columns if any(column[1:])]
-    name_width = max(map(len, names)) + len(_COLUMN_GAP)
-    fitting = _drop_columns(columns, width - name_width)
-    is_wide = _measure_width(fitting) <= width - name_width
-    if not is_wide:
-        fitting = _drop_columns(columns, width)
-    widths = [max(map(len, column)) for column in fitting]
-    for name, *cells in zip(names, *fitting, strict=True):
-        line = _COLUMN_GAP.join(f"{cell:>{size}}" for cell, size in zip(cells, widths, strict=True))
-        if is_wide:
-            yield name, f"{name:{name_width}}{line}"
-        else:
-            short = name if len(name) <= width else f"{name[: width - 1]}…"
-            yield name, f"{short}\n{line}"
+    width_beside_names = width - max(map(len, names)) - len(COLUMN_GAP)
+    fitting = _drop_columns(columns, width_beside_names)
+    if measure_columns(fitting) <= width_beside_names:
+        table = list(zip(names, *fitting, strict=True))
+        yield from zip(names, align_rows(table, text_columns=1), strict=True)
+        return
+    figures = list(zip(*_drop_columns(columns, width), strict=True))
+    for name, line in zip(names, align_rows(figures, text_columns=0), strict=True):
+        short = name if len(name) <= width else f"{name[: width - 1]}…"
+        yield name, f"{short}\n{line}"
 
 
 def _drop_columns(columns: Iterable[tuple[str, ...]], width: int) -> list[tuple[str, ...]]:
     """Return the columns without the least important ones, as many as are too many."""
     kept = {column[0]: column for column in columns}
     for heading in _DROPPED_FIRST:
-        if _measure_width(kept.values()) > width:
+        if measure_columns(kept.values()) > width:
             kept.pop(heading, None)  # not every run has it
     return list(kept.values())
-
-
-def _measure_width(columns: Iterable[tuple[str, ...]]) -> int:
-    widths = [max(map(len, column)) for column in columns]
-    return sum(widths) + len(_COLUMN_GAP) * (len(widths) - 1)
 
 
 def _build_row(name: str, stats: CollectionStats) -> tuple[str, ...]:
