@@ -52,14 +52,12 @@ class DryRun:
     Attributes:
         report: What was collected.
         outlets: The outlets of the run.
+
+    Args:
+        ledger: How the run uses a ledger.
     """
 
     def __init__(self, ledger: LedgerUse | None = None) -> None:
-        """Begin without a stream.
-
-        Args:
-            ledger: How the run uses a ledger.
-        """
         self.report = DryRunReport()
         self.outlets = Outlets(
             api=NullApi(self),
@@ -102,14 +100,13 @@ class DryRun:
 
 
 class NullApi:
-    """Accepts sessions and parts as Segment would, and sends nothing."""
+    """Accepts sessions and parts as Segment would, and sends nothing.
+
+    Args:
+        dry_run: Gets the objects of each part.
+    """
 
     def __init__(self, dry_run: DryRun) -> None:
-        """Begin without a session.
-
-        Args:
-            dry_run: Gets the objects of each part.
-        """
         self._dry_run = dry_run
         self._numbers = itertools.count(1)
 

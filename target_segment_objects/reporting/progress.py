@@ -65,7 +65,15 @@ class ProgressSnapshot(msgspec.Struct, frozen=True):
 
 
 class Progress:
-    """Shows the progress of a run while it is used as a context manager."""
+    """Shows the progress of a run while it is used as a context manager.
+
+    Args:
+        get_snapshot: Returns how far the run is. It is called by another thread.
+        stream: Standard error.
+        logger: Logs the progress when the stream is not a terminal.
+        terminal_interval_seconds: Between two updates of the line.
+        log_interval_seconds: Between two log lines.
+    """
 
     def __init__(
         self,
@@ -76,15 +84,6 @@ class Progress:
         terminal_interval_seconds: float = TERMINAL_INTERVAL_SECONDS,
         log_interval_seconds: float = LOG_INTERVAL_SECONDS,
     ) -> None:
-        """Prepare. Nothing is shown before the context manager is entered.
-
-        Args:
-            get_snapshot: Returns how far the run is. It is called by another thread.
-            stream: Standard error.
-            logger: Logs the progress when the stream is not a terminal.
-            terminal_interval_seconds: Between two updates of the line.
-            log_interval_seconds: Between two log lines.
-        """
         self._get_snapshot = get_snapshot
         self._logger = logger
         self._stream = stream

@@ -99,7 +99,6 @@ class RunStats:
     """
 
     def __init__(self) -> None:
-        """Start with zero."""
         self.streams: defaultdict[str, StreamStats] = defaultdict(StreamStats)
         self.uses_ledger = False
         self._collections: defaultdict[str, CollectionStats] = defaultdict(CollectionStats)

@@ -90,6 +90,10 @@ class Session:
 
     Attributes:
         part_ids: Segment's names for the uploaded files, in order.
+
+    Args:
+        api: Makes the calls.
+        keep_alive_seconds: Silence after which Keep Alive is sent.
     """
 
     def __init__(
@@ -98,12 +102,6 @@ class Session:
         *,
         keep_alive_seconds: float = DEFAULT_KEEP_ALIVE_INTERVAL_SECONDS,
     ) -> None:
-        """Prepare a session; nothing is sent yet.
-
-        Args:
-            api: Makes the calls.
-            keep_alive_seconds: Silence after which Keep Alive is sent.
-        """
         self.part_ids: list[str] = []
         self._api = api
         self._keep_alive_seconds = keep_alive_seconds

@@ -340,7 +340,6 @@ class RunningTarget:
     """A running target; the test writes its standard input."""
 
     def __init__(self, *arguments: str, config: dict[str, Any], folder: Path) -> None:
-        """Start the target with a configuration."""
         path = folder / "config.json"
         path.write_text(json.dumps(config), encoding="utf-8")
         self.process = subprocess.Popen(

@@ -27,7 +27,6 @@ class WaitingTap(io.RawIOBase):
     """A tap's output: lines, and conditions to wait for before the next line is written."""
 
     def __init__(self, *steps: str | Callable[[], object]) -> None:
-        """Start at the first step."""
         super().__init__()
         self._lines = self._run_steps(steps)
         self.has_ended = False

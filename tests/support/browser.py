@@ -39,7 +39,6 @@ class Browser:
     """A browser with one tab."""
 
     def __init__(self, driver: Chrome) -> None:
-        """Wrap a driver."""
         self.driver = driver
 
     def emulate(self, *, width: int = 1200, height: int = 900, dark: bool = False) -> None:

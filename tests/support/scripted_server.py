@@ -90,7 +90,6 @@ class ScriptedServer:
     """Answers from a script for each call, then as documented."""
 
     def __init__(self) -> None:
-        """Listen; requests are answered once the block is entered."""
         self.requests: list[Request] = []
         self.peak_concurrency = 0
         self._concurrency = 0

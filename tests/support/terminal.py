@@ -32,6 +32,14 @@ class Terminal:
     Attributes:
         seen: Every line that was ever visible.
         raw: All bytes written.
+
+    Args:
+        arguments: The command line.
+        folder: Where it runs.
+        environment: Additional variables.
+        output: Where standard output goes: a file, the terminal (True), or nowhere (False).
+        has_input: Whether standard input is the terminal, too, instead of a pipe.
+        has_errors: Whether standard error is the terminal, instead of nowhere.
     """
 
     def __init__(
@@ -44,16 +52,6 @@ class Terminal:
         has_input: bool = False,
         has_errors: bool = True,
     ) -> None:
-        """Start the process.
-
-        Args:
-            arguments: The command line.
-            folder: Where it runs.
-            environment: Additional variables.
-            output: Where standard output goes: a file, the terminal (True), or nowhere (False).
-            has_input: Whether standard input is the terminal, too, instead of a pipe.
-            has_errors: Whether standard error is the terminal, instead of nowhere.
-        """
         self.seen: set[str] = set()
         self.raw = b""
         self._is_closing = threading.Event()
