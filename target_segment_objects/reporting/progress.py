@@ -26,7 +26,6 @@ from target_segment_objects.reporting.log_handlers import find_log_handlers, is_
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
-    from types import TracebackType
 
     from rich.console import Console
     from rich.live import Live
@@ -111,12 +110,7 @@ class Progress:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Stop the thread and remove the line."""
         self._stopped.set()
         if self._thread is not None:
