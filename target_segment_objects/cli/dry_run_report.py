@@ -157,31 +157,27 @@ def render_text(
     for stream in report.streams:
         for line in _render_stream(stream, report, stats, collections):
             yield escape_unprintable(line)
-    totals = collections.values()
-    sessions = sum(total.sessions for total in totals)
-    calls = ApiCalls.count(sessions, report.parts.total())
+    total = CollectionStats.add_up(collections.values())
+    calls = ApiCalls.count(total.sessions, report.parts.total())
     yield (
         f"API calls of a run: {calls.total:,} ({calls.start:,} Start, {calls.upload:,} Upload, "
         f"{calls.finish:,} Finish)"
     )
     if stats.uses_ledger:
-        sent = sum(total.sent for total in totals)
-        known = sum(total.unchanged or 0 for total in totals)
+        known = total.unchanged or 0
         yield (
-            f"With the ledger: {sent:,} of {format_count(sent + known, 'object')} would be sent, "
-            f"in {format_count(calls.total, 'call')}."
+            f"With the ledger: {total.sent:,} of {format_count(total.sent + known, 'object')} "
+            f"would be sent, in {format_count(calls.total, 'call')}."
         )
         yield from _render_missing(collections)
     yield (
         "Dry run: nothing was sent. "
         f"{format_count(stats.records_read, 'record')} of "
         f"{format_count(len(report.streams), 'stream')}; "
-        f"{format_count(sum(total.sent for total in totals), 'object')} for "
-        f"{format_count(len(totals), 'collection')}, "
+        f"{format_count(total.sent, 'object')} for {format_count(len(collections), 'collection')}, "
         f"{stats.records_rejected:,} rejected; "
-        f"{format_count(sessions, 'session')}, "
-        f"{format_count(sum(total.raw_bytes for total in totals), 'byte')} "
-        f"({sum(total.gzip_bytes for total in totals):,} gzipped)."
+        f"{format_count(total.sessions, 'session')}, "
+        f"{format_count(total.raw_bytes, 'byte')} ({total.gzip_bytes:,} gzipped)."
     )
 
 
