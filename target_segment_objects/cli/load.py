@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from target_segment_objects.context import RunContext
     from target_segment_objects.delivery.uploader import SessionReport
+    from target_segment_objects.reporting.stats import CollectionStats
     from target_segment_objects.segment.api import BulkApi
     from target_segment_objects.singer.run import RunOutcome
     from target_segment_objects.target import TargetSegmentObjects
@@ -159,17 +160,21 @@ def take_snapshot(context: RunContext, *, verb: str = "sent") -> ProgressSnapsho
     )
 
 
+def count_collections(context: RunContext) -> dict[str, CollectionStats]:
+    """Return the counts of each collection, with what is not delivered."""
+    return context.stats.get_collections(context.delivery.get_status().outstanding)
+
+
 def _log_totals(target: TargetSegmentObjects, outcome: RunOutcome, seconds: float) -> None:
-    stats = target.context.stats
-    outstanding = target.context.delivery.get_status().outstanding
+    stats, collections = target.context.stats, count_collections(target.context)
     summary.emit_metrics(
         stats,
-        outstanding,
+        collections,
         seconds=seconds,
         is_complete=outcome.is_complete,
         metrics_logger=target.metrics_logger,
     )
-    summary.log_totals(stats, outstanding, seconds=seconds, logger=target.logger)
+    summary.log_totals(stats, collections, seconds=seconds, logger=target.logger)
 
 
 def _log_problems(target: TargetSegmentObjects, outcome: RunOutcome) -> None:
@@ -188,13 +193,12 @@ def _log_problems(target: TargetSegmentObjects, outcome: RunOutcome) -> None:
 
 
 def _show_summary(target: TargetSegmentObjects, seconds: float) -> None:
-    context = target.context
-    totals = context.stats.get_collections(context.delivery.get_status().outstanding)
+    collections = count_collections(target.context)
     if not is_terminal(sys.stderr):
-        summary.log_collections(totals, target.logger)
+        summary.log_collections(collections, target.logger)
     elif target.logger.isEnabledFor(logging.INFO):
         from rich.console import Console  # noqa: PLC0415 - slow to import, for a terminal only
 
         with suppress(OSError):  # the terminal is gone
             console = Console(stderr=True, highlight=False)
-            summary.print_summary(totals, console, seconds=seconds)
+            summary.print_summary(collections, console, seconds=seconds)

@@ -92,7 +92,7 @@ def log_session(
 
 def emit_metrics(
     stats: RunStats,
-    outstanding: Mapping[str, int],
+    collections: Mapping[str, CollectionStats],
     *,
     seconds: float,
     is_complete: bool,
@@ -102,7 +102,7 @@ def emit_metrics(
 
     Args:
         stats: The counts of the run.
-        outstanding: For each collection, the objects that were read and are not delivered.
+        collections: The counts of each collection.
         seconds: Duration of the run.
         is_complete: Whether everything was delivered.
         metrics_logger: Logs the METRIC lines.
@@ -111,7 +111,6 @@ def emit_metrics(
         if stream.read:
             tags = {"stream": name, "records": stream.read}
             _emit_metric(metrics_logger, "counter", _OwnMetric.RECORDS_SLOW_PATH, stream.slow, tags)
-    collections = stats.get_collections(outstanding)
     for name, collection in collections.items():
         tags = {"collection": name, **_build_tags(collection)}
         _emit_metric(metrics_logger, "counter", Metric.BATCH_COUNT, collection.sessions, tags)
@@ -124,17 +123,21 @@ def emit_metrics(
 
 
 def log_totals(
-    stats: RunStats, outstanding: Mapping[str, int], *, seconds: float, logger: logging.Logger
+    stats: RunStats,
+    collections: Mapping[str, CollectionStats],
+    *,
+    seconds: float,
+    logger: logging.Logger,
 ) -> None:
     """Log the counts of the whole run in one line.
 
     Args:
         stats: The counts of the run.
-        outstanding: For each collection, the objects that were read and are not delivered.
+        collections: The counts of each collection.
         seconds: Duration of the run.
         logger: Logs the line.
     """
-    total = CollectionStats.add_up(stats.get_collections(outstanding).values())
+    total = CollectionStats.add_up(collections.values())
     logger.info(
         "%s read, %s sent in %s%s, %s rejected%s, %s not delivered%s: %s (%s gzipped) in %.1f s.",
         format_count(stats.records_read, "record"),
