@@ -41,8 +41,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_xdist_auto_num_workers() -> int:
     """Use more processes than there are cores: many tests wait, for a server or for a pause."""
-    cores = os.cpu_count() or 1
-    return cores + max(1, cores // 2)
+    return (os.cpu_count() or 1) + 2
 
 
 def pytest_configure() -> None:
