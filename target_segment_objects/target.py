@@ -16,9 +16,7 @@ from singer_sdk import Target
 from singer_sdk.exceptions import ConfigValidationError, RecordsWithoutSchemaException
 from singer_sdk.helpers.capabilities import PluginCapabilities, TargetCapabilities
 
-from target_segment_objects import config_validation
 from target_segment_objects.context import RunContext
-from target_segment_objects.environment import PREFIX, Environment, load_environment
 from target_segment_objects.exceptions import (
     InvalidRecordError,
     UnmappableStreamError,
@@ -29,7 +27,8 @@ from target_segment_objects.mapping.schema_normalization import declares_anythin
 from target_segment_objects.outlets import MappedStream, Outlets, RejectedRecord, open_outlets
 from target_segment_objects.record_loaders import find_loader
 from target_segment_objects.reporting.stats import RunStats
-from target_segment_objects.settings import SETTINGS, Settings
+from target_segment_objects.settings import SETTINGS, Settings, config_validation
+from target_segment_objects.settings.environment import PREFIX, Environment, load_environment
 from target_segment_objects.singer import batch_files
 from target_segment_objects.singer.reader import (
     RECORD_KEY,

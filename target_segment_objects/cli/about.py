@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from singer_sdk.about import AboutFormatter
 
-from target_segment_objects.config_validation import describe_allowed
+from target_segment_objects.settings.config_validation import describe_allowed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -19,14 +19,14 @@ from target_segment_objects import exit_codes
 from target_segment_objects.cli.about import format_about
 from target_segment_objects.cli.load import load_input
 from target_segment_objects.cli.options import OptionsCommand, build_default_map, list_options
-from target_segment_objects.config_validation import accept_deletes_warning
-from target_segment_objects.environment import Environment, load_environment
 from target_segment_objects.reporting.log_handlers import (
     LOG_CONFIG_VARIABLE,
     LoggingConfigError,
     find_log_level,
     set_up_log_handlers,
 )
+from target_segment_objects.settings.config_validation import accept_deletes_warning
+from target_segment_objects.settings.environment import Environment, load_environment
 from target_segment_objects.target import TargetSegmentObjects
 
 if TYPE_CHECKING:

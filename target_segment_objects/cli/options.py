@@ -17,7 +17,7 @@ from target_segment_objects.cli.config_files import (
     may_be_file_name,
     read_config_files,
 )
-from target_segment_objects.environment import ACCEPT_DELETES, SANDBOX
+from target_segment_objects.settings.environment import ACCEPT_DELETES, SANDBOX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -2,7 +2,8 @@
 
 `Settings` has the name and the default of each setting, and `declared` what it accepts and means.
 `SETTINGS` is the same as a JSON schema. The SDK, `--about`, Meltano and the documentation read it.
-`config_validation` checks a configuration against it, before `Settings.from_config` takes it.
+`config_validation` checks a configuration against it, before `Settings.from_config` takes it. Only
+`environment` reads variables and `.env`.
 """
 
 from collections.abc import Mapping
