@@ -212,7 +212,7 @@ def _refuse_conflicts(
     is_check: bool,
     is_dry_run: bool,
     sandbox_warehouse: Path | None,
-    opens_page: bool,
+    open_page: bool,
     **_: object,
 ) -> None:
     """Raise a usage error for options that cannot be used together."""
@@ -222,7 +222,7 @@ def _refuse_conflicts(
         msg = "--check and --dry-run cannot be used together."
     elif is_dry_run and source is ParameterSource.COMMANDLINE:
         msg = "--dry-run and --sandbox cannot be used together: a dry run loads nothing."
-    elif opens_page and (sandbox_warehouse is None or is_check or is_dry_run):
+    elif open_page and (sandbox_warehouse is None or is_check or is_dry_run):
         msg = "--open can only be used with --sandbox, and for a load."
     elif output_format is None or about:
         return
@@ -244,21 +244,21 @@ def _invoke(  # noqa: PLR0913 - the options of the command
     is_dry_run: bool,
     file_input: IO[bytes] | None,
     sandbox_warehouse: Path | None,
-    opens_page: bool,
-    accepts_deletes: bool,
+    open_page: bool,
+    accept_deletes: bool,
 ) -> int:
     """Check, dry-run or load; return the exit code.
 
     What only some modes need is imported here or below: every load waits for the other imports.
     """
-    warning = accept_deletes_warning(config) if accepts_deletes and not is_check else None
+    warning = accept_deletes_warning(config) if accept_deletes and not is_check else None
     if warning:
         TargetSegmentObjects.logger.warning("%s", warning)
     if is_dry_run:
         from target_segment_objects.cli.dry_run import add_placeholder_key  # noqa: PLC0415
 
         target = TargetSegmentObjects(config=add_placeholder_key(config))
-        target.accepts_deletes, target.adopt_command = accepts_deletes, adopt_command
+        target.accepts_deletes, target.adopt_command = accept_deletes, adopt_command
         return _run_dry(target, file_input, sandbox_warehouse, output_format=output_format)
     if sandbox_warehouse is not None:
         from target_segment_objects.cli.sandbox_run import run_in_sandbox  # noqa: PLC0415
@@ -268,11 +268,11 @@ def _invoke(  # noqa: PLR0913 - the options of the command
             file_input,
             sandbox_warehouse,
             check=_check if is_check else None,
-            opens_page=opens_page,
-            accepts_deletes=accepts_deletes,
+            open_page=open_page,
+            accept_deletes=accept_deletes,
         )
     target = TargetSegmentObjects(config=config)
-    target.accepts_deletes, target.adopt_command = accepts_deletes, adopt_command
+    target.accepts_deletes, target.adopt_command = accept_deletes, adopt_command
     return _check(target) if is_check else load_input(target, file_input)
 
 

@@ -208,8 +208,8 @@ def _render_stream(
         f"({total.gzip_bytes:,} gzipped)"
     )
     yield f"  id: {_describe_id(plan.key_properties)}"
-    is_whole = not total.unchanged
-    yield from _render_properties(list_properties(plan, report), is_whole=is_whole)
+    shows_all = not total.unchanged
+    yield from _render_properties(list_properties(plan, report), shows_all=shows_all)
     yield from _render_list("warnings", stats.streams[stream].warnings)
     violations = stats.streams[stream].violations.items()
     yield from _render_list(
@@ -240,15 +240,15 @@ def _describe_id(key_properties: tuple[str, ...]) -> str:
     return names if len(key_properties) == 1 else f"{names}, joined by _"
 
 
-def _render_properties(properties: list[PropertyPlan], *, is_whole: bool) -> Iterator[str]:
+def _render_properties(properties: list[PropertyPlan], *, shows_all: bool) -> Iterator[str]:
     """Yield a line for each property: its name, its type, and remarks.
 
     Args:
         properties: The properties.
-        is_whole: Whether all objects were seen, not only those that would be sent.
+        shows_all: Whether all objects were seen, not only those that would be sent.
     """
     rows = [
-        (_show_name(plan), plan.type, ", ".join(_list_remarks(plan, is_whole=is_whole)))
+        (_show_name(plan), plan.type, ", ".join(_list_remarks(plan, shows_all=shows_all)))
         for plan in properties
     ]
     yield from _render_list("properties", [*align_rows(rows, text_columns=3)])
@@ -265,7 +265,7 @@ def _show_name(plan: PropertyPlan) -> str:
     return f"{plan.name} → {plan.column}" if is_renamed else plan.name
 
 
-def _list_remarks(plan: PropertyPlan, *, is_whole: bool) -> Iterator[str]:
+def _list_remarks(plan: PropertyPlan, *, shows_all: bool) -> Iterator[str]:
     if plan.column is None:
         yield "no column of its own"
     if plan.path is None:
@@ -274,7 +274,7 @@ def _list_remarks(plan: PropertyPlan, *, is_whole: bool) -> Iterator[str]:
     path = naming.format_path(plan.path)
     if path != plan.name:
         yield f"from {path}"
-    if not plan.has_value and is_whole:
+    if not plan.has_value and shows_all:
         yield "never has a value"
 
 

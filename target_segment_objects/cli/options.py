@@ -115,13 +115,13 @@ def list_options() -> list[click.Option]:
             "warehouse, and show the result. Needs no Segment account.",
         ),
         click.Option(
-            ["--open", "opens_page"],
+            ["--open", "open_page"],
             is_flag=True,
             help="With --sandbox: open a page in the browser that shows the load and the "
             "warehouse, and serve it after the load until Ctrl-C.",
         ),
         click.Option(
-            ["--accept-deletes", "accepts_deletes"],
+            ["--accept-deletes"],
             is_flag=True,
             envvar=ACCEPT_DELETES,
             show_envvar=True,
@@ -154,6 +154,6 @@ def build_default_map(variables: Mapping[str, str]) -> dict[str, str]:
     """Return the defaults that variables give to options; the process's may be among them."""
     given = {
         "sandbox_warehouse": variables.get(SANDBOX),
-        "accepts_deletes": variables.get(ACCEPT_DELETES),
+        "accept_deletes": variables.get(ACCEPT_DELETES),
     }
     return {name: value for name, value in given.items() if value}

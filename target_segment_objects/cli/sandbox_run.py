@@ -29,8 +29,8 @@ def run_in_sandbox(
     warehouse: Path,
     *,
     check: Callable[[TargetSegmentObjects, str], int] | None = None,
-    opens_page: bool = False,
-    accepts_deletes: bool = False,
+    open_page: bool = False,
+    accept_deletes: bool = False,
 ) -> int:
     """Load into a sandbox that runs as long as this.
 
@@ -40,8 +40,8 @@ def run_in_sandbox(
         warehouse: The DuckDB file to load into.
         check: Called instead of a load, with the target and what a ledger is bound to; returns the
             exit code.
-        opens_page: Whether to open the sandbox's page, and to serve it after the load until Ctrl-C.
-        accepts_deletes: Whether to mark more objects as deleted than the settings allow.
+        open_page: Whether to open the sandbox's page, and to serve it after the load until Ctrl-C.
+        accept_deletes: Whether to mark more objects as deleted than the settings allow.
 
     Returns:
         The exit code of the process: that of the load.
@@ -49,15 +49,15 @@ def run_in_sandbox(
     try:
         sandbox_class = sandbox.load_sandbox()
         with ExitStack() as stack:
-            running = stack.enter_context(sandbox_class(warehouse, has_page=opens_page))
+            running = stack.enter_context(sandbox_class(warehouse, has_page=open_page))
             # These win over what is configured: the sandbox's objects must not go to Segment.
             forced = {"api_url": running.url, "write_key": _SANDBOX_KEY}
             target = TargetSegmentObjects(config={**config, **forced})
-            target.accepts_deletes = accepts_deletes
+            target.accepts_deletes = accept_deletes
             destination = name_sandbox(warehouse)
             if check is not None:
                 return check(target, destination)
-            if opens_page:
+            if open_page:
                 return _load_and_serve(target, file_input, running, destination)
 
             def show_result() -> None:
