@@ -53,9 +53,6 @@ class DryRun:
     Attributes:
         report: What was collected.
         outlets: The outlets of the run.
-
-    Args:
-        ledger: How the run uses a ledger.
     """
 
     def __init__(self, ledger: LedgerUse | None = None) -> None:

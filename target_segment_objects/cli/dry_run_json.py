@@ -28,15 +28,7 @@ def render_json(
     exit_code: int,
     problems: Sequence[str],
 ) -> str:
-    """Return the report as a JSON object in ASCII, in which nothing needs to be escaped again.
-
-    Args:
-        report: What was collected.
-        stats: The statistics of the run.
-        collections: Each collection's name to its statistics.
-        exit_code: The exit code that a run would have.
-        problems: Why it would fail.
-    """
+    """Return the report as a JSON object in ASCII, in which nothing needs to be escaped again."""
     total = CollectionStats.add_up(collections.values())
     document = {
         "format_version": FORMAT_VERSION,

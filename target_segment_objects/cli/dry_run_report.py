@@ -147,13 +147,7 @@ def list_properties(plan: StreamPlan, report: DryRunReport) -> list[PropertyPlan
 def render_text(
     report: DryRunReport, stats: RunStats, collections: Mapping[str, CollectionStats]
 ) -> Iterator[str]:
-    """Yield the lines of the report.
-
-    Args:
-        report: What was collected.
-        stats: The statistics of the run.
-        collections: Each collection's name to its statistics.
-    """
+    """Yield the lines of the report."""
     for stream in report.streams:
         for line in _render_stream(stream, report, stats, collections):
             yield escape_unprintable(line)
@@ -243,9 +237,7 @@ def _describe_id(key_properties: tuple[str, ...]) -> str:
 def _render_properties(properties: list[PropertyPlan], *, shows_all: bool) -> Iterator[str]:
     """Yield a line for each property: its name, its type, and remarks.
 
-    Args:
-        properties: The properties.
-        shows_all: Whether all objects were seen, not only those that would be sent.
+    If not all objects were seen, but those that would be sent, a property may have values.
     """
     rows = [
         (_show_name(plan), plan.type, ", ".join(_list_remarks(plan, shows_all=shows_all)))

@@ -142,12 +142,7 @@ def log_input_warnings(target: TargetSegmentObjects) -> None:
 
 
 def take_snapshot(context: RunContext, *, verb: str = "sent") -> ProgressSnapshot:
-    """Return how far a run is.
-
-    Args:
-        context: The parts of the run.
-        verb: What happens to its objects.
-    """
+    """Return how far a run is."""
     status = context.delivery.get_status()
     stats = context.stats
     return ProgressSnapshot(

@@ -98,15 +98,7 @@ def emit_metrics(
     is_complete: bool,
     metrics_logger: logging.Logger,
 ) -> None:
-    """Emit a METRIC for each stream, one for each collection, and one for the run.
-
-    Args:
-        stats: The counts of the run.
-        collections: The counts of each collection.
-        seconds: Duration of the run.
-        is_complete: Whether everything was delivered.
-        metrics_logger: Logs the METRIC lines.
-    """
+    """Emit a METRIC for each stream, one for each collection, and one for the run."""
     for name, stream in sorted(stats.streams.items()):
         if stream.read:
             tags = {"stream": name, "records": stream.read}
@@ -129,14 +121,7 @@ def log_totals(
     seconds: float,
     logger: logging.Logger,
 ) -> None:
-    """Log the counts of the whole run in one line.
-
-    Args:
-        stats: The counts of the run.
-        collections: The counts of each collection.
-        seconds: Duration of the run.
-        logger: Logs the line.
-    """
+    """Log the counts of the whole run in one line."""
     total = CollectionStats.add_up(collections.values())
     logger.info(
         "%s read, %s sent in %s%s, %s rejected%s, %s not delivered%s: %s (%s gzipped) in %.1f s.",
@@ -182,13 +167,8 @@ def print_summary(
     """Print a table with a row for each collection, and their total.
 
     A narrow terminal gets fewer columns. If a name is too long even so, the names have lines of
-    their own.
-
-    Args:
-        collections: The counts of each collection.
-        console: The terminal.
-        seconds: Duration of the run, for the total. Sessions overlap, so it may be less than their
-            sum.
+    their own. The total has the duration of the run, which may be less than that of its sessions
+    together: they overlap.
     """
     if not collections:
         return

@@ -73,11 +73,6 @@ class _PartFile(io.FileIO):
 class HttpTransport:
     """Sends calls to one base address with one write key. Threads may share it.
 
-    Args:
-        write_key: The source's write key.
-        api_url: The API's base address.
-        user_agent: The User-Agent header; None for the HTTP library's.
-
     Raises:
         InvalidUrlError: `api_url` is malformed, or plain `http://` to another machine.
     """

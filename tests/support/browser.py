@@ -64,10 +64,7 @@ class Browser:
 
 @contextmanager
 def running_browser(profile: Path) -> Iterator[Browser]:
-    """Run the system's Chromium with a new profile.
-
-    Args:
-        profile: An empty folder.
+    """Run the system's Chromium with a new profile, in an empty folder.
 
     Raises:
         RuntimeError: There is none.
