@@ -27,8 +27,7 @@ def create_environment(folder: Path, requirement: str) -> Path:
     subprocess.run(
         [sys.executable, "-m", "venv", "--without-pip", folder], check=True, timeout=RUN_SECONDS
     )
-    commands = folder / SCRIPTS
-    pip: list[str | Path] = [sys.executable, "-m", "pip", "--python", commands / "python"]
+    pip: list[str | Path] = [sys.executable, "-m", "pip", "--python", folder]
     options = ("--quiet", "--prefer-binary", "--no-compile")
     subprocess.run(
         [*pip, "install", *options, requirement],
@@ -37,7 +36,7 @@ def create_environment(folder: Path, requirement: str) -> Path:
         check=True,
         timeout=INSTALL_SECONDS,
     )
-    return commands
+    return folder / SCRIPTS
 
 
 def run_command(
