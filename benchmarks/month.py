@@ -49,9 +49,7 @@ class _AcceptingApi:
 def simulate_month(bench: Bench, churn: float) -> list[float]:
     """Return the objects sent for each row of a table, with a ledger and without.
 
-    Args:
-        bench: The scale.
-        churn: Share of the rows that change each night.
+    A share of the rows, `churn`, changes each night.
     """
     rows = bench.scale_count(_ROWS)
     rng = random.Random(SEED)  # noqa: S311 - not for security

@@ -15,8 +15,6 @@ from singer_sdk.exceptions import ConfigValidationError, RecordsWithoutSchemaExc
 from singer_sdk.helpers.capabilities import PluginCapabilities, TargetCapabilities
 from singer_sdk.mapper import RemoveRecordTransform, SameRecordTransform
 
-from target_segment_objects import config_validation
-from target_segment_objects.environment import PREFIX, Environment, load_environment
 from target_segment_objects.exceptions import UnmappableStreamError
 from target_segment_objects.mapping.naming import format_path
 from target_segment_objects.mapping.schema import find_deepest_property
@@ -25,7 +23,8 @@ from target_segment_objects.record_loading import RecordLoader, StreamOutput, Ta
 from target_segment_objects.reporting.stats import RunStats
 from target_segment_objects.run.context import RunContext
 from target_segment_objects.run.output import MappedStream, RunOutput, SegmentOutput
-from target_segment_objects.settings import SETTINGS, Settings
+from target_segment_objects.settings import SETTINGS, Settings, config_validation
+from target_segment_objects.settings.environment import PREFIX, Environment, load_environment
 from target_segment_objects.singer.reader import MessageReader, is_string_list
 from target_segment_objects.singer.record_blocks import RecordBlock
 from target_segment_objects.singer.replay import ReplayLog

@@ -16,11 +16,10 @@ import msgspec
 from click.core import ParameterSource
 from singer_sdk.exceptions import ConfigValidationError
 
-from target_segment_objects.cli.about import FORMATS
-from target_segment_objects.cli.load import USAGE_ERROR, load_input
+from target_segment_objects import exit_codes
+from target_segment_objects.cli.about import format_about
+from target_segment_objects.cli.load import load_input
 from target_segment_objects.cli.options import OptionsCommand, build_default_map, list_options
-from target_segment_objects.config_validation import accept_deletes_warning
-from target_segment_objects.environment import Environment, load_environment
 from target_segment_objects.reporting.log_handlers import (
     LOG_CONFIG_VARIABLE,
     LoggingConfigError,
@@ -28,6 +27,8 @@ from target_segment_objects.reporting.log_handlers import (
     set_up_log_handlers,
 )
 from target_segment_objects.run.output import LedgerBinding
+from target_segment_objects.settings.config_validation import accept_deletes_warning
+from target_segment_objects.settings.environment import Environment, load_environment
 from target_segment_objects.target import TargetSegmentObjects
 
 if TYPE_CHECKING:
@@ -36,15 +37,6 @@ if TYPE_CHECKING:
     from target_segment_objects.cli.config_files import ConfigInput
 
 _DRY_RUN_FORMATS: Final = ("text", "json")
-
-EXIT_CODES: Final = {
-    0: "success: everything is in Segment or the dead-letter file, or the check passed",
-    1: "failure: the last lines of the log say why",
-    2: "usage error: an option or a setting; nothing was read or sent",
-    129: "stopped by SIGHUP (the terminal was closed)",
-    130: "stopped by SIGINT (Ctrl-C)",
-    143: "stopped by SIGTERM",
-}
 
 _HELP: Final = """\
 Load Singer messages from standard input into Segment.
@@ -124,7 +116,7 @@ def run_command() -> None:
         command = build_command()
     except LoggingConfigError as error:
         click.echo(f"Error: {error}", err=True)
-        sys.exit(USAGE_ERROR)
+        sys.exit(exit_codes.USAGE_ERROR)
     command()
 
 
@@ -140,7 +132,7 @@ def build_command() -> click.Command:
     set_up_log_handlers(sys.stderr, level)
     options = list_options()
     replaced = {name for option in options for name in option.opts}
-    codes = "\n".join(f"  {code:<5}{meaning}" for code, meaning in EXIT_CODES.items())
+    codes = "\n".join(f"  {code:<5}{meaning}" for code, meaning in exit_codes.MEANINGS.items())
     return OptionsCommand(
         sdk_command.name,
         callback=functools.partial(_exit_with_code, environment),
@@ -184,7 +176,7 @@ def _exit_with_code(
     output_format = output_format or "text"
     if about:
         info = TargetSegmentObjects._get_about_info()  # noqa: SLF001 - as the SDK does
-        click.echo(FORMATS[output_format](info))
+        click.echo(format_about(info, output_format))
         sys.exit(0)
     logger = TargetSegmentObjects.logger
     TargetSegmentObjects.print_version(print_fn=logger.info)
@@ -202,7 +194,7 @@ def _exit_with_code(
     except ConfigValidationError as invalid:  # the SDK would add a line without information
         for error in invalid.errors:
             logger.error("%s", error)
-        code = USAGE_ERROR
+        code = exit_codes.USAGE_ERROR
     sys.exit(code)
 
 
@@ -222,7 +214,7 @@ def _refuse_conflicts(
     is_check: bool,
     is_dry_run: bool,
     sandbox_warehouse: Path | None,
-    opens_page: bool,
+    open_page: bool,
     **_: object,
 ) -> None:
     """Raise a usage error for options that cannot be used together."""
@@ -232,7 +224,7 @@ def _refuse_conflicts(
         msg = "--check and --dry-run cannot be used together."
     elif is_dry_run and source is ParameterSource.COMMANDLINE:
         msg = "--dry-run and --sandbox cannot be used together: a dry run loads nothing."
-    elif opens_page and (sandbox_warehouse is None or is_check or is_dry_run):
+    elif open_page and (sandbox_warehouse is None or is_check or is_dry_run):
         msg = "--open can only be used with --sandbox, and for a load."
     elif output_format is None or about:
         return
@@ -254,7 +246,7 @@ def _invoke(  # noqa: PLR0913 - the options of the command
     is_dry_run: bool,
     file_input: IO[bytes] | None,
     sandbox_warehouse: Path | None,
-    opens_page: bool,
+    open_page: bool,
     accept_deletes: bool,
 ) -> int:
     """Check, dry-run or load; return the exit code.
@@ -278,7 +270,7 @@ def _invoke(  # noqa: PLR0913 - the options of the command
             file_input,
             sandbox_warehouse,
             check=_check if is_check else None,
-            opens_page=opens_page,
+            open_page=open_page,
             ledger=ledger,
         )
     target = TargetSegmentObjects(config=config)

@@ -20,6 +20,7 @@ import msgspec
 from target_segment_objects.cli.dry_run_json import render_json
 from target_segment_objects.cli.dry_run_report import DryRunReport, StreamPlan, render_text
 from target_segment_objects.cli.load import (
+    count_collections,
     describe_problem,
     find_exit_code,
     log_input_warnings,
@@ -163,7 +164,7 @@ def run_dry(
         log_input_warnings(target)
     problems = _list_problems(context, outcome)
     code = outcome.exit_code or (1 if problems else 0)
-    collections = context.stats.get_collections(context.delivery.get_status().outstanding)
+    collections = count_collections(context)
     if output_format == "json":
         lines = [
             render_json(

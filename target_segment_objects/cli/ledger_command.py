@@ -195,7 +195,7 @@ def _read_settings(paths: tuple[str, ...]) -> Settings:
         ConfigFileError,
         read_config_files,
     )
-    from target_segment_objects.environment import load_environment  # noqa: PLC0415
+    from target_segment_objects.settings.environment import load_environment  # noqa: PLC0415
     from target_segment_objects.target import TargetSegmentObjects  # noqa: PLC0415
 
     try:

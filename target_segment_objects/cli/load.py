@@ -6,8 +6,9 @@ import logging
 import sys
 import time
 from contextlib import suppress
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING
 
+from target_segment_objects import exit_codes
 from target_segment_objects.cli import input_warnings
 from target_segment_objects.exceptions import (
     ConfigurationError,
@@ -25,15 +26,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from target_segment_objects.delivery.uploader import SessionReport
+    from target_segment_objects.reporting.stats import CollectionStats
     from target_segment_objects.run.context import RunContext
     from target_segment_objects.run.output import LedgerBinding
     from target_segment_objects.segment.api import BulkApi
     from target_segment_objects.singer.run import RunOutcome
     from target_segment_objects.target import TargetSegmentObjects
-
-
-USAGE_ERROR: Final = 2
-"""The exit code for a wrong option or setting: another attempt would end in the same way."""
 
 
 def load_input(
@@ -103,7 +101,7 @@ def describe_problem(problem: Exception) -> str:
 
 def find_exit_code(error: SegmentObjectsError) -> int:
     """Return the exit code for an error that comes before the input is read."""
-    return USAGE_ERROR if isinstance(error, ConfigurationError) else 1
+    return exit_codes.USAGE_ERROR if isinstance(error, ConfigurationError) else 1
 
 
 def _require_streams(target: TargetSegmentObjects, file_input: IO[bytes] | None) -> None:
@@ -145,12 +143,7 @@ def log_input_warnings(target: TargetSegmentObjects) -> None:
 
 
 def take_snapshot(context: RunContext, *, verb: str = "sent") -> ProgressSnapshot:
-    """Return how far a run is.
-
-    Args:
-        context: The parts of the run.
-        verb: What happens to its objects.
-    """
+    """Return how far a run is."""
     status = context.delivery.get_status()
     stats = context.stats
     return ProgressSnapshot(
@@ -163,17 +156,21 @@ def take_snapshot(context: RunContext, *, verb: str = "sent") -> ProgressSnapsho
     )
 
 
+def count_collections(context: RunContext) -> dict[str, CollectionStats]:
+    """Return the counts of each collection, with what is not delivered."""
+    return context.stats.get_collections(context.delivery.get_status().outstanding)
+
+
 def _log_totals(target: TargetSegmentObjects, outcome: RunOutcome, seconds: float) -> None:
-    stats = target.context.stats
-    outstanding = target.context.delivery.get_status().outstanding
+    stats, collections = target.context.stats, count_collections(target.context)
     summary.emit_metrics(
         stats,
-        outstanding,
+        collections,
         seconds=seconds,
         is_complete=outcome.is_complete,
         metrics_logger=target.metrics_logger,
     )
-    summary.log_totals(stats, outstanding, seconds=seconds, logger=target.logger)
+    summary.log_totals(stats, collections, seconds=seconds, logger=target.logger)
 
 
 def _log_problems(target: TargetSegmentObjects, outcome: RunOutcome) -> None:
@@ -192,13 +189,12 @@ def _log_problems(target: TargetSegmentObjects, outcome: RunOutcome) -> None:
 
 
 def _show_summary(target: TargetSegmentObjects, seconds: float) -> None:
-    context = target.context
-    totals = context.stats.get_collections(context.delivery.get_status().outstanding)
+    collections = count_collections(target.context)
     if not is_terminal(sys.stderr):
-        summary.log_collections(totals, target.logger)
+        summary.log_collections(collections, target.logger)
     elif target.logger.isEnabledFor(logging.INFO):
         from rich.console import Console  # noqa: PLC0415 - slow to import, for a terminal only
 
         with suppress(OSError):  # the terminal is gone
             console = Console(stderr=True, highlight=False)
-            summary.print_summary(totals, console, seconds=seconds)
+            summary.print_summary(collections, console, seconds=seconds)

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import click
 import msgspec
 
-from target_segment_objects import sandbox
+from target_segment_objects import exit_codes, sandbox
 from target_segment_objects.cli.load import load_input
 from target_segment_objects.target import TargetSegmentObjects
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from target_segment_objects.sandbox.server import Sandbox
 
 _SANDBOX_KEY: Final = "sandbox"
-_SIGNAL_EXIT_BASE: Final = 128
 
 
 def run_in_sandbox(
@@ -32,7 +31,7 @@ def run_in_sandbox(
     warehouse: Path,
     *,
     check: Callable[[TargetSegmentObjects, LedgerBinding], int] | None = None,
-    opens_page: bool = False,
+    open_page: bool = False,
     ledger: LedgerBinding,
 ) -> int:
     """Load into a sandbox that runs as long as this.
@@ -43,7 +42,7 @@ def run_in_sandbox(
         warehouse: The DuckDB file to load into.
         check: Called instead of a load, with the target and the use of a ledger; returns the exit
             code.
-        opens_page: Whether to open the sandbox's page, and to serve it after the load until Ctrl-C.
+        open_page: Whether to open the sandbox's page, and to serve it after the load until Ctrl-C.
         ledger: How the run uses a ledger, if the settings have one.
 
     Returns:
@@ -52,14 +51,14 @@ def run_in_sandbox(
     try:
         sandbox_class = sandbox.load_sandbox()
         with ExitStack() as stack:
-            running = stack.enter_context(sandbox_class(warehouse, has_page=opens_page))
+            running = stack.enter_context(sandbox_class(warehouse, has_page=open_page))
             # These win over what is configured: the sandbox's objects must not go to Segment.
             forced = {"api_url": running.url, "write_key": _SANDBOX_KEY}
             target = TargetSegmentObjects(config={**config, **forced})
             ledger = msgspec.structs.replace(ledger, destination=name_sandbox(warehouse))
             if check is not None:
                 return check(target, ledger)
-            if opens_page:
+            if open_page:
                 return _load_and_serve(target, file_input, running, ledger)
 
             def show_result() -> None:
@@ -96,7 +95,7 @@ def _load_and_serve(
         ledger=ledger,
         show_result=lambda: _print_open_report(running),
     )
-    if code > _SIGNAL_EXIT_BASE:  # the user has already asked to stop
+    if code > exit_codes.SIGNAL_BASE:  # the user has already asked to stop
         return code
     with catch_stop_signals() as wait_until_stopped:
         click.echo(f"Still serving {running.page_url}. Press Ctrl-C to stop.", err=True)

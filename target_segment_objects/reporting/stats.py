@@ -101,7 +101,6 @@ class RunStats:
     """
 
     def __init__(self) -> None:
-        """Start with zero."""
         self.streams: defaultdict[str, StreamStats] = defaultdict(StreamStats)
         self.records_read = 0
         self.records_rejected = 0
@@ -186,8 +185,7 @@ class RunStats:
     def get_collections(self, outstanding: Mapping[str, int]) -> dict[str, CollectionStats]:
         """Return the counts of each collection, sorted by name.
 
-        Args:
-            outstanding: For each collection, the objects that were read and are not delivered.
+        The scheduler knows what is `outstanding`: objects that were read and are not delivered.
         """
         with self._lock:
             for collection in outstanding:

@@ -12,7 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from target_segment_objects import limits
-from target_segment_objects.config_validation import (
+from target_segment_objects.settings import SETTINGS, Settings
+from target_segment_objects.settings.config_validation import (
     normalize_config,
     read_environment,
     unknown_setting_warnings,
@@ -20,7 +21,6 @@ from target_segment_objects.config_validation import (
     unused_setting_warnings,
     validation_errors,
 )
-from target_segment_objects.settings import SETTINGS, Settings
 from target_segment_objects.target import TargetSegmentObjects
 
 if TYPE_CHECKING:

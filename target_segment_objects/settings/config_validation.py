@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, Final
 import jsonschema
 
 from target_segment_objects import limits
-from target_segment_objects.environment import COMMAND_VARIABLES
 from target_segment_objects.exceptions import InvalidUrlError
 from target_segment_objects.mapping import naming
 from target_segment_objects.segment.urls import validate_api_url
 from target_segment_objects.settings import SETTINGS
+from target_segment_objects.settings.environment import COMMAND_VARIABLES
 from target_segment_objects.singer.stream_maps import find_invalid_expressions
 
 if TYPE_CHECKING:

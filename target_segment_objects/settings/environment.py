@@ -58,8 +58,7 @@ class Environment(msgspec.Struct, frozen=True):
     def describe_file_use(self, *, with_settings: bool) -> str | None:
         """Return a line that says what is used of the file; None if nothing is.
 
-        Args:
-            with_settings: Whether settings are read from variables.
+        Its settings are used only `with_settings`, and variables of the command in any case.
 
         Raises:
             ConfigValidationError: Something would be used, and the file cannot be.
