@@ -7,7 +7,7 @@ because the loop runs inside Python's built-in functions.
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Raw
@@ -73,6 +73,8 @@ class ObjectColumns(msgspec.Struct, frozen=True):
     null: dict[str, None]
 
 
+_DICTS: Final = frozenset({dict})
+
 ExtraValues: TypeAlias = "dict[int, dict[PropertyPath, object]]"
 """By row, the values that have no column, by their paths."""
 
@@ -101,28 +103,36 @@ def _add_members(
 ) -> None:
     """Fill the columns of the members of an object, one of which each record has."""
     names = plan.positions.keys() | plan.objects.keys()
-    for row, members in enumerate(objects):
-        if not members.keys() <= names:
-            values = extras.setdefault(row, {})
-            values.update({(*plan.path, name): members[name] for name in members.keys() - names})
     by_name = _transpose(objects)
-    for name, position in plan.positions.items():
-        columns[position] = (
-            [members.get(name, UNSET) for members in objects]
-            if by_name is None
-            else by_name.get(name) or [UNSET] * len(objects)
-        )
-    for name, inner in plan.objects.items():
-        found: list[dict[str, Any]] = []
+    if by_name is None or not by_name.keys() <= names:
         for row, members in enumerate(objects):
-            value = members.get(name, UNSET)
-            if type(value) is dict:
-                found.append(value)
-                continue
-            found.append(inner.null if value is None else {})
-            if value is not None and value is not UNSET:
-                extras.setdefault(row, {})[inner.path] = value
-        _add_members(found, inner, columns, extras)
+            if not members.keys() <= names:
+                others = {(*plan.path, name): members[name] for name in members.keys() - names}
+                extras.setdefault(row, {}).update(others)
+
+    def read_column(name: str) -> Column:
+        if by_name is None:
+            return [members.get(name, UNSET) for members in objects]
+        return by_name.get(name) or [UNSET] * len(objects)
+
+    for name, position in plan.positions.items():
+        columns[position] = read_column(name)
+    for name, inner in plan.objects.items():
+        _add_members(_read_objects(read_column(name), inner, extras), inner, columns, extras)
+
+
+def _read_objects(
+    column: Column, plan: ObjectColumns, extras: ExtraValues
+) -> Sequence[dict[str, Any]]:
+    """Return the objects of a column, with a stand-in where there is none."""
+    if _DICTS.issuperset(map(type, column)):
+        return column
+    for row, value in enumerate(column):
+        if type(value) is not dict and value is not None and value is not UNSET:
+            extras.setdefault(row, {})[plan.path] = value
+    return [
+        value if type(value) is dict else plan.null if value is None else {} for value in column
+    ]
 
 
 def _transpose(objects: Sequence[dict[str, Any]]) -> dict[str, Column] | None:

@@ -15,17 +15,11 @@ group: what comes after it is mapped again.
 from __future__ import annotations
 
 import bisect
+import functools
 import itertools
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
-import msgspec
-
-from target_segment_objects.exceptions import (
-    InvalidRecordError,
-    SegmentObjectsError,
-    UnmappableStreamError,
-)
-from target_segment_objects.mapping import naming
+from target_segment_objects.exceptions import SegmentObjectsError
 from target_segment_objects.mapping.columns import drop_rows, find_first_values
 from target_segment_objects.mapping.json_lines import (
     RecordMessage,
@@ -33,16 +27,9 @@ from target_segment_objects.mapping.json_lines import (
     decode_object,
     decode_record_message,
 )
-from target_segment_objects.mapping.layout import MAX_UNDECLARED, Layout, compile_layout
 from target_segment_objects.mapping.mapped_records import MappedRecords
-from target_segment_objects.mapping.object_ids import build_ids, build_object_id
-from target_segment_objects.mapping.property_tree import build_tree
-from target_segment_objects.mapping.schema import (
-    SchemaTooLargeError,
-    find_untyped_properties,
-    read_property_types,
-)
-from target_segment_objects.mapping.schema_simplification import UnsupportedSchemaError
+from target_segment_objects.mapping.object_ids import build_ids
+from target_segment_objects.mapping.stream_layout import StreamLayout
 from target_segment_objects.mapping.typed_decoder import TypedDecoder
 from target_segment_objects.mapping.untyped_mapper import UntypedMapper
 from target_segment_objects.mapping.value_converter import ValueConverter
@@ -51,35 +38,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from target_segment_objects.mapping.json_lines import Record
+    from target_segment_objects.mapping.layout import Layout
     from target_segment_objects.mapping.naming import PropertyPath
+    from target_segment_objects.mapping.options import MappingOptions
     from target_segment_objects.mapping.properties.property_mapping import PropertyMapping
-    from target_segment_objects.mapping.schema import PropertyType
     from target_segment_objects.mapping.stream_state import StreamState
     from target_segment_objects.mapping.typed_decoder import DecodedLines
     from target_segment_objects.mapping.untyped_mapper import AddMetadata
     from target_segment_objects.mapping.violations import RecordCheck
-
-_PROPERTIES_PER_RECORD: Final = 16
-"""Compiling takes about 10 µs a property; a record that is decoded untyped, some 100 µs."""
-
-
-class MappingOptions(msgspec.Struct, frozen=True):
-    """The user's choices for the mapping.
-
-    Attributes:
-        null_properties: Whether nulls are sent or left out. That of a deletion time is always sent.
-        oversized_values: What happens to a string of 32 KB or more.
-        max_depth: How many levels of objects are flattened; None for all.
-        max_name_length: The most characters of a property's name; None for no limit.
-        sorts_properties: Whether properties are sent sorted by their paths, not in the order of
-            the schema.
-    """
-
-    null_properties: Literal["send", "omit"] = "send"
-    oversized_values: Literal["reject", "truncate"] = "reject"
-    max_depth: int | None = None
-    max_name_length: int | None = None
-    sorts_properties: bool = False
 
 
 class _TypedSpan(NamedTuple):
@@ -133,7 +99,6 @@ class RecordMapper:
     Attributes:
         stream: The stream's name.
         collection: The collection of its objects.
-        properties: The declared properties in the order in which they are sent.
 
     Raises:
         UnmappableStreamError: A declared property cannot have a name in Segment.
@@ -155,9 +120,7 @@ class RecordMapper:
     ) -> None:
         self.stream = stream
         self.collection = collection
-        self._schema = schema
         self._key_properties = tuple(key_properties)
-        self._options = options
         self._sent = state.properties
         self._warnings = state.warnings
         self._add_metadata = add_metadata
@@ -173,17 +136,24 @@ class RecordMapper:
             add_metadata=add_metadata,
             omitted=omitted,
         )
-        self._use_types = use_types
-        self._layout: Layout | None = None
-        self._typed: TypedDecoder | None = None
-        self._compiled_for: tuple[object, ...] = ()
-        self._can_use_types = use_types
-        self._untyped_count = 0  # records that were decoded untyped since the layout was compiled
-        types = _read_types(stream, schema, options.max_depth)
-        self._insert_properties(self._sent.map_declared(types, find_untyped_properties(schema)))
+        self._layout = StreamLayout(
+            stream,
+            collection,
+            schema,
+            self._key_properties,
+            options=options,
+            state=state,
+            make_metadata=None if add_metadata is None else self._make_metadata,
+            use_types=use_types,
+        )
         names = self._sent.get_names(prop.path for prop in self.properties)
         self._warnings.warn_names(names, self._key_properties)
         self._warnings.warn_collection(collection)
+
+    @property
+    def properties(self) -> Sequence[PropertyMapping]:
+        """The declared properties in the order in which they are sent."""
+        return self._layout.properties
 
     @property
     def undeclared(self) -> Mapping[PropertyPath, PropertyMapping]:
@@ -208,11 +178,11 @@ class RecordMapper:
         group = MappedRecords()
         start = 0
         while start < len(messages) and self._renew_properties(group, start):
-            layout = self._get_layout()
-            mapped = self._untyped.map_records(layout, self._root, messages[start:])
+            layout = self._layout.get_layout()
+            mapped = self._untyped.map_records(layout, self._layout.tree, messages[start:])
             group.add(mapped, range(start, len(messages)))
             start += mapped.count
-            self._untyped_count += mapped.count
+            self._layout.count_untyped(mapped.count)
         return group
 
     def map_record(self, record: Record) -> bytes:
@@ -227,18 +197,16 @@ class RecordMapper:
             raise error
         return mapped.objects[0]
 
-    def find_object_id(self, record: Record) -> str | None:
-        """Return the id that a record's object would have; None if it has none."""
-        try:
-            return build_object_id(self.stream, self._key_properties, record)
-        except InvalidRecordError:
-            return None
-
     def _map_lines(self, lines: Sequence[bytes], decoding: _Decoding) -> MappedRecords:
         group = MappedRecords()
         start = 0
         while start < len(lines) and self._renew_properties(group, start):
-            layout = self._get_layout(lines, start, decoding)
+            layout = self._layout.get_layout()
+            self._layout.compile_types(
+                layout,
+                len(lines) - start,
+                functools.partial(_read_example, lines[start], self.stream, decoding),
+            )
             span = self._map_typed(layout, lines, start, decoding)
             if not (start or span.left):
                 if span.first_values:
@@ -252,20 +220,21 @@ class RecordMapper:
     ) -> _TypedSpan:
         """Map lines, from a position on, as far as they can be decoded with types."""
         every_row = range(start, len(lines))
-        if self._typed is None:
+        types = self._layout.types
+        if types is None:
             return _TypedSpan([], (), every_row, ())
-        decoded = decoding.typed(self._typed, lines[start:] if start else lines)
+        decoded = decoding.typed(types, lines[start:] if start else lines)
         left = {every_row[at] for at in decoded.undecoded}
         rows: Sequence[int] = [row for row in every_row if row not in left] if left else every_row
         if not rows:
             return _TypedSpan([], (), every_row, ())
         failed: set[int] = set()
         odd: dict[int, set[int]] = {}
-        columns = self._typed.build_columns(decoded, failed)
-        converted = self._typed.convert_columns(columns, odd, failed)
+        columns = types.build_columns(decoded, failed)
+        converted = types.convert_columns(columns, odd, failed)
         if layout.keys is None:
             ids: Sequence[str]
-            ids, inexact = self._typed.hash_records(decoded, columns, odd)
+            ids, inexact = types.hash_records(decoded, columns, odd)
             failed |= inexact
         else:
             keys = [columns[position] for position in layout.keys]
@@ -278,7 +247,7 @@ class RecordMapper:
         objects = layout.encoder.encode_objects(ids, layout.encoder.select_columns(converted))
         failed.update(layout.encoder.find_unsendable(objects))
         if self._warnings.long_paths:
-            failed |= self._typed.find_oversized(converted, objects)
+            failed |= types.find_oversized(converted, objects)
         first_values: Sequence[tuple[int, PropertyPath]] = ()
         if self._sent.valueless:
             unsent = layout.select_unsent(self._sent.valueless)
@@ -308,7 +277,7 @@ class RecordMapper:
             first_values = self._store_before(rows[0], first_values)
             part = self._decode_and_map(layout, lines, rows, decoding)
             group.add(part, rows)
-            self._untyped_count += part.count
+            self._layout.count_untyped(part.count)
             if part.count < len(rows):
                 end = rows[part.count - 1] + 1 if group.failure is None else group.failure[0]
                 break
@@ -332,7 +301,7 @@ class RecordMapper:
                 break
         mapped = MappedRecords()
         if messages:
-            mapped = self._untyped.map_records(layout, self._root, messages)
+            mapped = self._untyped.map_records(layout, self._layout.tree, messages)
         if failure is not None and mapped.count == len(messages) and mapped.failure is None:
             mapped.failure = (len(messages), failure)
         return mapped
@@ -344,8 +313,6 @@ class RecordMapper:
         self._sent.store_types([path for row, path in first_values if row < end])
         return [(row, path) for row, path in first_values if row >= end]
 
-    # What depends on the properties
-
     def _renew_properties(self, group: MappedRecords, row: int) -> bool:
         """Map the properties again if another stream of the collection has changed how.
 
@@ -354,102 +321,12 @@ class RecordMapper:
         """
         if group.failure is not None:
             return False
-        if self._sent.is_outdated:
-            try:
-                properties = self._sent.renew()
-            except SegmentObjectsError as error:
-                group.failure = (row, error)
-                return False
-            if properties != self._unsorted:
-                self._insert_properties(properties)
+        try:
+            self._layout.renew_properties()
+        except SegmentObjectsError as error:
+            group.failure = (row, error)
+            return False
         return True
-
-    def _insert_properties(self, properties: list[PropertyMapping]) -> None:
-        self._unsorted = properties
-        self.properties = properties
-        if self._options.sorts_properties:
-            self.properties = sorted(properties, key=lambda prop: prop.path)
-        self._root = build_tree(properties)
-        self._layout = None
-
-    def _get_layout(
-        self,
-        lines: Sequence[bytes] = (),
-        start: int = 0,
-        decoding: _Decoding = _MESSAGES,
-    ) -> Layout:
-        """Return the layout for how properties are sent now, compiled again if that is worth it.
-
-        In a wide stream, undeclared properties come with many different records. Not each of them
-        is worth the time.
-
-        Args:
-            lines: The lines that are mapped next, for which types are compiled.
-            start: The first of them.
-            decoding: How to read them.
-        """
-        depends_on = (
-            self._sent.version,
-            self._warnings.long_paths,
-            self._warnings.omitted_metadata,
-            min(len(self._sent.undeclared), MAX_UNDECLARED + 1),
-        )
-        layout = self._layout
-        if (
-            layout is None
-            or self._compiled_for[0] != self._sent.version
-            or (self._compiled_for != depends_on and self._is_worth(self._untyped_count))
-        ):
-            layout = self._layout = compile_layout(
-                self.collection,
-                self.properties,
-                self._sent.undeclared,
-                self._root,
-                key_properties=self._key_properties,
-                send_nulls=self._options.null_properties == "send",
-                warned_long_paths=self._warnings.long_paths,
-                unsent=self._sent.valueless,
-            )
-            self._compiled_for = depends_on
-            self._untyped_count = 0
-            self._typed = None
-            self._can_use_types = self._use_types
-        if self._typed is None and self._can_use_types:
-            count = len(lines) - start
-            if count and self._is_worth(self._untyped_count + count):
-                self._typed = self._compile_types(layout, lines[start], decoding)
-                self._can_use_types = self._typed is not None
-        return layout
-
-    def _is_worth(self, count: int) -> bool:
-        """Return whether so many records take more time than compiling what saves it."""
-        property_count = len(self.properties) + len(self._sent.undeclared)
-        return count * _PROPERTIES_PER_RECORD >= property_count
-
-    def _compile_types(
-        self, layout: Layout, line: bytes, decoding: _Decoding
-    ) -> TypedDecoder | None:
-        """Return the typed decoder; None if no types express the schema."""
-        if self._key_properties and layout.keys is None:
-            return None
-        try:
-            example = decoding.untyped(line, self.stream).record
-        except UnreadableLineError:
-            example = {}
-        try:
-            return TypedDecoder(
-                stream=self.stream,
-                schema=self._schema,
-                properties=layout.properties,
-                undeclared=layout.undeclared,
-                ignored=self._warnings.omitted_metadata,
-                make_metadata=None if self._add_metadata is None else self._make_metadata,
-                send_nulls=self._options.null_properties == "send",
-                warned_long_paths=self._warnings.long_paths,
-                example=example,
-            )
-        except UnsupportedSchemaError:
-            return None
 
     def _make_metadata(self) -> Record:
         metadata: Record = {}
@@ -458,29 +335,12 @@ class RecordMapper:
         return metadata
 
 
-def _read_types(
-    stream: str, schema: dict[str, Any], max_depth: int | None
-) -> dict[PropertyPath, PropertyType]:
-    """Return the types of the declared properties, of which each can have a name."""
+def _read_example(line: bytes, stream: str, decoding: _Decoding) -> Record:
+    """Return the record of a line; an empty one if the line has none."""
     try:
-        types = read_property_types(schema, max_depth=max_depth)
-    except SchemaTooLargeError as error:
-        label = None if error.property is None else naming.format_path((error.property,))
-        subject = "its SCHEMA" if label is None else f"the property '{label}'"
-        msg = (
-            f"Stream '{stream}': {subject} {error.reason}. Drop or simplify it with stream_maps, "
-            "or correct the tap's schema."
-        )
-        raise UnmappableStreamError(msg) from None
-    for path in types:
-        if not naming.to_path_name(path):
-            msg = (
-                f"Stream '{stream}': the property '{naming.format_path(path)}' has no letter or "
-                "digit in its name, so Segment has no name for it. Rename or drop it with "
-                "stream_maps."
-            )
-            raise UnmappableStreamError(msg)
-    return types
+        return decoding.untyped(line, stream).record
+    except UnreadableLineError:
+        return {}
 
 
 def _split_rows(rows: Sequence[int], cuts: Sequence[int]) -> Iterator[list[int]]:

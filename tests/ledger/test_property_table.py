@@ -61,7 +61,7 @@ STRING = {"amount": {"type": ["string", "null"]}}
 
 
 def test_integer_goes_into_a_float_column(sandbox: Sandbox, load: Load) -> None:
-    """The warehouse loses nothing, on the fast path and on the slow one."""
+    """The warehouse loses nothing, whether its records are decoded with types or untyped."""
     assert load(NUMBER, {"id": 1, "amount": 1.5}) == 0
     assert load(INTEGER, {"id": 2, "amount": 2}, {"id": 3, "amount": 3, "x": "y"}) == 0
     assert [row["amount"] for row in read_rows(sandbox)] == [1.5, 2.0, 3.0]

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from target_segment_objects.sandbox.server import Sandbox
     from tests.support import RunTarget
 
-SLOW_USERS = schema_line("users", {"id": {"type": "integer"}, "name": {"not": {"type": "array"}}})
-"""A SCHEMA that the fast path does not support."""
+UNTYPED_USERS = schema_line(
+    "users", {"id": {"type": "integer"}, "name": {"not": {"type": "array"}}}
+)
+"""A SCHEMA that no types express."""
 
 
 def user(number: int, name: str = "x", stream: str = "users") -> str:
@@ -34,15 +36,15 @@ def user(number: int, name: str = "x", stream: str = "users") -> str:
 
 
 def plain_input(folder: Path, name: str) -> tuple[list[str], dict[str, Any]]:
-    """Return records that take the fast path; the second has a name."""
+    """Return records that are decoded with types; the second has a name."""
     del folder
     return [USERS, user(1), user(2, name), user(3), state_line(1)], {}
 
 
-def slow_input(folder: Path, name: str) -> tuple[list[str], dict[str, Any]]:
-    """Return records that take the slow path."""
+def untyped_input(folder: Path, name: str) -> tuple[list[str], dict[str, Any]]:
+    """Return records that are decoded untyped."""
     del folder
-    return [SLOW_USERS, user(1), user(2, name), user(3), state_line(1)], {}
+    return [UNTYPED_USERS, user(1), user(2, name), user(3), state_line(1)], {}
 
 
 def batch_input(folder: Path, name: str) -> tuple[list[str], dict[str, Any]]:
@@ -166,7 +168,7 @@ def test_check_opens_the_ledger(sandbox: Sandbox, run_target: RunTarget, tmp_pat
     "build_input",
     [
         plain_input,
-        slow_input,
+        untyped_input,
         batch_input,
         mapped_input,
         shared_input,
@@ -192,7 +194,7 @@ def test_second_run_sends_what_changed(
         assert sum(session.objects for session in sandbox.warehouse.sessions()) == sent
 
 
-@pytest.mark.parametrize("keywords", [{}, {"minProperties": 1}], ids=["fast path", "slow path"])
+@pytest.mark.parametrize("keywords", [{}, {"minProperties": 1}], ids=["typed", "untyped"])
 def test_order_of_the_properties_does_not_matter(
     sandbox: Sandbox, tmp_path: Path, keywords: dict[str, Any]
 ) -> None:

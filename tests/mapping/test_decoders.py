@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
 from target_segment_objects.exceptions import InvalidRecordError, UnmappableStreamError
-from target_segment_objects.mapping.mapper import MappingOptions, RecordMapper
+from target_segment_objects.mapping.mapper import RecordMapper
+from target_segment_objects.mapping.options import MappingOptions
 from target_segment_objects.mapping.properties.memory import SentProperty
 from target_segment_objects.mapping.schema import PropertyType
 from target_segment_objects.mapping.validation import RecordValidator
@@ -571,7 +572,7 @@ def test_members_are_decoded_in_the_order_of_the_tap(order: int, *, sorts: bool)
     mapped = stream.map_groups([record] * 5)
     assert mapped.untyped == 0
     assert mapped.objects == [map_both(schema, record, options=options).line] * 5
-    typed = stream.mapper._typed  # noqa: SLF001 - what msgspec decodes
+    typed = stream.mapper._layout.types  # noqa: SLF001 - what msgspec decodes
     assert typed is not None
     fields = typed.record_type.__struct_encode_fields__
     assert fields == ("o", *values, "id")
