@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from target_segment_objects import sandbox
-from target_segment_objects.sandbox.browser import open_browser
+from target_segment_objects.sandbox.foreground import catch_stop_signals, open_browser
 from target_segment_objects.sandbox.loopback import is_loopback
-from target_segment_objects.sandbox.stop_signals import catch_stop_signals
 
 if TYPE_CHECKING:
     from target_segment_objects.sandbox.server import Sandbox
@@ -95,9 +94,8 @@ def serve_api(
     the address that is printed.
     """
     sandbox_class = _load_sandbox()
-    # May be missing.
-    from target_segment_objects.sandbox.activity.request_lines import print_request  # noqa: PLC0415
-    from target_segment_objects.sandbox.api.middleware import AuthForm  # noqa: PLC0415
+    from target_segment_objects.sandbox.credentials import AuthForm  # noqa: PLC0415 - slow
+    from target_segment_objects.sandbox.request_log import print_request  # noqa: PLC0415 - may be missing
 
     try:
         with (
@@ -150,7 +148,7 @@ def show_warehouse(warehouse: Path, rows: int) -> None:
     from target_segment_objects.sandbox.running_server import fetch_report  # noqa: PLC0415 - slow
     from target_segment_objects.sandbox.warehouse.database import Warehouse  # noqa: PLC0415 - may be missing
     from target_segment_objects.sandbox.warehouse.database_file import translated_errors  # noqa: PLC0415 - may be missing
-    from target_segment_objects.sandbox.warehouse.report import print_report  # noqa: PLC0415 - may be missing
+    from target_segment_objects.sandbox.warehouse.warehouse_report import print_report  # noqa: PLC0415 - may be missing
 
     console = Console(highlight=False)
     try:

@@ -24,8 +24,8 @@ from target_segment_objects.limits import (
     MAX_OBJECT_BYTES,
     VALUE_BYTES_LIMIT,
 )
+from target_segment_objects.sandbox.column_names import column_name, snake_case
 from target_segment_objects.sandbox.errors import RejectedRequestError
-from target_segment_objects.sandbox.names import column_name, snake_case
 
 
 class IntegerText(str):

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
-from target_segment_objects.sandbox.api.middleware import MIN_BYTES_PER_SECOND
 from target_segment_objects.sandbox.cli import main
+from target_segment_objects.sandbox.middleware import MIN_BYTES_PER_SECOND
 from target_segment_objects.sandbox.server import Sandbox
 from tests.sandbox.test_cli import run_command, running_command, running_server
 from tests.support.bare_http import (

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from starlette.datastructures import Headers
 
-from target_segment_objects.sandbox.own_requests import find_reason
+from target_segment_objects.sandbox.middleware import find_reason
 from target_segment_objects.sandbox.server import Sandbox
 from tests.support import wait_for
 from tests.support.bare_http import FINISH_HEADERS, UPLOAD_HEADERS, BareClient, object_line
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from target_segment_objects.sandbox.activity.requests import RequestRecord
+    from target_segment_objects.sandbox.request_log import RequestRecord
 
 CALLS = {
     "start": ("/v0/start", {}),

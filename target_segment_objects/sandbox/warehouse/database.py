@@ -1,8 +1,9 @@
 """The warehouse: a DuckDB file with a table for each collection, and metadata about the loads.
 
 The collections' tables are in the schema `main`: `id` is the primary key, and every other column is
-a property, as described in `columns`. The schema `sandbox_metadata` has two tables: `sessions`, and
-`losses` with the number of losses by column and kind, and the id of one example, but never a value.
+a property, as described in `column_types`. The schema `sandbox_metadata` has the tables `sessions`;
+`losses`, with the number of losses by column and kind, and the id of one example, but never a
+value; and `parts`, which `history` describes.
 
 The objects of one session are loaded in one transaction. The methods are thread-safe.
 
@@ -14,22 +15,23 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
-from datetime import datetime  # noqa: TC003 - for msgspec, which stores a `SessionRow`
+from dataclasses import dataclass
+from datetime import timezone
 from typing import TYPE_CHECKING, Any, Final
 
 import duckdb
 import pyarrow as pa
 
+from target_segment_objects.sandbox.column_names import collection_name, table_name
 from target_segment_objects.sandbox.errors import WarehouseError
-from target_segment_objects.sandbox.names import collection_name, table_name
+from target_segment_objects.sandbox.session_record import SessionRecord
 from target_segment_objects.sandbox.warehouse import history
 from target_segment_objects.sandbox.warehouse.database_file import (
     connect_to_file,
     ensure_metadata,
     translated_errors,
 )
-from target_segment_objects.sandbox.warehouse.loading import ObjectLoader, read_columns
+from target_segment_objects.sandbox.warehouse.table_loader import ObjectLoader, read_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -39,9 +41,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from target_segment_objects.sandbox.objects import Object
-    from target_segment_objects.sandbox.warehouse.columns import ColumnType
+    from target_segment_objects.sandbox.warehouse.column_types import ColumnType
     from target_segment_objects.sandbox.warehouse.history import History
-    from target_segment_objects.sandbox.warehouse.schema import Columns
+    from target_segment_objects.sandbox.warehouse.session_columns import Columns
 
 _COLLECTION_TABLES: Final = """
 SELECT table_name FROM information_schema.columns
@@ -75,43 +77,13 @@ _SESSION_SCHEMA: Final = pa.schema(
 
 
 @dataclass(frozen=True, slots=True)
-class SessionRow:
-    """A session that has ended.
-
-    Attributes:
-        sync_id: Its id.
-        outcome: `loaded`; `error` if it was finished with an error; `expired`; or `open` if the
-            sandbox was stopped before it was finished.
-        collections: Names of its collections, sorted.
-        parts: Number of its uploaded files.
-        objects: Number of objects in them.
-        raw_bytes: Their uncompressed size.
-        gzip_bytes: Their compressed size.
-        started: When it was started; UTC, without a time zone.
-        ended: When it ended; UTC, without a time zone.
-        error: The error that it was finished with, or an empty string.
-    """
-
-    sync_id: str
-    outcome: str
-    collections: tuple[str, ...]
-    parts: int
-    objects: int
-    raw_bytes: int
-    gzip_bytes: int
-    started: datetime
-    ended: datetime
-    error: str
-
-
-@dataclass(frozen=True, slots=True)
 class Loss:
     """Values that a column could not store unchanged.
 
     Attributes:
         collection: The collection.
         column: The column.
-        kind: A value of `columns.LossKind`.
+        kind: A value of `column_types.LossKind`.
         count: Number of values.
         example_id: The id of the first object with such a value.
     """
@@ -183,7 +155,7 @@ class Warehouse:
 
     def load_session(
         self,
-        session: SessionRow,
+        session: SessionRecord,
         objects: Iterable[Object],
         columns: Columns,
         kept_files: Sequence[Path] = (),
@@ -217,7 +189,7 @@ class Warehouse:
         self._index_mb = max(MEMORY_LIMIT_MB, 2 * self._index_mb)
         return True
 
-    def record_sessions(self, sessions: Iterable[SessionRow]) -> None:
+    def record_sessions(self, sessions: Iterable[SessionRecord]) -> None:
         """Record sessions whose objects are not loaded, in one transaction."""
         with self._transaction() as connection:
             _insert_sessions(connection, sessions)
@@ -302,14 +274,14 @@ class Warehouse:
             )
         ]
 
-    def sessions(self) -> list[SessionRow]:
+    def sessions(self) -> list[SessionRecord]:
         """Return all ended sessions, in the order of their ends."""
-        return [
-            SessionRow(**{**row, "collections": tuple(row["collections"])})
-            for row in self._fetch_rows(
-                "SELECT * FROM sandbox_metadata.sessions ORDER BY ended, started"
-            )
-        ]
+        rows = self._fetch_rows("SELECT * FROM sandbox_metadata.sessions ORDER BY ended, started")
+        for row in rows:
+            row["collections"] = tuple(row["collections"])
+            for name in ("started", "ended"):
+                row[name] = row[name].replace(tzinfo=timezone.utc)
+        return [SessionRecord(**row) for row in rows]
 
     def find_history(self, collection: str, object_id: str) -> History:
         """Return which sessions brought which properties of an object."""
@@ -358,9 +330,13 @@ def _prepare_connection(
         connection.execute("SET lock_configuration = true")
 
 
-def _insert_sessions(connection: duckdb.DuckDBPyConnection, sessions: Iterable[SessionRow]) -> None:
+def _insert_sessions(
+    connection: duckdb.DuckDBPyConnection, sessions: Iterable[SessionRecord]
+) -> None:
     """Insert sessions, all at once: DuckDB takes milliseconds for each statement."""
-    rows = [asdict(session) for session in sessions]
+    rows = [
+        {name: getattr(session, name) for name in _SESSION_SCHEMA.names} for session in sessions
+    ]
     connection.register("ended_sessions", pa.Table.from_pylist(rows, _SESSION_SCHEMA))
     connection.execute(
         "INSERT INTO sandbox_metadata.sessions FROM ended_sessions ON CONFLICT DO NOTHING"

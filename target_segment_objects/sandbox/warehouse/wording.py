@@ -6,15 +6,16 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from target_segment_objects.limits import MAX_COLLECTIONS
-from target_segment_objects.sandbox.names import describe_name, table_name
+from target_segment_objects.sandbox.column_names import describe_name, table_name
+from target_segment_objects.sandbox.session_record import LOADED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from target_segment_objects.sandbox.warehouse.database import Loss, SessionRow
+    from target_segment_objects.sandbox.session_record import SessionRecord
+    from target_segment_objects.sandbox.warehouse.database import Loss
 
 MAX_CELL_CHARACTERS: Final = 32
-LOADED: Final = "loaded"
 OUTCOME_LABELS: Final = {
     LOADED: "loaded",
     "error": "discarded by the sender",
@@ -22,6 +23,15 @@ OUTCOME_LABELS: Final = {
     "open": "never finished",
 }
 """What became of a session, by its outcome."""
+
+STATE_LABELS: Final = {
+    **OUTCOME_LABELS,
+    "running": "open",
+    "accepted": "accepted, not loaded yet",
+    "loading": "loading",
+    "failed": "could not be loaded",
+}
+"""What to say of a session of this run, by its state."""
 
 REDSHIFT_LOSS: Final = "bytes"
 """The loss that happens on Redshift only, and not in the sandbox."""
@@ -40,7 +50,7 @@ LOSS_LABELS: Final = {
 """What happens to a value that a warehouse changes, by the kind of its loss."""
 
 
-def describe_result(losses: Sequence[Loss], sessions: Sequence[SessionRow]) -> str:
+def describe_result(losses: Sequence[Loss], sessions: Sequence[SessionRecord]) -> str:
     """Return in one sentence whether all accepted objects have been loaded unchanged."""
     objects = sum(session.objects for session in sessions)
     missing = sum(session.objects for session in sessions if session.outcome != LOADED)

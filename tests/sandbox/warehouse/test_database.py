@@ -17,14 +17,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from target_segment_objects.sandbox import WarehouseError, names
+from target_segment_objects.sandbox import WarehouseError, column_names
+from target_segment_objects.sandbox.column_names import snake_case
 from target_segment_objects.sandbox.errors import RejectedRequestError
-from target_segment_objects.sandbox.names import snake_case
 from target_segment_objects.sandbox.objects import MAX_PROPERTIES, Object, parse_object
-from target_segment_objects.sandbox.warehouse.columns import ColumnType
-from target_segment_objects.sandbox.warehouse.database import Loss, SessionRow, Warehouse
-from target_segment_objects.sandbox.warehouse.loading import MAX_STAGED_OBJECTS
-from target_segment_objects.sandbox.warehouse.schema import ColumnCollector, Columns
+from target_segment_objects.sandbox.session_record import LOADED, SessionRecord
+from target_segment_objects.sandbox.warehouse.column_types import ColumnType
+from target_segment_objects.sandbox.warehouse.database import Loss, Warehouse
+from target_segment_objects.sandbox.warehouse.session_columns import ColumnCollector, Columns
+from target_segment_objects.sandbox.warehouse.table_loader import MAX_STAGED_OBJECTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -43,10 +44,10 @@ def make_object(properties: str, object_id: str = "1", collection: str = "users"
     return parse_object(f'{start[:-1]},"properties":{properties}}}'.encode())
 
 
-def make_session_row(sync_id: str = "s") -> SessionRow:
-    """Return the row of a session. Only its id matters here."""
-    now = datetime.now(timezone.utc).replace(tzinfo=None)
-    return SessionRow(sync_id, "loaded", ("users",), 1, 1, 1, 1, now, now, "")
+def make_record(sync_id: str = "s") -> SessionRecord:
+    """Return the record of a session. Only its id matters here."""
+    now = datetime.now(timezone.utc)
+    return SessionRecord(sync_id=sync_id, outcome=LOADED, started=now, ended=now)
 
 
 def collect_columns(objects: Iterable[Object]) -> Columns:
@@ -59,7 +60,7 @@ def collect_columns(objects: Iterable[Object]) -> Columns:
 
 def load_objects(warehouse: Warehouse, *objects: Object) -> None:
     """Load objects as one session."""
-    row = make_session_row(f"s{len(warehouse.sessions())}")
+    row = make_record(f"s{len(warehouse.sessions())}")
     warehouse.load_session(row, objects, collect_columns(objects))
 
 
@@ -68,7 +69,7 @@ def load_objects(warehouse: Warehouse, *objects: Object) -> None:
 
 def test_snake_case_doctests() -> None:
     """All examples in the docstring are right."""
-    results = doctest.testmod(names)
+    results = doctest.testmod(column_names)
     assert results.attempted >= 10
     assert not results.failed
 
@@ -441,7 +442,7 @@ def test_session_is_loaded_completely_or_not_at_all(warehouse: Warehouse) -> Non
 
     with pytest.raises(ValueError, match="read error"):
         warehouse.load_session(
-            make_session_row("failed"), fail_after_many(), {"users": {"b": ColumnType.INTEGER}}
+            make_record("failed"), fail_after_many(), {"users": {"b": ColumnType.INTEGER}}
         )
     assert warehouse.columns("users") == {"id": "VARCHAR", "a": "BIGINT"}
     assert warehouse.rows("users") == [{"id": "1", "a": 1}]
@@ -502,8 +503,9 @@ WIDE_OBJECTS = """
 import datetime, json, sys
 from pathlib import Path
 from target_segment_objects.sandbox.objects import MAX_PROPERTIES, parse_object
-from target_segment_objects.sandbox.warehouse.database import SessionRow, Warehouse
-from target_segment_objects.sandbox.warehouse.schema import ColumnCollector
+from target_segment_objects.sandbox.session_record import SessionRecord
+from target_segment_objects.sandbox.warehouse.database import Warehouse
+from target_segment_objects.sandbox.warehouse.session_columns import ColumnCollector
 
 def read_objects():
     if sys.argv[2] == "many":
@@ -521,8 +523,8 @@ def read_objects():
         if number == 200 and sys.argv[2] == "dense":
             return
 
-now = datetime.datetime(2024, 1, 1)
-row = SessionRow("s", "loaded", ("users",), 1, 1, 1, 1, now, now, "")
+now = datetime.datetime(2024, 1, 1, tzinfo=datetime.timezone.utc)
+row = SessionRecord(sync_id="s", outcome="loaded", started=now, ended=now)
 collector = ColumnCollector()
 for item in read_objects():
     collector.add_object(item)

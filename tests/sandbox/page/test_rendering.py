@@ -6,7 +6,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from target_segment_objects.sandbox.page.formatting import (
+from target_segment_objects.sandbox.page.rendering import (
     format_bytes,
     format_seconds,
     format_time,

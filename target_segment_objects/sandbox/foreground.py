@@ -1,12 +1,14 @@
-"""Lets a server run until the user stops it. Whoever asks twice does not wait for its end."""
+"""Serving in the foreground: until the user stops it, and with a page in the browser."""
 
 from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -58,3 +60,20 @@ def catch_stop_signals() -> Iterator[Callable[[], None]]:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+def open_browser(url: str) -> None:
+    """Open an address in the default browser, or in that of the variable `BROWSER`.
+
+    In a process of its own, without our standard streams: a browser may print lines to standard
+    output, where STATE is written, and a browser for terminals would wait for the user. Where there
+    is no browser, nothing happens.
+    """
+    with suppress(OSError):
+        subprocess.Popen(  # noqa: S603 - our own interpreter; the address is the sandbox's
+            [sys.executable, "-m", "webbrowser", url],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import json
 import secrets
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, cast
 
 import anyio
@@ -22,29 +21,27 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from target_segment_objects.sandbox.api import parts
-from target_segment_objects.sandbox.api.middleware import (
-    AuthForm,
-    AuthMiddleware,
+from target_segment_objects.sandbox import uploads
+from target_segment_objects.sandbox.errors import RejectedRequestError, WarehouseError
+from target_segment_objects.sandbox.middleware import (
     BodyMiddleware,
+    CallMiddleware,
     ConcurrencyLimiter,
-    ConcurrencyMiddleware,
+    OwnRequestsMiddleware,
     StopMiddleware,
 )
-from target_segment_objects.sandbox.api.sessions import Session, SessionRegistry, Step
-from target_segment_objects.sandbox.errors import RejectedRequestError, WarehouseError
-from target_segment_objects.sandbox.own_requests import OwnRequestsMiddleware
-from target_segment_objects.sandbox.warehouse.database import SessionRow
+from target_segment_objects.sandbox.session_record import LOADED
+from target_segment_objects.sandbox.sessions import Step, read_utc_clock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from starlette.types import ASGIApp
 
-    from target_segment_objects.sandbox.activity import Activity
-    from target_segment_objects.sandbox.activity.sessions import PartFacts
-    from target_segment_objects.sandbox.api.loader import SessionLoader
+    from target_segment_objects.sandbox.credentials import AuthForm
+    from target_segment_objects.sandbox.session_queue import SessionQueue
+    from target_segment_objects.sandbox.sessions import RunningCall, Session, SessionRegistry
 
 _MAX_FINISH_BYTES: Final = 1_000_000
 """Limit of the body of a Finish, which is read into memory."""
@@ -52,44 +49,28 @@ _MAX_FINISH_BYTES: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class ApiOptions:
-    """Where a sandbox may differ from Segment.
-
-    Attributes:
-        host: The host that it listens on.
-        write_key: The only write key to accept; `None` accepts any.
-        auth_form: The form of the credentials to accept.
-        session_timeout_seconds: Seconds without a call after which a session expires.
-        client_timeout_seconds: How long a client may send nothing in the middle of a request.
-        max_file_bytes: Limit of a file's uncompressed size.
-        clock: Returns seconds. Must be monotonic.
-    """
+    """Where a sandbox may differ from Segment. `Sandbox` describes each."""
 
     host: str
     write_key: str | None = field(repr=False)
     auth_form: AuthForm
-    session_timeout_seconds: float
     client_timeout_seconds: float
     max_file_bytes: int
-    clock: Callable[[], float]
 
 
 class SandboxApi:
-    """The calls and their sessions."""
+    """The calls and their sessions.
 
-    def __init__(self, loader: SessionLoader, options: ApiOptions, activity: Activity) -> None:
-        """Create the API.
+    Args:
+        sessions: The sessions.
+        queue: Takes the finished ones.
+        options: Where the API differs from Segment.
+    """
 
-        Args:
-            loader: Loads the objects of finished sessions.
-            options: Where it differs from Segment.
-            activity: Where it keeps what happens to its sessions.
-        """
-        self._activity = activity
-        self._loader = loader
+    def __init__(self, sessions: SessionRegistry, queue: SessionQueue, options: ApiOptions) -> None:
+        self._sessions = sessions
+        self._queue = queue
         self._options = options
-        self._sessions = SessionRegistry(
-            idle_timeout=options.session_timeout_seconds, clock=options.clock
-        )
         self._limiter = ConcurrencyLimiter()
 
     @property
@@ -120,11 +101,11 @@ class SandboxApi:
     def _build_routes(self) -> list[Route]:
         middleware = [
             Middleware(
-                AuthMiddleware,
+                CallMiddleware,
                 write_key=self._options.write_key,
                 auth_form=self._options.auth_form,
-            ),
-            Middleware(ConcurrencyMiddleware, limiter=self._limiter),
+                limiter=self._limiter,
+            )
         ]
         return [
             Route(path, call, methods=["POST"], middleware=middleware)
@@ -141,21 +122,17 @@ class SandboxApi:
         sessions = self._sessions.expire_idle()
         if not sessions:
             return
-        self._loader.record_sessions([_build_session_row(each, "expired") for each in sessions])
+        self._queue.record_sessions([session.record for session in sessions])
         for session in sessions:
             _delete_parts(session)
-            self._activity.sessions.end_session(session.sync_id, "expired")
 
     def record_open_sessions(self) -> None:
         """Record the sessions that were not finished. Called when the sandbox stops."""
-        self._loader.record_sessions(
-            [_build_session_row(session, "open") for session in self._sessions.open_sessions()]
-        )
+        self._queue.record_sessions(self._sessions.list_open())
 
     async def _handle_start(self, request: Request) -> Response:
         await self.expire_sessions()
         session = self._sessions.start_session(request.state.write_key)
-        self._activity.sessions.start_session(session.sync_id)
         return JSONResponse({"sync_id": session.sync_id}, 201)
 
     async def _handle_keep_alive(self, request: Request) -> Response:
@@ -167,65 +144,37 @@ class SandboxApi:
         await self.expire_sessions()
         _check_header(request, "content-type", "binary/octet-stream")
         _check_header(request, "content-encoding", "gzip")
-        with self._running_call(request, Step.UPLOAD) as (session, upload), ExitStack() as cleanup:
-            number = session.upload_count = session.upload_count + 1
-            path = self._loader.new_part_path(session.sync_id, number)
+        with self._running_call(request, Step.UPLOAD) as call, ExitStack() as cleanup:
+            path = self._queue.new_part_path(call.session.sync_id, call.upload_number)
             cleanup.callback(path.unlink, missing_ok=True)
             await _save_body(request, path, self._options.max_file_bytes)
-            part = session.parts[number] = await run_in_threadpool(
-                parts.check_file, path, max_file_bytes=self._options.max_file_bytes
+            call.part = await run_in_threadpool(
+                uploads.check_file, path, max_file_bytes=self._options.max_file_bytes
             )
             cleanup.pop_all()
-            upload.objects, upload.collections = part.objects, frozenset(part.columns)
-            upload.raw_bytes, upload.gzip_bytes = part.raw_bytes, part.gzip_bytes
         return JSONResponse({"part_id": secrets.token_hex(8)}, 201)
 
     async def _handle_finish(self, request: Request) -> Response:
         await self.expire_sessions()
         _check_header(request, "content-type", "application/json")
         error = _parse_finish(await _read_body(request))
-        with self._running_call(request, Step.FINISH) as (session, _), ExitStack() as rollback:
-            rollback.callback(session.transition, Step.FAIL)
-            await run_in_threadpool(self._end_session, session, error)
-            rollback.pop_all()
-            session.transition(Step.DISCARD if error else Step.ACCEPT)
+        with self._running_call(request, Step.FINISH) as call:
+            await run_in_threadpool(self._end_session, call.session, error)
         return Response(status_code=202)
 
-    @contextmanager
-    def _running_call(self, request: Request, step: Step) -> Iterator[tuple[Session, PartFacts]]:
+    def _running_call(self, request: Request, step: Step) -> AbstractContextManager[RunningCall]:
         sync_id = request.path_params["sync_id"]
-        with (
-            self._sessions.running_call(sync_id, request.state.write_key, step) as session,
-            self._activity.sessions.running_call(sync_id, step.value) as upload,
-        ):
-            yield session, upload
+        return self._sessions.running_call(sync_id, request.state.write_key, step)
 
     def _end_session(self, session: Session, error: str) -> None:
-        activity = self._activity.sessions
         if error:
-            self._loader.record_sessions([_build_session_row(session, "error", error)])
+            self._sessions.discard_session(session, error)
+            self._queue.record_sessions([session.record])
             _delete_parts(session)
-            activity.end_session(session.sync_id, "error", error)
         else:
-            row = _build_session_row(session, "loaded")
-            self._loader.accept_session(row, session.ordered_parts())
-            activity.accept_session(session.sync_id)
-
-
-def _build_session_row(session: Session, outcome: str, error: str = "") -> SessionRow:
-    files = session.ordered_parts()
-    return SessionRow(
-        sync_id=session.sync_id,
-        outcome=outcome,
-        collections=tuple(sorted(set[str]().union(*(part.columns for part in files)))),
-        parts=len(files),
-        objects=sum(part.objects for part in files),
-        raw_bytes=sum(part.raw_bytes for part in files),
-        gzip_bytes=sum(part.gzip_bytes for part in files),
-        started=session.started.replace(tzinfo=None),
-        ended=datetime.now(timezone.utc).replace(tzinfo=None),
-        error=error,
-    )
+            row = replace(session.record, outcome=LOADED, ended=read_utc_clock(), calls=())
+            self._queue.accept_session(row, session.ordered_parts())
+            self._sessions.accept_session(session)
 
 
 def _delete_parts(session: Session) -> None:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from target_segment_objects.sandbox.activity.request_lines import format_request
-from target_segment_objects.sandbox.activity.requests import (
+from target_segment_objects.sandbox.request_log import (
     MAX_REJECTIONS,
     MAX_REQUESTS,
     SHOWN_SECONDS,
+    LoadSample,
     RequestLog,
     RequestRecord,
-    SecondLoad,
+    format_request,
 )
 from target_segment_objects.sandbox.server import Sandbox
 from tests.support.bare_http import BareClient, object_line
@@ -47,10 +47,10 @@ def test_load_of_each_second() -> None:
     clock.now += 2
     log.end_request(build_record())
     snapshot = log.take_snapshot()
-    assert snapshot.seconds[-3:] == (SecondLoad(2, 2), SecondLoad(0, 2), SecondLoad(0, 2))
+    assert snapshot.seconds[-3:] == (LoadSample(2, 2), LoadSample(0, 2), LoadSample(0, 2))
     assert (snapshot.running, snapshot.peak, snapshot.count) == (1, 2, 2)
     clock.now += 10 * SHOWN_SECONDS
-    assert log.take_snapshot().seconds == (SecondLoad(0, 1),) * SHOWN_SECONDS
+    assert log.take_snapshot().seconds == (LoadSample(0, 1),) * SHOWN_SECONDS
 
 
 def test_newest_requests_are_kept() -> None:

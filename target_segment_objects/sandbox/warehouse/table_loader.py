@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 
 from target_segment_objects.reserved_names import SEGMENT_COLUMNS
+from target_segment_objects.sandbox.column_names import table_name
 from target_segment_objects.sandbox.errors import WarehouseError
-from target_segment_objects.sandbox.names import table_name
-from target_segment_objects.sandbox.warehouse.columns import (
+from target_segment_objects.sandbox.warehouse.column_types import (
     ColumnType,
     LossKind,
     convert_column,
     to_text,
 )
-from target_segment_objects.sandbox.warehouse.schema import ID_COLUMN, merge_columns
+from target_segment_objects.sandbox.warehouse.session_columns import ID_COLUMN, merge_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from target_segment_objects.sandbox.objects import Object, Shape, Value
-    from target_segment_objects.sandbox.warehouse.schema import Columns
+    from target_segment_objects.sandbox.warehouse.session_columns import Columns
 
 MAX_STAGED_OBJECTS: Final = 20_000
 MAX_STAGED_BYTES: Final = 8_000_000

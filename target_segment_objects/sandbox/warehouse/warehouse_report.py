@@ -16,8 +16,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from target_segment_objects.sandbox.session_record import LOADED
 from target_segment_objects.sandbox.warehouse.wording import (
-    LOADED,
     LOSS_LABELS,
     OUTCOME_LABELS,
     describe_result,
@@ -30,7 +30,8 @@ from target_segment_objects.sandbox.warehouse.wording import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from target_segment_objects.sandbox.warehouse.database import Loss, SessionRow, Warehouse
+    from target_segment_objects.sandbox.session_record import SessionRecord
+    from target_segment_objects.sandbox.warehouse.database import Loss, Warehouse
 
 _MAX_ERROR_CHARACTERS: Final = 200
 _MAX_SHOWN_SESSIONS: Final = 20
@@ -143,7 +144,7 @@ def _print_names(console: Console, warehouse: Warehouse) -> None:
     console.print(table)
 
 
-def _print_missing(console: Console, sessions: Sequence[SessionRow]) -> None:
+def _print_missing(console: Console, sessions: Sequence[SessionRecord]) -> None:
     if not sessions:
         return
     console.print(Text("Sessions that were not loaded", style="bold"))
@@ -166,7 +167,7 @@ def _print_missing(console: Console, sessions: Sequence[SessionRow]) -> None:
     console.print(table)
 
 
-def _print_sessions(console: Console, sessions: Sequence[SessionRow]) -> None:
+def _print_sessions(console: Console, sessions: Sequence[SessionRecord]) -> None:
     counts = Counter(session.outcome for session in sessions)
     summary = ", ".join(
         f"{counts[outcome]} {label}" for outcome, label in OUTCOME_LABELS.items() if counts[outcome]

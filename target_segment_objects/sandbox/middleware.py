@@ -1,87 +1,80 @@
-"""ASGI middleware of the API: authentication, the limit of simultaneous requests, bodies."""
+"""ASGI middleware: foreign requests, write keys, limits, slow bodies, and the end of the server."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import secrets
+import ipaddress
 from collections import Counter
 from contextlib import contextmanager, suppress
-from enum import Enum
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 import anyio
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from target_segment_objects.limits import MAX_CONCURRENT_REQUESTS
+from target_segment_objects.sandbox.credentials import read_write_key
 from target_segment_objects.sandbox.errors import RejectedRequestError
+from target_segment_objects.sandbox.loopback import is_loopback
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from starlette.datastructures import Headers
+    from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from target_segment_objects.sandbox.credentials import AuthForm
 
 
 MIN_BYTES_PER_SECOND: Final = 10_000
 """How fast a body must arrive on average. Not documented; our choice: slower than any link that can
 be meant, and it bounds the time of a body by its size."""
 
-
-class AuthForm(Enum):
-    """What HTTP Basic encodes. Segment's pages have three forms, and contradict each other."""
-
-    USER_NAME = "user-name"
-    """The write key as the user name with an empty password: base64 of `write_key:`."""
-
-    BARE_KEY = "bare-key"
-    """The write key alone: base64 of `write_key`."""
-
-    KEY_AND_NEWLINE = "key-and-newline"
-    """The write key and a newline, as `echo "write_key" | base64` encodes it."""
-
-    ANY = "any"
-    """Each of them."""
+_FOREIGN_HOST: Final = (
+    "the sandbox does not answer to the name in the header Host: use the address that it printed "
+    "when it was started, or start it with --host"
+)
+_FOREIGN_ORIGIN: Final = (
+    "the header Origin names another website: the sandbox answers only its own page, and clients "
+    "that are not a browser"
+)
 
 
-_FORM_NAMES: Final = {
-    AuthForm.USER_NAME: "`write_key:`",
-    AuthForm.BARE_KEY: "`write_key`",
-    AuthForm.KEY_AND_NEWLINE: "`write_key` and a newline",
-}
+class OwnRequestsMiddleware:
+    """Refuses what another website makes a browser send. For the API and the page.
 
+    - The Host must be a name of the sandbox. A website can make its own name point to this machine,
+      and would then read what is answered to it (DNS rebinding).
+    - An Origin must be the address of the sandbox itself. A browser sends one with every POST: a
+      form of another website cannot be sent to the API. Other clients send none.
 
-class AuthMiddleware:
-    """Rejects requests without a valid write key, and keeps the key in the request's state."""
+    Args:
+        app: The application.
+        host: The host that the sandbox listens on.
+        refuse: Makes the response to a refused request from the reason.
+    """
 
-    def __init__(self, app: ASGIApp, *, write_key: str | None, auth_form: AuthForm) -> None:
-        """Wrap an application.
-
-        Args:
-            app: The application.
-            write_key: The only write key to accept; `None` accepts any.
-            auth_form: The form of the credentials to accept.
-        """
+    def __init__(
+        self, app: ASGIApp, *, host: str, refuse: Callable[[Request, str], Response]
+    ) -> None:
         self._app = app
-        self._write_key = write_key
-        self._auth_form = auth_form
+        self._host = host
+        self._refuse = refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
         request = Request(scope)
-        write_key = _read_write_key(request.headers.get("authorization", ""), self._auth_form)
-        if self._write_key is not None and not _is_same_key(write_key, self._write_key):
-            reason = "this sandbox does not accept the write key"
-            raise _unauthorized_error(reason)
-        request.state.write_key = write_key
-        await self._app(scope, receive, send)
+        reason = find_reason(request.headers, self._host)
+        app = self._app if reason is None else self._refuse(request, reason)
+        await app(scope, receive, send)
 
 
 class ConcurrencyLimiter:
     """Counts the running requests of each write key and of each address."""
 
     def __init__(self) -> None:
-        """Create a limiter without requests."""
         self.peak_concurrency = 0
         self._running: Counter[tuple[str, str]] = Counter()
 
@@ -109,19 +102,39 @@ class ConcurrencyLimiter:
             self._running.subtract(counters)
 
 
-class ConcurrencyMiddleware:
-    """Limits simultaneous requests, each until its response is sent. Needs `AuthMiddleware`."""
+class CallMiddleware:
+    """Keeps a request's write key in its state, and limits simultaneous requests.
 
-    def __init__(self, app: ASGIApp, *, limiter: ConcurrencyLimiter) -> None:
-        """Wrap an application."""
+    A request is running until its response is sent.
+
+    Args:
+        app: The application.
+        write_key: The only write key to accept; `None` accepts any.
+        auth_form: The form of the credentials to accept.
+        limiter: Counts the requests.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        write_key: str | None,
+        auth_form: AuthForm,
+        limiter: ConcurrencyLimiter,
+    ) -> None:
         self._app = app
+        self._write_key = write_key
+        self._auth_form = auth_form
         self._limiter = limiter
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
         request = Request(scope)
+        header = request.headers.get("authorization", "")
+        write_key = read_write_key(header, self._auth_form, self._write_key)
+        request.state.write_key = write_key
         address = request.client.host if request.client else ""
-        with self._limiter.count_request(request.state.write_key, address):
+        with self._limiter.count_request(write_key, address):
             await self._app(scope, receive, send)
 
 
@@ -130,16 +143,10 @@ class BodyMiddleware:
 
     A client that is still sending then sees the response instead of a reset connection. A client
     that stops in the middle of a body, or sends it too slowly, gets 408, and its connection is
-    closed.
+    closed. `timeout_seconds` is how long it may send nothing in the middle of a body.
     """
 
     def __init__(self, app: ASGIApp, *, timeout_seconds: float) -> None:
-        """Wrap an application.
-
-        Args:
-            app: The application.
-            timeout_seconds: How long a client may send nothing in the middle of a body.
-        """
         self._app = app
         self._timeout_seconds = timeout_seconds
 
@@ -165,7 +172,6 @@ class StopMiddleware:
     """
 
     def __init__(self, app: ASGIApp) -> None:
-        """Wrap an application."""
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -235,46 +241,42 @@ class _Body:
                 await self.receive()
 
 
-def _read_write_key(header: str, auth_form: AuthForm) -> str:
-    """Return the write key from HTTP Basic.
+def find_reason(headers: Headers, own_host: str) -> str | None:
+    """Return why a request is refused, or `None`.
 
-    Raises:
-        RejectedRequestError: The header has no write key in an accepted form.
+    Args:
+        headers: The headers of the request.
+        own_host: The host that the sandbox listens on.
     """
-    scheme, _, credentials = header.partition(" ")
-    if scheme.lower() != "basic":
-        reason = "the header Authorization must be HTTP Basic with the write key"
-        raise _unauthorized_error(reason)
+    hosts = headers.getlist("host")
+    if len(hosts) != 1 or not _is_own_host(hosts[0], own_host.lower()):
+        return _FOREIGN_HOST
+    own_origin = f"http://{hosts[0]}".lower()
+    if any(origin.lower() != own_origin for origin in headers.getlist("origin")):
+        return _FOREIGN_ORIGIN
+    return None
+
+
+def _is_own_host(header: str, own_host: str) -> bool:
     try:
-        decoded = base64.b64decode(credentials.strip(), validate=True).decode()
-    except ValueError:  # neither base64 nor UTF-8, or not even ASCII
-        reason = "the credentials in the header Authorization must be base64 of UTF-8"
-        raise _unauthorized_error(reason) from None
-    write_key, form, password = _split_credentials(decoded)
-    if not write_key or password:
-        reason = "the write key must be the user name, with an empty password"
-        raise _unauthorized_error(reason)
-    if auth_form not in {form, AuthForm.ANY}:
-        reason = f"this sandbox accepts base64 of {_FORM_NAMES[auth_form]} only"
-        raise _unauthorized_error(reason)
-    return write_key
+        address = urlsplit(f"//{header}")
+        host, _ = address.hostname, address.port
+    except ValueError:  # brackets that are no IPv6 address; a port that is no number
+        return False
+    if host is None or address.netloc != header or "@" in header:
+        return False
+    # On all addresses, any of them is right. Another website has no name that is a number.
+    return is_loopback(host) or host == own_host or (_is_any(own_host) and _is_address(host))
 
 
-def _split_credentials(decoded: str) -> tuple[str, AuthForm, str]:
-    """Return the write key, the form that it has, and the password."""
-    write_key, colon, password = decoded.partition(":")
-    if colon:
-        return write_key, AuthForm.USER_NAME, password
-    if decoded.endswith("\n"):
-        return decoded[:-1], AuthForm.KEY_AND_NEWLINE, ""
-    return decoded, AuthForm.BARE_KEY, ""
+def _is_any(host: str) -> bool:
+    """Return whether a host stands for all addresses, as `0.0.0.0` does."""
+    return _is_address(host) and ipaddress.ip_address(host).is_unspecified
 
 
-def _is_same_key(first: str, second: str) -> bool:
-    return secrets.compare_digest(first.encode(), second.encode())
-
-
-def _unauthorized_error(reason: str) -> RejectedRequestError:
-    return RejectedRequestError(
-        reason, status=401, headers={"WWW-Authenticate": 'Basic realm="write key"'}
-    )
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -13,14 +13,14 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
-from target_segment_objects.sandbox.activity.requests import MAX_REJECTIONS, MAX_REQUESTS
-from target_segment_objects.sandbox.activity.sessions import MAX_CALLS, MAX_SESSIONS
+from target_segment_objects.sandbox.column_names import describe_name
 from target_segment_objects.sandbox.errors import WarehouseError
-from target_segment_objects.sandbox.names import describe_name
 from target_segment_objects.sandbox.page.security import SECURITY_HEADERS
 from target_segment_objects.sandbox.page.views import ROWS_PER_PAGE
+from target_segment_objects.sandbox.request_log import MAX_REJECTIONS, MAX_REQUESTS
 from target_segment_objects.sandbox.running_server import fetch_report
 from target_segment_objects.sandbox.server import Sandbox
+from target_segment_objects.sandbox.sessions import MAX_CALLS, MAX_SESSIONS
 from target_segment_objects.sandbox.warehouse.database import Warehouse
 from target_segment_objects.sandbox.warehouse.history import MAX_HISTORY_BYTES, MAX_VERSIONS
 from target_segment_objects.sandbox.warehouse.wording import LOSS_LABELS
@@ -379,7 +379,7 @@ def test_head(sandbox: Sandbox) -> None:
         object_path("none"),
         "/sessions/none",
         "/static/none",
-        "/static/..%2fapplication.py",
+        "/static/..%2fpages.py",
     ],
 )
 def test_unknown_page(sandbox: Sandbox, path: str) -> None:

@@ -1,16 +1,26 @@
-"""The requests of the API: the newest ones, the rejected ones, and how many there were a second."""
+"""The requests of the API: the newest ones, the rejected ones, and how many there were a second.
+
+It has no content of a request but what the reason of a rejection says. Thread-safe.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Final
+
+import click
+
+from target_segment_objects.sandbox.warehouse.wording import escape_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_REQUESTS: Final = 500
 MAX_REJECTIONS: Final = 200
@@ -20,6 +30,9 @@ SHOWN_SECONDS: Final = 60
 """Seconds for which the load is kept."""
 
 _MAX_TEXT_CHARACTERS: Final = 500
+
+_DISCONNECTED: Final = 499
+"""Status of a request without a response, as in nginx's log: the client has disconnected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +64,9 @@ class RequestRecord:
         """Whether it was not successful."""
         return self.status >= 400  # noqa: PLR2004 - 4xx and 5xx
 
-    @property
-    def explanation(self) -> str:
-        """The line and the reason of a rejection."""
-        return self.reason if self.line is None else f"line {self.line}: {self.reason}"
-
 
 @dataclass(frozen=True, slots=True)
-class SecondLoad:
+class LoadSample:
     """The load in one second.
 
     Attributes:
@@ -88,13 +96,18 @@ class RequestSnapshot:
     rejected_count: int
     running: int
     peak: int
-    seconds: tuple[SecondLoad, ...]
+    seconds: tuple[LoadSample, ...]
     requests: tuple[RequestRecord, ...]
     rejections: tuple[RequestRecord, ...]
 
 
 class RequestLog:
-    """Keeps the newest requests and counts all."""
+    """Keeps the newest requests and counts all.
+
+    Args:
+        on_request: Called with each request that was answered.
+        clock: Returns seconds. Must be monotonic.
+    """
 
     def __init__(
         self,
@@ -102,12 +115,6 @@ class RequestLog:
         on_request: Callable[[RequestRecord], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Create a log without requests.
-
-        Args:
-            on_request: Called with each request that was answered.
-            clock: Returns seconds. Must be monotonic.
-        """
         self._on_request = on_request
         self._clock = clock
         self._lock = threading.Lock()
@@ -115,7 +122,7 @@ class RequestLog:
         self._requests = deque[RequestRecord](maxlen=MAX_REQUESTS)
         self._rejections = deque[RequestRecord](maxlen=MAX_REJECTIONS)
         self._second = int(clock())
-        self._seconds = deque([SecondLoad(0, 0)] * SHOWN_SECONDS, maxlen=SHOWN_SECONDS)
+        self._seconds = deque([LoadSample(0, 0)] * SHOWN_SECONDS, maxlen=SHOWN_SECONDS)
 
     def begin_request(self) -> None:
         """Count a request that has arrived."""
@@ -126,7 +133,7 @@ class RequestLog:
             self._peak = max(self._peak, self._running)
             current = self._seconds[-1]
             peak = max(current.peak, self._running)
-            self._seconds[-1] = SecondLoad(current.requests + 1, peak)
+            self._seconds[-1] = LoadSample(current.requests + 1, peak)
 
     def end_request(self, record: RequestRecord) -> None:
         """Keep a request that was begun and is now answered."""
@@ -158,11 +165,83 @@ class RequestLog:
         """Begin the current second, and those before it in which nothing happened."""
         second = int(self._clock())
         for _ in range(min(second - self._second, SHOWN_SECONDS)):
-            self._seconds.append(SecondLoad(0, self._running))
+            self._seconds.append(LoadSample(0, self._running))
         self._second = second
 
 
-def shorten_text(text: str) -> str:
+class RequestLogMiddleware:
+    """Keeps each request. Must be the outermost, so that it sees every response.
+
+    An exception handler below it leaves the rejection in the request's state, as `rejection`.
+    """
+
+    def __init__(self, app: ASGIApp, *, log: RequestLog) -> None:
+        self._app = app
+        self._log = log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request."""
+        request = _Request(scope, receive, send)
+        self._log.begin_request()
+        try:
+            await self._app(scope, request.receive, request.send)
+        finally:
+            self._log.end_request(request.build_record())
+
+
+class _Request:
+    """A request while it is handled."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._started = datetime.now(timezone.utc)
+        self._began = time.monotonic()
+        self._status = _DISCONNECTED
+        self._body_bytes = 0
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self._body_bytes += len(message.get("body", b""))
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+        await self._send(message)
+
+    def build_record(self) -> RequestRecord:
+        rejection = self._scope.get("state", {}).get("rejection")
+        return RequestRecord(
+            started=self._started,
+            method=_shorten_text(self._scope["method"]),
+            path=_shorten_text(self._scope["raw_path"].decode("ascii", "backslashreplace")),
+            status=self._status,
+            seconds=time.monotonic() - self._began,
+            body_bytes=self._body_bytes,
+            reason="" if rejection is None else _shorten_text(rejection.reason),
+            line=None if rejection is None else rejection.line,
+        )
+
+
+def print_request(record: RequestRecord) -> None:
+    """Print a request to standard error. A terminal that is gone is no reason to stop."""
+    with suppress(OSError, ValueError):
+        click.echo(format_request(record), err=True)
+
+
+def format_request(record: RequestRecord) -> str:
+    """Return the line: local time, method, path, status, milliseconds, reason of a rejection."""
+    time = record.started.astimezone().strftime("%H:%M:%S")
+    line = f"{time} {record.method} {record.path} {record.status} {record.seconds * 1000:.0f} ms"
+    if record.reason:
+        place = "" if record.line is None else f"line {record.line}: "
+        line += f": {place}{record.reason}"
+    return escape_text(line)
+
+
+def _shorten_text(text: str) -> str:
     """Limit the length of a text that comes from a client."""
     if len(text) <= _MAX_TEXT_CHARACTERS:
         return text

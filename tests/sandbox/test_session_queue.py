@@ -19,7 +19,7 @@ from target_segment_objects.sandbox.server import Sandbox
 from target_segment_objects.sandbox.warehouse import database
 from target_segment_objects.sandbox.warehouse.database import Warehouse
 from target_segment_objects.sandbox.warehouse.database_file import connect_to_file
-from target_segment_objects.sandbox.warehouse.loading import ObjectLoader
+from target_segment_objects.sandbox.warehouse.table_loader import ObjectLoader
 from tests.support.bare_http import BareClient, object_line
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ from target_segment_objects.sandbox.server import Sandbox
 from target_segment_objects.sandbox.warehouse import database
 from target_segment_objects.sandbox.warehouse.database import Warehouse
 from target_segment_objects.sandbox.warehouse.database_file import connect_to_file
-from target_segment_objects.sandbox.warehouse.loading import ObjectLoader
+from target_segment_objects.sandbox.warehouse.table_loader import ObjectLoader
 
 Warehouse.load_session = lambda *_: threading.Event().wait()
 with Sandbox(Path(sys.argv[1])) as sandbox:

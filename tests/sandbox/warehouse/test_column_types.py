@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from target_segment_objects.sandbox.objects import FloatText, IntegerText, Value
-from target_segment_objects.sandbox.warehouse.columns import (
+from target_segment_objects.sandbox.warehouse.column_types import (
     ColumnType,
     convert_column,
     convert_value,

@@ -10,17 +10,18 @@ from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from target_segment_objects.sandbox.api.middleware import StopMiddleware
+from target_segment_objects.limits import MAX_CONCURRENT_REQUESTS
 from target_segment_objects.sandbox.errors import WarehouseError
-from target_segment_objects.sandbox.own_requests import OwnRequestsMiddleware
+from target_segment_objects.sandbox.middleware import OwnRequestsMiddleware, StopMiddleware
 from target_segment_objects.sandbox.page import views
 from target_segment_objects.sandbox.page.rendering import Templates, load_static_files
 from target_segment_objects.sandbox.page.security import (
     SecurityHeadersMiddleware,
     TokenMiddleware,
 )
-from target_segment_objects.sandbox.page.timeline import merge_sessions
-from target_segment_objects.sandbox.warehouse.report import render_report
+from target_segment_objects.sandbox.page.timeline import group_sessions, merge_sessions
+from target_segment_objects.sandbox.sessions import read_utc_clock
+from target_segment_objects.sandbox.warehouse.warehouse_report import render_report
 from target_segment_objects.sandbox.warehouse.wording import list_special_names
 
 if TYPE_CHECKING:
@@ -29,21 +30,27 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from target_segment_objects.sandbox.activity import Activity
-    from target_segment_objects.sandbox.activity.requests import RequestSnapshot
     from target_segment_objects.sandbox.page.security import PageToken
-    from target_segment_objects.sandbox.page.timeline import TimelineSession
+    from target_segment_objects.sandbox.page.timeline import SessionGroup
+    from target_segment_objects.sandbox.request_log import RequestLog
+    from target_segment_objects.sandbox.session_record import SessionRecord
+    from target_segment_objects.sandbox.sessions import SessionRegistry
     from target_segment_objects.sandbox.warehouse.database import Warehouse
 
 _NOT_FOUND: Final = 404
 _UNAVAILABLE: Final = 503
+
+_OVERVIEW_SESSIONS: Final = 12
+_OVERVIEW_REJECTIONS: Final = 5
+_MAX_SHOWN_SESSIONS: Final = 200
+_MAX_SHOWN_REQUESTS: Final = 100
+_MAX_SHOWN_NAMES: Final = 200
 
 
 class PageDispatcher:
     """Sends GET requests to the pages, and everything below /v0 and every POST to the API."""
 
     def __init__(self, api: ASGIApp, pages: ASGIApp) -> None:
-        """Join the API and the pages to one application."""
         self._api = api
         self._pages = pages
 
@@ -58,32 +65,33 @@ class Pages:
 
     Each is rendered in a thread, from one state of the warehouse. It does not wait for a load: the
     sessions that were accepted and are not loaded are shown as such.
+
+    Args:
+        warehouse: The warehouse that is shown.
+        sessions: The sessions of this run.
+        requests: The requests of this run.
+        token: What a reader must have.
+        host: The host that the sandbox listens on.
+        wait_until_loaded: Returns once every accepted session is loaded. The report waits.
     """
 
     def __init__(
         self,
         warehouse: Warehouse,
-        activity: Activity,
+        sessions: SessionRegistry,
+        requests: RequestLog,
         *,
         token: PageToken,
         host: str,
         wait_until_loaded: Callable[[], None],
     ) -> None:
-        """Create the pages.
-
-        Args:
-            warehouse: The warehouse that is shown.
-            activity: What has happened since the start.
-            token: What a reader must have.
-            host: The host that the sandbox listens on.
-            wait_until_loaded: Returns once every accepted session is loaded. The report waits.
-        """
         self._warehouse = warehouse
-        self._wait_until_loaded = wait_until_loaded
-        self._activity = activity
+        self._sessions = sessions
+        self._requests = requests
         self._token = token
         self._host = host
-        self._templates = Templates()
+        self._wait_until_loaded = wait_until_loaded
+        self._templates = Templates(max_concurrent_requests=MAX_CONCURRENT_REQUESTS)
         self._static_files = load_static_files()
 
     def build_app(self) -> ASGIApp:
@@ -110,26 +118,40 @@ class Pages:
         return SecurityHeadersMiddleware(StopMiddleware(app))
 
     def _show_overview(self, request: Request) -> Response:
-        # The sessions first: one that ends in between is then in both, and not in neither.
-        kept, requests = self._activity.sessions.take_snapshot(), self._take_requests()
+        # Those of this run first: one that ends in between is then in both, and not in neither.
+        shown, requests = self._sessions.list_records(), self._requests.take_snapshot()
         with self._warehouse.snapshot() as warehouse:
-            overview = views.build_overview(warehouse, kept, requests)
+            ended, losses = warehouse.sessions(), warehouse.losses()
+            collections = views.list_collections(warehouse, losses)
+            names = list_special_names(warehouse.list_columns())
+        sessions = merge_sessions(shown, ended)
+        result, severity = views.describe_state(sessions, ended, losses)
         return self._templates.render_page(
-            "overview", overview=overview, api_url=str(request.base_url).rstrip("/")
+            "overview",
+            api_url=str(request.base_url).rstrip("/"),
+            result=result,
+            severity=severity,
+            objects=sum(collection.objects for collection in collections),
+            session_count=len(sessions),
+            requests=requests,
+            rejections=requests.rejections[:_OVERVIEW_REJECTIONS],
+            groups=_group_newest(sessions, _OVERVIEW_SESSIONS),
+            hidden_sessions=max(0, len(sessions) - _OVERVIEW_SESSIONS),
+            collections=collections,
+            losses=losses,
+            names=names[:_MAX_SHOWN_NAMES],
         )
 
     def _show_collections(self, _: Request) -> Response:
         with self._warehouse.snapshot() as warehouse:
             losses = warehouse.losses()
-            collections = views.list_collections(warehouse, losses)
-            names = list_special_names(warehouse.list_columns())
-        return self._templates.render_page(
-            "collections",
-            collections=collections,
-            losses=[*map(views.build_loss, losses)],
-            names=names,
-            max_names=views.MAX_SHOWN_NAMES,
-        )
+            return self._templates.render_page(
+                "collections",
+                collections=views.list_collections(warehouse, losses),
+                losses=losses,
+                names=list_special_names(warehouse.list_columns()),
+                max_names=_MAX_SHOWN_NAMES,
+            )
 
     def _show_collection(self, request: Request) -> Response:
         search = request.query_params.get("id", "")
@@ -147,14 +169,14 @@ class Pages:
 
     def _show_object(self, request: Request) -> Response:
         object_id = request.query_params.get("id", "")
-        kept = self._activity.sessions.take_snapshot()
+        shown = self._sessions.list_records()
         with self._warehouse.snapshot() as warehouse:
             name = _require_collection(warehouse, request)
             row = warehouse.find_row(name, object_id)
             if row is None:
                 raise HTTPException(_NOT_FOUND, "This collection has no object with this id.")
             history = warehouse.find_history(name, object_id)
-            sessions = merge_sessions(kept, warehouse.sessions())
+            sessions = merge_sessions(shown, warehouse.sessions())
             columns = warehouse.columns(name)
         return self._templates.render_page(
             "object",
@@ -171,8 +193,8 @@ class Pages:
         return self._templates.render_page(
             "sessions",
             count=len(sessions),
-            groups=views.build_groups(sessions),
-            limit=views.MAX_SHOWN_SESSIONS,
+            groups=_group_newest(sessions, _MAX_SHOWN_SESSIONS),
+            limit=_MAX_SHOWN_SESSIONS,
         )
 
     def _show_session(self, request: Request) -> Response:
@@ -180,26 +202,25 @@ class Pages:
         sessions = [session for session in self._list_sessions() if session.sync_id == sync_id]
         if not sessions:
             raise HTTPException(_NOT_FOUND, "There is no session with this sync_id.")
-        [group] = views.build_groups(sessions)
+        [group] = group_sessions(sessions, read_utc_clock())
         rejections = [
             record
-            for record in self._take_requests().rejections
+            for record in self._requests.take_snapshot().rejections
             if record.path.endswith(f"/{sync_id}")
         ]
         return self._templates.render_page(
-            "session", session=group.sessions[0], group=group, rejections=rejections
+            "session", drawn=group.sessions[0], session=sessions[0], rejections=rejections
         )
 
     def _show_requests(self, request: Request) -> Response:
-        requests = self._take_requests()
+        requests = self._requests.take_snapshot()
         is_rejected_only = "rejected" in request.query_params
         records = requests.rejections if is_rejected_only else requests.requests
         return self._templates.render_page(
             "requests",
             requests=requests,
-            load=views.build_load(requests),
             is_rejected_only=is_rejected_only,
-            records=records[: views.MAX_SHOWN_REQUESTS],
+            records=records[:_MAX_SHOWN_REQUESTS],
         )
 
     def _send_report(self, request: Request) -> Response:
@@ -230,13 +251,14 @@ class Pages:
         reason = "There is no page at this address." if detail == "Not Found" else detail
         return self._templates.render_page("error", status=http_error.status_code, reason=reason)
 
-    def _take_requests(self) -> RequestSnapshot:
-        return self._activity.requests.take_snapshot()
-
-    def _list_sessions(self) -> list[TimelineSession]:
-        kept = self._activity.sessions.take_snapshot()
+    def _list_sessions(self) -> list[SessionRecord]:
+        shown = self._sessions.list_records()
         with self._warehouse.snapshot() as warehouse:
-            return merge_sessions(kept, warehouse.sessions())
+            return merge_sessions(shown, warehouse.sessions())
+
+
+def _group_newest(sessions: list[SessionRecord], count: int) -> list[SessionGroup]:
+    return group_sessions(sessions[-count:], read_utc_clock())
 
 
 def _refuse_request(_: Request, reason: str) -> Response:

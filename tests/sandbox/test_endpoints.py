@@ -21,7 +21,7 @@ import duckdb
 import pytest
 
 from target_segment_objects import limits
-from target_segment_objects.sandbox.api.middleware import AuthForm
+from target_segment_objects.sandbox.credentials import AuthForm
 from target_segment_objects.sandbox.server import Sandbox
 from target_segment_objects.sandbox.warehouse.database import Warehouse
 from tests.support import wait_for
@@ -103,6 +103,7 @@ def test_finished_session_is_loaded(tmp_path: Path) -> None:
         assert (session.collections, session.parts, session.objects) == (("users",), 1, 2)
         assert session.raw_bytes == len(lines)
         assert session.gzip_bytes == len(gzip.compress(lines, 1))
+        assert session.ended is not None
         assert session.started <= session.ended
         assert sandbox.warehouse.losses() == []
 

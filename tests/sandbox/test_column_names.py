@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from target_segment_objects.limits import MAX_COLLECTIONS
-from target_segment_objects.sandbox import names
+from target_segment_objects.sandbox import column_names
 from target_segment_objects.sandbox.server import Sandbox
 from target_segment_objects.sandbox.warehouse.database import Loss
 from target_segment_objects.sandbox.warehouse.wording import list_special_names
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 def test_docstring_examples_pass() -> None:
     """Every example in the docstrings gives the result beside it."""
-    assert doctest.testmod(names).failed == 0
-    assert doctest.testmod(names).attempted >= 10
+    assert doctest.testmod(column_names).failed == 0
+    assert doctest.testmod(column_names).attempted >= 10
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_docstring_examples_pass() -> None:
 )
 def test_description_of_a_name(name: str, remarks: str) -> None:
     """Each rule of a warehouse that changes or rejects a name is named."""
-    assert names.describe_name(name) == remarks
+    assert column_names.describe_name(name) == remarks
 
 
 def test_number_of_collections_is_reported() -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from target_segment_objects.reserved_names import SEGMENT_COLUMNS
 from target_segment_objects.sandbox.errors import RejectedRequestError
 from target_segment_objects.sandbox.objects import MAX_PROPERTIES
-from target_segment_objects.sandbox.warehouse.columns import ColumnType, infer_type
+from target_segment_objects.sandbox.warehouse.column_types import ColumnType, infer_type
 
 if TYPE_CHECKING:
     from target_segment_objects.sandbox.objects import Object, Shape

@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 import threading
 from collections import deque
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Final
@@ -26,21 +26,21 @@ from typing import TYPE_CHECKING, Final
 import duckdb
 import msgspec
 
-from target_segment_objects.sandbox.api.parts import Part, read_objects
 from target_segment_objects.sandbox.errors import WarehouseError
 from target_segment_objects.sandbox.private_files import open_private_folder
-from target_segment_objects.sandbox.warehouse.columns import ColumnType  # noqa: TC001 - for msgspec
-from target_segment_objects.sandbox.warehouse.database import SessionRow  # noqa: TC001 - for msgspec
+from target_segment_objects.sandbox.session_record import SessionRecord  # noqa: TC001 - for msgspec
+from target_segment_objects.sandbox.uploads import Part, read_objects
+from target_segment_objects.sandbox.warehouse.column_types import ColumnType  # noqa: TC001 - for msgspec
 from target_segment_objects.sandbox.warehouse.database_file import describe_error
-from target_segment_objects.sandbox.warehouse.schema import check_limits, merge_columns
+from target_segment_objects.sandbox.warehouse.session_columns import check_limits, merge_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from target_segment_objects.sandbox.sessions import SessionRegistry
     from target_segment_objects.sandbox.warehouse.database import Warehouse
-    from target_segment_objects.sandbox.warehouse.schema import Columns
+    from target_segment_objects.sandbox.warehouse.session_columns import Columns
 
 _RECORD_SUFFIX: Final = ".accepted.json"
 _PART_SUFFIX: Final = ".jsonl.gz"
@@ -69,7 +69,7 @@ class _AcceptedSession:
     """
 
     number: int
-    row: SessionRow
+    row: SessionRecord
     columns: dict[str, dict[str, ColumnType]]
     parts: tuple[_StoredPart, ...]
 
@@ -78,35 +78,29 @@ class _AcceptedSession:
 class _EndedSessions:
     """Sessions to record whose objects are not loaded."""
 
-    rows: tuple[SessionRow, ...]
+    rows: tuple[SessionRecord, ...]
 
 
 _Job = _AcceptedSession | _EndedSessions
 
 
-class SessionLoader:
-    """Accepts sessions, and loads them in order."""
+class SessionQueue:
+    """Accepts sessions, and loads them in order.
+
+    Args:
+        warehouse: Where the objects are loaded.
+        folder: Where parts and records are kept; created if it is missing.
+        sessions: Where it notes which session is loaded.
+        keep_history: Whether to keep the parts as the history of their objects.
+    """
 
     def __init__(
-        self,
-        warehouse: Warehouse,
-        folder: Path,
-        *,
-        keeps_history: bool = False,
-        running_load: Callable[[str], AbstractContextManager[object]] = nullcontext,
+        self, warehouse: Warehouse, folder: Path, sessions: SessionRegistry, *, keep_history: bool
     ) -> None:
-        """Prepare; nothing is loaded yet.
-
-        Args:
-            warehouse: Where the objects are loaded.
-            folder: Where parts and records are kept; created if it is missing.
-            keeps_history: Whether to keep the parts as the history of their objects.
-            running_load: Entered with a session's `sync_id` while the session is loaded.
-        """
-        self._keeps_history = keeps_history
-        self._running_load = running_load
         self._warehouse = warehouse
         self._folder = folder
+        self._sessions = sessions
+        self._keep_history = keep_history
         self._changed = threading.Condition()
         # The condition guards everything below.
         self._queue: deque[_Job] = deque()
@@ -163,7 +157,7 @@ class SessionLoader:
         """Return where to save an upload."""
         return self._folder / f"{sync_id}-{number}{_PART_SUFFIX}"
 
-    def accept_session(self, row: SessionRow, parts: Sequence[Part]) -> None:
+    def accept_session(self, row: SessionRecord, parts: Sequence[Part]) -> None:
         """Accept a session: its objects will be loaded, whatever happens.
 
         Args:
@@ -192,13 +186,13 @@ class SessionLoader:
             self._queue.append(session)
             self._changed.notify_all()
 
-    def record_sessions(self, rows: Iterable[SessionRow]) -> None:
+    def record_sessions(self, rows: Iterable[SessionRecord]) -> None:
         """Record sessions whose objects are not loaded."""
         with self._changed:
             self._queue.append(_EndedSessions(tuple(rows)))
             self._changed.notify_all()
 
-    def list_waiting(self) -> list[SessionRow]:
+    def list_waiting(self) -> list[SessionRecord]:
         """Return the accepted sessions that are not loaded yet."""
         with self._changed:
             return [job.row for job in self._queue if isinstance(job, _AcceptedSession)]
@@ -267,8 +261,8 @@ class SessionLoader:
             objects = chain.from_iterable(
                 read_objects(self._folder / part.name, part.raw_bytes) for part in job.parts
             )
-            kept = [self._folder / part.name for part in job.parts] if self._keeps_history else []
-            with self._running_load(job.row.sync_id):
+            kept = [self._folder / part.name for part in job.parts] if self._keep_history else []
+            with self._sessions.running_load(job.row.sync_id):
                 self._warehouse.load_session(job.row, objects, job.columns, kept)
         self._record_path(job).unlink()
         for part in job.parts:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 from target_segment_objects.limits import MAX_OBJECT_BYTES
 from target_segment_objects.sandbox.errors import RejectedRequestError
 from target_segment_objects.sandbox.objects import Object, parse_object
-from target_segment_objects.sandbox.warehouse.schema import ColumnCollector, Columns
+from target_segment_objects.sandbox.warehouse.session_columns import ColumnCollector, Columns
 
 if TYPE_CHECKING:
     from collections.abc import Generator
