@@ -107,12 +107,9 @@ def _print_report(warehouse: Path) -> None:
 
     # Come with the extra, too.
     from target_segment_objects.sandbox.warehouse.database import Warehouse  # noqa: PLC0415
-    from target_segment_objects.sandbox.warehouse.database_file import (  # noqa: PLC0415
-        translated_errors,
-    )
     from target_segment_objects.sandbox.warehouse.warehouse_report import print_report  # noqa: PLC0415
 
-    with translated_errors(warehouse), Warehouse.open(warehouse, read_only=True) as loaded:
+    with Warehouse.open(warehouse, read_only=True) as loaded:
         print_report(loaded, Console(stderr=True))
 
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from target_segment_objects import sandbox
+from target_segment_objects.loopback import is_loopback
+from target_segment_objects.plurals import format_count
 from target_segment_objects.sandbox.foreground import catch_stop_signals, open_browser
-from target_segment_objects.sandbox.loopback import is_loopback
 
 if TYPE_CHECKING:
     from target_segment_objects.sandbox.server import Sandbox
@@ -147,13 +148,12 @@ def show_warehouse(warehouse: Path, rows: int) -> None:
 
     from target_segment_objects.sandbox.running_server import fetch_report  # noqa: PLC0415 - slow
     from target_segment_objects.sandbox.warehouse.database import Warehouse  # noqa: PLC0415 - may be missing
-    from target_segment_objects.sandbox.warehouse.database_file import translated_errors  # noqa: PLC0415 - may be missing
     from target_segment_objects.sandbox.warehouse.warehouse_report import print_report  # noqa: PLC0415 - may be missing
 
     console = Console(highlight=False)
     try:
         try:
-            with translated_errors(warehouse), Warehouse.open(warehouse, read_only=True) as opened:
+            with Warehouse.open(warehouse, read_only=True) as opened:
                 print_report(opened, console, rows=rows)
         except sandbox.WarehouseInUseError:
             report = fetch_report(
@@ -168,8 +168,6 @@ def show_warehouse(warehouse: Path, rows: int) -> None:
 
 def _say_what_is_loaded(running: Sandbox) -> None:
     """Say why the end of a server has to wait."""
-    from target_segment_objects.sandbox.warehouse.wording import format_count  # noqa: PLC0415
-
     waiting = running.waiting_sessions
     if waiting:
         sessions = format_count(len(waiting), "accepted session")

@@ -46,23 +46,21 @@ def read_write_key(header: str, auth_form: AuthForm, expected: str | None) -> st
     """
     scheme, _, credentials = header.partition(" ")
     if scheme.lower() != "basic":
-        reason = "the header Authorization must be HTTP Basic with the write key"
-        raise _unauthorized_error(reason)
+        raise _unauthorized_error("the header Authorization must be HTTP Basic with the write key")
     try:
         decoded = base64.b64decode(credentials.strip(), validate=True).decode()
     except ValueError:  # neither base64 nor UTF-8, or not even ASCII
-        reason = "the credentials in the header Authorization must be base64 of UTF-8"
-        raise _unauthorized_error(reason) from None
+        raise _unauthorized_error(
+            "the credentials in the header Authorization must be base64 of UTF-8"
+        ) from None
     write_key, form, password = _split_credentials(decoded)
     if not write_key or password:
-        reason = "the write key must be the user name, with an empty password"
-        raise _unauthorized_error(reason)
+        raise _unauthorized_error("the write key must be the user name, with an empty password")
     if auth_form not in {form, AuthForm.ANY}:
         reason = f"this sandbox accepts base64 of {_FORM_NAMES[auth_form]} only"
         raise _unauthorized_error(reason)
     if expected is not None and not secrets.compare_digest(write_key.encode(), expected.encode()):
-        reason = "this sandbox does not accept the write key"
-        raise _unauthorized_error(reason)
+        raise _unauthorized_error("this sandbox does not accept the write key")
     return write_key
 
 

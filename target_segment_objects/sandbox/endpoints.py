@@ -10,7 +10,7 @@ import json
 import secrets
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 import anyio
 from starlette.applications import Starlette
@@ -24,11 +24,12 @@ from starlette.routing import Route
 from target_segment_objects.sandbox import uploads
 from target_segment_objects.sandbox.errors import RejectedRequestError, WarehouseError
 from target_segment_objects.sandbox.middleware import (
-    BodyMiddleware,
-    CallMiddleware,
     ConcurrencyLimiter,
-    OwnRequestsMiddleware,
-    StopMiddleware,
+    end_quietly,
+    limit_calls,
+    read_whole_bodies,
+    refuse_foreign_requests,
+    reject_request,
 )
 from target_segment_objects.sandbox.session_record import LOADED
 from target_segment_objects.sandbox.sessions import Step, read_utc_clock
@@ -83,25 +84,21 @@ class SandboxApi:
         app = Starlette(
             routes=self._build_routes(),
             middleware=[
-                Middleware(BodyMiddleware, timeout_seconds=self._options.client_timeout_seconds),
-                Middleware(OwnRequestsMiddleware, host=self._options.host, refuse=_refuse_request),
+                Middleware(read_whole_bodies, timeout_seconds=self._options.client_timeout_seconds),
+                Middleware(refuse_foreign_requests, host=self._options.host, refuse=_refuse),
             ],
-            exception_handlers={
-                RejectedRequestError: _respond_rejected,
-                WarehouseError: _respond_not_loading,
-                HTTPException: _respond_unknown_call,
-                ClientDisconnect: _respond_disconnected,
-                OSError: _respond_unwritable,
-                Exception: _respond_failed,
-            },
+            exception_handlers=dict.fromkeys(
+                (RejectedRequestError, WarehouseError, HTTPException, OSError, Exception), _respond
+            )
+            | {ClientDisconnect: _respond_nobody},
         )
         app.router.redirect_slashes = False  # /v0/start/ is not a call
-        return StopMiddleware(app)
+        return end_quietly(app)
 
     def _build_routes(self) -> list[Route]:
         middleware = [
             Middleware(
-                CallMiddleware,
+                limit_calls,
                 write_key=self._options.write_key,
                 auth_form=self._options.auth_form,
                 limiter=self._limiter,
@@ -233,49 +230,35 @@ def _build_object(members: list[tuple[str, object]]) -> dict[str, object]:
     return built
 
 
-async def _respond_rejected(request: Request, error: Exception) -> Response:
-    return _reject_request(request, cast("RejectedRequestError", error))
-
-
-def _refuse_request(request: Request, reason: str) -> Response:
+def _refuse(request: Request, reason: str) -> Response:
     """Respond to a request that another website may have caused."""
-    return _reject_request(request, RejectedRequestError(reason, status=403))
+    return reject_request(request, RejectedRequestError(reason, status=403))
 
 
-def _reject_request(request: Request, rejection: RejectedRequestError) -> Response:
-    request.state.rejection = rejection
-    return JSONResponse(rejection.to_json(), rejection.status, rejection.headers)
+async def _respond(request: Request, error: Exception) -> Response:
+    return reject_request(request, _describe_rejection(request, error))
 
 
-async def _respond_unknown_call(request: Request, error: Exception) -> Response:
-    http_error = cast("HTTPException", error)
-    status = http_error.status_code
-    reason = {
-        404: "unknown path: the calls are start, upload, keep-alive and finish below /v0",
-        405: f"the method must be POST, not {request.method}",
-    }.get(status, http_error.detail)
-    request.state.rejection = RejectedRequestError(reason)
-    return JSONResponse(request.state.rejection.to_json(), status, http_error.headers)
-
-
-async def _respond_not_loading(request: Request, error: Exception) -> Response:
-    """Respond to a Finish when an earlier session could not be loaded."""
-    return _reject_request(request, RejectedRequestError(str(error), status=500))
-
-
-async def _respond_unwritable(request: Request, error: Exception) -> Response:
-    """Respond to a call whose file cannot be written, for example because the disk is full."""
-    reason = cast("OSError", error).strerror or type(error).__name__
-    rejection = RejectedRequestError(f"the sandbox cannot write its files: {reason}", status=500)
-    return _reject_request(request, rejection)
-
-
-async def _respond_disconnected(_: Request, __: Exception) -> Response:
+async def _respond_nobody(_: Request, __: Exception) -> Response:
     """Respond to a client that has disconnected during its request, and does not read it."""
     return Response(status_code=400)
 
 
-async def _respond_failed(request: Request, _: Exception) -> Response:
-    """Respond to an internal error, which uvicorn logs."""
-    request.state.rejection = RejectedRequestError("the sandbox failed: see its log")
-    return JSONResponse(request.state.rejection.to_json(), 500)
+def _describe_rejection(request: Request, error: Exception) -> RejectedRequestError:
+    """Return what the client is told of an error."""
+    match error:
+        case RejectedRequestError():
+            return error
+        case HTTPException():
+            reason = {
+                404: "unknown path: the calls are start, upload, keep-alive and finish below /v0",
+                405: f"the method must be POST, not {request.method}",
+            }.get(error.status_code, error.detail)
+            return RejectedRequestError(reason, status=error.status_code, headers=error.headers)
+        case WarehouseError():  # an earlier session cannot be loaded
+            return RejectedRequestError(str(error), status=500)
+        case OSError():  # for example because the disk is full
+            reason = f"the sandbox cannot write its files: {error.strerror or type(error).__name__}"
+            return RejectedRequestError(reason, status=500)
+        case _:  # a bug, which uvicorn logs
+            return RejectedRequestError("the sandbox failed: see its log", status=500)

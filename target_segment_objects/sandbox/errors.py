@@ -52,12 +52,6 @@ class RejectedRequestError(Exception):
         self.line = line
         self.headers = headers
 
-    def with_line(self, line: int) -> RejectedRequestError:
-        """Return the same error with a line number."""
-        return RejectedRequestError(
-            self.reason, status=self.status, line=line, headers=self.headers
-        )
-
     def to_json(self) -> dict[str, dict[str, str | int]]:
         """Return the response's JSON: `{"error": {"reason": …, "line": …}}`."""
         error: dict[str, str | int] = {"reason": self.reason}

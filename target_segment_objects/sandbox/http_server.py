@@ -93,8 +93,7 @@ def _wait_until_started(server: uvicorn.Server, thread: threading.Thread) -> Non
     deadline = time.monotonic() + _START_TIMEOUT_SECONDS
     while not server.started:
         if not thread.is_alive() or time.monotonic() > deadline:
-            message = "the sandbox did not start: see its log"
-            raise RuntimeError(message)
+            raise RuntimeError("the sandbox did not start: see its log")
         time.sleep(0.005)
 
 

@@ -11,18 +11,17 @@ from urllib.parse import urlsplit
 
 import anyio
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
 from target_segment_objects.limits import MAX_CONCURRENT_REQUESTS
+from target_segment_objects.loopback import is_loopback
 from target_segment_objects.sandbox.credentials import read_write_key
 from target_segment_objects.sandbox.errors import RejectedRequestError
-from target_segment_objects.sandbox.loopback import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from starlette.datastructures import Headers
-    from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from target_segment_objects.sandbox.credentials import AuthForm
@@ -42,8 +41,10 @@ _FOREIGN_ORIGIN: Final = (
 )
 
 
-class OwnRequestsMiddleware:
-    """Refuses what another website makes a browser send. For the API and the page.
+def refuse_foreign_requests(
+    app: ASGIApp, *, host: str, refuse: Callable[[Request, str], Response]
+) -> ASGIApp:
+    """Refuse what another website makes a browser send. For the API and the page.
 
     - The Host must be a name of the sandbox. A website can make its own name point to this machine,
       and would then read what is answered to it (DNS rebinding).
@@ -56,19 +57,12 @@ class OwnRequestsMiddleware:
         refuse: Makes the response to a refused request from the reason.
     """
 
-    def __init__(
-        self, app: ASGIApp, *, host: str, refuse: Callable[[Request, str], Response]
-    ) -> None:
-        self._app = app
-        self._host = host
-        self._refuse = refuse
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle a request."""
+    async def handle(scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
-        reason = find_reason(request.headers, self._host)
-        app = self._app if reason is None else self._refuse(request, reason)
-        await app(scope, receive, send)
+        reason = find_reason(request.headers, host)
+        await (app if reason is None else refuse(request, reason))(scope, receive, send)
+
+    return handle
 
 
 class ConcurrencyLimiter:
@@ -102,8 +96,10 @@ class ConcurrencyLimiter:
             self._running.subtract(counters)
 
 
-class CallMiddleware:
-    """Keeps a request's write key in its state, and limits simultaneous requests.
+def limit_calls(
+    app: ASGIApp, *, write_key: str | None, auth_form: AuthForm, limiter: ConcurrencyLimiter
+) -> ASGIApp:
+    """Keep a request's write key in its state, and limit the requests that are running.
 
     A request is running until its response is sent.
 
@@ -114,84 +110,74 @@ class CallMiddleware:
         limiter: Counts the requests.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        write_key: str | None,
-        auth_form: AuthForm,
-        limiter: ConcurrencyLimiter,
-    ) -> None:
-        self._app = app
-        self._write_key = write_key
-        self._auth_form = auth_form
-        self._limiter = limiter
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle a request."""
+    async def handle(scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
         header = request.headers.get("authorization", "")
-        write_key = read_write_key(header, self._auth_form, self._write_key)
-        request.state.write_key = write_key
-        address = request.client.host if request.client else ""
-        with self._limiter.count_request(write_key, address):
-            await self._app(scope, receive, send)
+        request.state.write_key = key = read_write_key(header, auth_form, write_key)
+        with limiter.count_request(key, request.client.host if request.client else ""):
+            await app(scope, receive, send)
+
+    return handle
 
 
-class BodyMiddleware:
-    """Reads the rest of a request's body before the response is sent, but not for ever.
+def read_whole_bodies(app: ASGIApp, *, timeout_seconds: float) -> ASGIApp:
+    """Read the rest of a request's body before the response is sent, but not for ever.
 
     A client that is still sending then sees the response instead of a reset connection. A client
     that stops in the middle of a body, or sends it too slowly, gets 408, and its connection is
-    closed. `timeout_seconds` is how long it may send nothing in the middle of a body.
+    closed.
+
+    Args:
+        app: The application.
+        timeout_seconds: How long a client may send nothing in the middle of a body.
     """
 
-    def __init__(self, app: ASGIApp, *, timeout_seconds: float) -> None:
-        self._app = app
-        self._timeout_seconds = timeout_seconds
+    async def handle(scope: Scope, receive: Receive, send: Send) -> None:
+        body = _Body(receive, timeout_seconds)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle a request."""
-        body = _Body(receive, self._timeout_seconds)
-
-        async def draining_send(message: Message) -> None:
+        async def send_after_body(message: Message) -> None:
             if message["type"] == "http.response.start":
                 await body.drain()
                 if body.has_timed_out:
                     message["headers"] = [*message["headers"], (b"connection", b"close")]
             await send(message)
 
-        await self._app(scope, body.receive, draining_send)
+        await app(scope, body.receive, send_after_body)
+
+    return handle
 
 
-class StopMiddleware:
-    """Answers the requests that are cancelled because the server stops, and ends them quietly.
+def end_quietly(app: ASGIApp) -> ASGIApp:
+    """Answer the requests that are cancelled because the server stops.
 
     Some seconds after the stop was requested, the server cancels what is still running, and would
     print a traceback for each.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle a request."""
+    async def handle(scope: Scope, receive: Receive, send: Send) -> None:
         has_started = False
 
-        async def noting_send(message: Message) -> None:
+        async def note_start(message: Message) -> None:
             nonlocal has_started
             has_started = True
             await send(message)
 
         try:
-            await self._app(scope, receive, noting_send)
+            await app(scope, receive, note_start)
         except asyncio.CancelledError:
             if not has_started:
-                rejection = RejectedRequestError("the sandbox is stopping", status=503)
-                scope.setdefault("state", {})["rejection"] = rejection
-                headers = {"Connection": "close"}
-                response = JSONResponse(rejection.to_json(), rejection.status, headers)
-                await response(scope, receive, send)
+                rejection = RejectedRequestError(
+                    "the sandbox is stopping", status=503, headers={"Connection": "close"}
+                )
+                await reject_request(Request(scope), rejection)(scope, receive, send)
+
+    return handle
+
+
+def reject_request(request: Request, rejection: RejectedRequestError) -> Response:
+    """Return the response to a rejected request, and keep the reason for the log."""
+    request.state.rejection = rejection
+    return JSONResponse(rejection.to_json(), rejection.status, rejection.headers)
 
 
 class _Body:

@@ -208,8 +208,7 @@ _DECODER: Final = json.JSONDecoder(
 
 def _decode_json(line: bytes) -> Any:  # noqa: ANN401 - JSON of any shape: `_check_keys` checks it
     if not line.strip():
-        reason = "the line is empty"
-        raise RejectedRequestError(reason)
+        raise RejectedRequestError("the line is empty")
     try:
         return _DECODER.decode(line.decode())
     except UnicodeDecodeError as error:
@@ -223,8 +222,7 @@ def _decode_json(line: bytes) -> Any:  # noqa: ANN401 - JSON of any shape: `_che
 
 def _check_keys(decoded: object) -> dict[str, Any]:
     if not isinstance(decoded, tuple):
-        reason = "not a JSON object"
-        raise RejectedRequestError(reason)
+        raise RejectedRequestError("not a JSON object")
     fields = dict(decoded)
     for key in _KEYS - fields.keys():
         reason = f"the key {key} is missing"
@@ -235,8 +233,7 @@ def _check_keys(decoded: object) -> dict[str, Any]:
         )
         raise RejectedRequestError(reason)
     if len(decoded) != len(fields):
-        reason = "a key occurs twice"
-        raise RejectedRequestError(reason)
+        raise RejectedRequestError("a key occurs twice")
     return fields
 
 
@@ -264,8 +261,7 @@ def _is_collection(name: str) -> bool:
 
 def _check_properties(value: object) -> Properties:
     if not isinstance(value, tuple) or not value:
-        reason = "properties must be an object with at least one property"
-        raise RejectedRequestError(reason)
+        raise RejectedRequestError("properties must be an object with at least one property")
     if len(value) > MAX_PROPERTIES:
         reason = f"the object has more than {MAX_PROPERTIES} properties"
         raise RejectedRequestError(reason)
@@ -318,8 +314,7 @@ def _check_surrogates(object_id: str, properties: Properties) -> None:
     try:
         "".join(strings).encode()
     except UnicodeEncodeError:
-        reason = "an unpaired surrogate: it is not a character"
-        raise RejectedRequestError(reason) from None
+        raise RejectedRequestError("an unpaired surrogate: it is not a character") from None
 
 
 def _check_value_sizes(properties: Properties) -> None:

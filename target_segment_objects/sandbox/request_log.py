@@ -169,60 +169,47 @@ class RequestLog:
         self._second = second
 
 
-class RequestLogMiddleware:
-    """Keeps each request. Must be the outermost, so that it sees every response.
+def log_requests(app: ASGIApp, log: RequestLog) -> ASGIApp:
+    """Keep each request. Must be the outermost middleware, so that it sees every response.
 
-    An exception handler below it leaves the rejection in the request's state, as `rejection`.
+    Whoever rejects a request leaves the rejection in its state, as `rejection`.
     """
 
-    def __init__(self, app: ASGIApp, *, log: RequestLog) -> None:
-        self._app = app
-        self._log = log
+    async def handle(scope: Scope, receive: Receive, send: Send) -> None:
+        started, began = datetime.now(timezone.utc), time.monotonic()
+        status, body_bytes = _DISCONNECTED, 0
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle a request."""
-        request = _Request(scope, receive, send)
-        self._log.begin_request()
+        async def count_body() -> Message:
+            nonlocal body_bytes
+            message = await receive()
+            body_bytes += len(message.get("body", b""))
+            return message
+
+        async def note_status(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        log.begin_request()
         try:
-            await self._app(scope, request.receive, request.send)
+            await app(scope, count_body, note_status)
         finally:
-            self._log.end_request(request.build_record())
+            rejection = scope.get("state", {}).get("rejection")
+            log.end_request(
+                RequestRecord(
+                    started=started,
+                    method=_shorten_text(scope["method"]),
+                    path=_shorten_text(scope["raw_path"].decode("ascii", "backslashreplace")),
+                    status=status,
+                    seconds=time.monotonic() - began,
+                    body_bytes=body_bytes,
+                    reason="" if rejection is None else _shorten_text(rejection.reason),
+                    line=None if rejection is None else rejection.line,
+                )
+            )
 
-
-class _Request:
-    """A request while it is handled."""
-
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._scope = scope
-        self._receive = receive
-        self._send = send
-        self._started = datetime.now(timezone.utc)
-        self._began = time.monotonic()
-        self._status = _DISCONNECTED
-        self._body_bytes = 0
-
-    async def receive(self) -> Message:
-        message = await self._receive()
-        self._body_bytes += len(message.get("body", b""))
-        return message
-
-    async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self._status = message["status"]
-        await self._send(message)
-
-    def build_record(self) -> RequestRecord:
-        rejection = self._scope.get("state", {}).get("rejection")
-        return RequestRecord(
-            started=self._started,
-            method=_shorten_text(self._scope["method"]),
-            path=_shorten_text(self._scope["raw_path"].decode("ascii", "backslashreplace")),
-            status=self._status,
-            seconds=time.monotonic() - self._began,
-            body_bytes=self._body_bytes,
-            reason="" if rejection is None else _shorten_text(rejection.reason),
-            line=None if rejection is None else rejection.line,
-        )
+    return handle
 
 
 def print_request(record: RequestRecord) -> None:

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 import requests
 import urllib3
 
+from target_segment_objects.loopback import is_loopback
 from target_segment_objects.sandbox.errors import WarehouseError
-from target_segment_objects.sandbox.loopback import is_loopback
 from target_segment_objects.sandbox.private_files import read_own_file, replace_file
 from target_segment_objects.sandbox.warehouse.wording import escape_text
 

@@ -8,16 +8,16 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from target_segment_objects.limits import MAX_FILE_BYTES, SESSION_TIMEOUT_SECONDS
+from target_segment_objects.loopback import is_loopback
 from target_segment_objects.sandbox.credentials import AuthForm
 from target_segment_objects.sandbox.endpoints import ApiOptions, SandboxApi
 from target_segment_objects.sandbox.errors import WarehouseInUseError
 from target_segment_objects.sandbox.http_server import open_listener, serving_thread
-from target_segment_objects.sandbox.loopback import is_loopback
 from target_segment_objects.sandbox.private_files import (
     creating_private_files,
     restrict_database_files,
 )
-from target_segment_objects.sandbox.request_log import RequestLog, RequestLogMiddleware
+from target_segment_objects.sandbox.request_log import RequestLog, log_requests
 from target_segment_objects.sandbox.running_server import find_server, publish_address
 from target_segment_objects.sandbox.session_queue import SessionQueue
 from target_segment_objects.sandbox.sessions import SessionRegistry
@@ -204,10 +204,10 @@ class Sandbox:
         return self
 
     def _build_app(self, api: SandboxApi, warehouse: Warehouse, queue: SessionQueue) -> ASGIApp:
-        app: ASGIApp = RequestLogMiddleware(api.build_app(), log=self._requests)
+        app = log_requests(api.build_app(), self._requests)
         if self._has_page:
             # Not at the start, which every load into a sandbox waits for.
-            from target_segment_objects.sandbox.page.pages import PageDispatcher, Pages  # noqa: PLC0415
+            from target_segment_objects.sandbox.page.pages import Pages, dispatch_pages  # noqa: PLC0415
             from target_segment_objects.sandbox.page.security import PageToken  # noqa: PLC0415
 
             self._token = PageToken()
@@ -219,7 +219,7 @@ class Sandbox:
                 host=self._options.host,
                 wait_until_loaded=queue.wait_until_loaded,
             )
-            app = PageDispatcher(app, pages.build_app())
+            app = dispatch_pages(app, pages.build_app())
         return app if self._wrap is None else self._wrap(app)
 
     def __exit__(
@@ -258,8 +258,7 @@ def _open_warehouse(path: Path) -> Warehouse:
 
 def _require_running(component: _Component | None) -> _Component:
     if component is None:
-        message = "the sandbox is not running: use it as a context manager"
-        raise RuntimeError(message)
+        raise RuntimeError("the sandbox is not running: use it as a context manager")
     return component
 
 

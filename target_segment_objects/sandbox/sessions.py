@@ -193,11 +193,13 @@ class SessionRegistry:
         """
         session = self._sessions.get(sync_id)
         if session is None or session.write_key != write_key:
-            reason = "no such session: this write key has not started one with this sync_id"
-            raise RejectedRequestError(reason)
+            raise RejectedRequestError(
+                "no such session: this write key has not started one with this sync_id"
+            )
         if step is Step.FINISH and session.running_calls[Step.UPLOAD]:
-            reason = "an upload of the session is still running: finish after its response"
-            raise RejectedRequestError(reason)
+            raise RejectedRequestError(
+                "an upload of the session is still running: finish after its response"
+            )
         session.transition(step)
         session.running_calls[step] += 1
         session.upload_count += step is Step.UPLOAD

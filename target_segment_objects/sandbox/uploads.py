@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import gzip
-import zlib
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import IO, TYPE_CHECKING, Final
 
+from target_segment_objects.gzip_reading import GZIP_ERRORS, open_gzip
 from target_segment_objects.limits import MAX_OBJECT_BYTES
 from target_segment_objects.sandbox.errors import RejectedRequestError
 from target_segment_objects.sandbox.objects import Object, parse_object
@@ -18,21 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
-_GZIP_ERRORS: tuple[type[Exception], ...] = (EOFError, gzip.BadGzipFile, zlib.error)
-_GzipFile: type[gzip.GzipFile] = gzip.GzipFile
-with contextlib.suppress(ImportError):  # isal is faster; not every platform has a wheel of it
-    from isal.igzip import IGzipFile as _GzipFile
-    from isal.igzip_lib import IsalError
-
-    _GZIP_ERRORS += (cast("type[Exception]", IsalError),)  # its stub is wrong
-
 _BUFFER_BYTES: Final = 256 * 1024
-
-
-class _Reader(Protocol):
-    """The uncompressed content of a file."""
-
-    def read(self, size: int, /) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +58,10 @@ def check_file(path: Path, *, max_file_bytes: int) -> Part:
                 try:
                     collector.add_object(parse_object(line))
                 except RejectedRequestError as error:
-                    raise error.with_line(number) from error
+                    error.line = number
+                    raise
     if number == 0:
-        reason = "the file is empty: send at least one object"
-        raise RejectedRequestError(reason)
+        raise RejectedRequestError("the file is empty: send at least one object")
     return Part(path, collector.columns, number, raw_bytes, path.stat().st_size)
 
 
@@ -99,14 +83,15 @@ def _read_lines(path: Path, max_file_bytes: int) -> Generator[tuple[int, list[by
     The last line may end without a newline.
     """
     try:
-        with _GzipFile(path, "rb") as unzipped:
-            yield from _split_lines(cast("_Reader", unzipped), max_file_bytes)
-    except _GZIP_ERRORS as error:
-        reason = "the body is not valid gzip from its first byte to its last"
-        raise RejectedRequestError(reason) from error
+        with path.open("rb") as compressed, open_gzip(compressed) as unzipped:
+            yield from _split_lines(unzipped, max_file_bytes)
+    except GZIP_ERRORS as error:
+        raise RejectedRequestError(
+            "the body is not valid gzip from its first byte to its last"
+        ) from error
 
 
-def _split_lines(file: _Reader, max_file_bytes: int) -> Generator[tuple[int, list[bytes]]]:
+def _split_lines(file: IO[bytes], max_file_bytes: int) -> Generator[tuple[int, list[bytes]]]:
     rest = b""
     total = number = 0
     while block := file.read(_BUFFER_BYTES):

@@ -12,12 +12,12 @@ from starlette.routing import Route
 
 from target_segment_objects.limits import MAX_CONCURRENT_REQUESTS
 from target_segment_objects.sandbox.errors import WarehouseError
-from target_segment_objects.sandbox.middleware import OwnRequestsMiddleware, StopMiddleware
+from target_segment_objects.sandbox.middleware import end_quietly, refuse_foreign_requests
 from target_segment_objects.sandbox.page import views
 from target_segment_objects.sandbox.page.rendering import Templates, load_static_files
 from target_segment_objects.sandbox.page.security import (
-    SecurityHeadersMiddleware,
-    TokenMiddleware,
+    add_security_headers,
+    require_token,
 )
 from target_segment_objects.sandbox.page.timeline import group_sessions, merge_sessions
 from target_segment_objects.sandbox.sessions import read_utc_clock
@@ -45,19 +45,6 @@ _OVERVIEW_REJECTIONS: Final = 5
 _MAX_SHOWN_SESSIONS: Final = 200
 _MAX_SHOWN_REQUESTS: Final = 100
 _MAX_SHOWN_NAMES: Final = 200
-
-
-class PageDispatcher:
-    """Sends GET requests to the pages, and everything below /v0 and every POST to the API."""
-
-    def __init__(self, api: ASGIApp, pages: ASGIApp) -> None:
-        self._api = api
-        self._pages = pages
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle a request."""
-        is_page = scope["method"] in {"GET", "HEAD"} and not scope["path"].startswith("/v0/")
-        await (self._pages if is_page else self._api)(scope, receive, send)
 
 
 class Pages:
@@ -110,12 +97,12 @@ class Pages:
         app = Starlette(
             routes=[Route(path, endpoint, methods=["GET"]) for path, endpoint in paths.items()],
             middleware=[
-                Middleware(OwnRequestsMiddleware, host=self._host, refuse=_refuse_request),
-                Middleware(TokenMiddleware, token=self._token),
+                Middleware(refuse_foreign_requests, host=self._host, refuse=_refuse_request),
+                Middleware(require_token, token=self._token),
             ],
             exception_handlers={HTTPException: self._show_error},
         )
-        return SecurityHeadersMiddleware(StopMiddleware(app))
+        return add_security_headers(end_quietly(app))
 
     def _show_overview(self, request: Request) -> Response:
         # Those of this run first: one that ends in between is then in both, and not in neither.
@@ -255,6 +242,16 @@ class Pages:
         shown = self._sessions.list_records()
         with self._warehouse.snapshot() as warehouse:
             return merge_sessions(shown, warehouse.sessions())
+
+
+def dispatch_pages(api: ASGIApp, pages: ASGIApp) -> ASGIApp:
+    """Join API and pages: GET requests go to the pages, but all below /v0 and others to the API."""
+
+    async def handle(scope: Scope, receive: Receive, send: Send) -> None:
+        is_page = scope["method"] in {"GET", "HEAD"} and not scope["path"].startswith("/v0/")
+        await (pages if is_page else api)(scope, receive, send)
+
+    return handle
 
 
 def _group_newest(sessions: list[SessionRecord], count: int) -> list[SessionGroup]:

@@ -10,11 +10,11 @@ from typing import Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
 
+from target_segment_objects.plurals import format_count
 from target_segment_objects.sandbox.warehouse.wording import (
     LOSS_LABELS,
     STATE_LABELS,
     format_cell,
-    format_count,
 )
 
 _MEDIA_TYPES: Final = {

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from target_segment_objects.plurals import format_count
 from target_segment_objects.sandbox.column_names import describe_name
 from target_segment_objects.sandbox.session_record import LOADED
 from target_segment_objects.sandbox.warehouse.wording import (
     REDSHIFT_LOSS,
     describe_result,
-    format_count,
 )
 
 if TYPE_CHECKING:

@@ -27,8 +27,10 @@ from target_segment_objects.sandbox.errors import WarehouseError
 from target_segment_objects.sandbox.session_record import SessionRecord
 from target_segment_objects.sandbox.warehouse import history
 from target_segment_objects.sandbox.warehouse.database_file import (
+    SESSION_COLUMNS,
     connect_to_file,
     ensure_metadata,
+    translate_error,
     translated_errors,
 )
 from target_segment_objects.sandbox.warehouse.table_loader import ObjectLoader, read_columns
@@ -64,15 +66,14 @@ _KILOBYTES_PER_COLUMN: Final = 150  # measured; DuckDB allocates blocks for each
 
 _MAX_INDEX_MB: Final = 16_384
 
+_ARROW_TYPES: Final = {
+    "BIGINT": pa.int64(),
+    "TIMESTAMP": pa.timestamp("us"),
+    "VARCHAR": pa.string(),
+    "VARCHAR[]": pa.list_(pa.string()),
+}
 _SESSION_SCHEMA: Final = pa.schema(
-    {
-        "sync_id": pa.string(),
-        "outcome": pa.string(),
-        "collections": pa.list_(pa.string()),
-        **dict.fromkeys(("parts", "objects", "raw_bytes", "gzip_bytes"), pa.int64()),
-        **dict.fromkeys(("started", "ended"), pa.timestamp("us")),
-        "error": pa.string(),
-    }
+    {name: _ARROW_TYPES[kind] for name, kind in SESSION_COLUMNS.items()}
 )
 
 
@@ -96,10 +97,15 @@ class Loss:
 
 
 class Warehouse:
-    """An open warehouse. A context manager that closes it."""
+    """An open warehouse. A context manager that closes it, and tells what is wrong with the file.
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Wrap a connection that `open` has prepared."""
+    Args:
+        path: The file.
+        connection: A connection to it that `open` has prepared.
+    """
+
+    def __init__(self, path: Path, connection: duckdb.DuckDBPyConnection) -> None:
+        self._path = path
         self._connection = connection
         self._index_mb = 0  # on top of the limit
         self._lock = threading.Lock()
@@ -126,7 +132,7 @@ class Warehouse:
         except BaseException:
             connection.close()
             raise
-        return cls(connection)
+        return cls(path, connection)
 
     def close(self) -> None:
         """Close the file after the running call, if there is one."""
@@ -143,15 +149,21 @@ class Warehouse:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close the warehouse."""
+        """Close the warehouse.
+
+        Raises:
+            WarehouseError: DuckDB could not read the file.
+        """
         self.close()
+        if isinstance(error, duckdb.Error):
+            raise translate_error(self._path, error) from error
 
     @contextmanager
     def snapshot(self) -> Iterator[Self]:
         """Open the content as it is now, for reading. It does not wait for a running load."""
         with self._connection.cursor() as connection:
             connection.begin()
-            yield type(self)(connection)
+            yield type(self)(self._path, connection)
 
     def load_session(
         self,

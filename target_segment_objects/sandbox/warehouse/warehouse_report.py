@@ -16,6 +16,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from target_segment_objects.plurals import format_count
 from target_segment_objects.sandbox.session_record import LOADED
 from target_segment_objects.sandbox.warehouse.wording import (
     LOSS_LABELS,
@@ -23,7 +24,6 @@ from target_segment_objects.sandbox.warehouse.wording import (
     describe_result,
     escape_text,
     format_cell,
-    format_count,
     list_special_names,
 )
 
@@ -109,8 +109,7 @@ def _build_sample_table(
             break
         table.add_column(Text(name), no_wrap=True, overflow="ellipsis")
     column_count = len(table.columns)
-    for row in zip(*list(cells.values())[:column_count], strict=True):
-        table.add_row(*(Text(text) for text in row))
+    _add_rows(table, [*zip(*[*cells.values()][:column_count], strict=True)])
     if column_count < len(columns):
         table.caption = f"and {format_count(len(columns) - column_count, 'more column')}"
     return table
@@ -120,14 +119,17 @@ def _print_losses(console: Console, losses: Sequence[Loss]) -> None:
     if not losses:
         return
     console.print(Text("Values that a warehouse changes", style="bold"))
-    table = Table("column", "values", "loss", "example id", show_edge=True)
-    for loss in losses:
-        table.add_row(
-            Text(escape_text(f"{loss.collection}.{loss.column}")),
+    table = Table("column", "values", "loss", "example id")
+    rows = [
+        (
+            escape_text(f"{loss.collection}.{loss.column}"),
             str(loss.count),
-            Text(LOSS_LABELS.get(loss.kind) or escape_text(loss.kind)),
-            Text(format_cell(loss.example_id)),
+            LOSS_LABELS.get(loss.kind) or escape_text(loss.kind),
+            format_cell(loss.example_id),
         )
+        for loss in losses
+    ]
+    _add_rows(table, rows)
     console.print(table)
 
 
@@ -136,11 +138,9 @@ def _print_names(console: Console, warehouse: Warehouse) -> None:
     if not names:
         return
     console.print(Text("Names that a warehouse does not take as they are", style="bold"))
-    table = Table("table or column", "name", show_edge=True)
-    for name, remark in names[:_MAX_SHOWN_NAMES]:
-        table.add_row(Text(escape_text(name)), Text(escape_text(remark)))
-    if len(names) > _MAX_SHOWN_NAMES:
-        table.caption = f"and {format_count(len(names) - _MAX_SHOWN_NAMES, 'more name')}"
+    table = Table("table or column", "name")
+    rows = [(escape_text(name), escape_text(remark)) for name, remark in names]
+    _add_rows(table, rows, limit=_MAX_SHOWN_NAMES, noun="more name")
     console.print(table)
 
 
@@ -153,18 +153,28 @@ def _print_missing(console: Console, sessions: Sequence[SessionRecord]) -> None:
     table.add_column("sync_id", no_wrap=True)
     for heading in ("outcome", "objects", "collections", "reason"):
         table.add_column(heading)
-    for session in sessions[:_MAX_SHOWN_SESSIONS]:
-        table.add_row(
-            Text(escape_text(session.sync_id)),
-            Text(OUTCOME_LABELS.get(session.outcome) or escape_text(session.outcome)),
+    rows = [
+        (
+            escape_text(session.sync_id),
+            OUTCOME_LABELS.get(session.outcome) or escape_text(session.outcome),
             f"{session.objects:,}",
-            Text(escape_text(", ".join(session.collections))),
-            Text(escape_text(session.error, _MAX_ERROR_CHARACTERS)),
+            escape_text(", ".join(session.collections)),
+            escape_text(session.error, _MAX_ERROR_CHARACTERS),
         )
-    if len(sessions) > _MAX_SHOWN_SESSIONS:
-        count = format_count(len(sessions) - _MAX_SHOWN_SESSIONS, "more session")
-        table.caption = f"and {count}"
+        for session in sessions
+    ]
+    _add_rows(table, rows, limit=_MAX_SHOWN_SESSIONS, noun="more session")
     console.print(table)
+
+
+def _add_rows(
+    table: Table, rows: Sequence[tuple[str, ...]], *, limit: int | None = None, noun: str = ""
+) -> None:
+    """Add rows of texts that can be printed, and say under the table how many are not shown."""
+    for row in rows[:limit]:
+        table.add_row(*map(Text, row))
+    if limit is not None and len(rows) > limit:
+        table.caption = f"and {format_count(len(rows) - limit, noun)}"
 
 
 def _print_sessions(console: Console, sessions: Sequence[SessionRecord]) -> None:

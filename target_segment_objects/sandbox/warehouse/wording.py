@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from target_segment_objects.limits import MAX_COLLECTIONS
+from target_segment_objects.plurals import format_count
 from target_segment_objects.sandbox.column_names import describe_name, table_name
 from target_segment_objects.sandbox.session_record import LOADED
 
@@ -101,11 +102,6 @@ def escape_text(text: str, limit: int = sys.maxsize) -> str:
         for character in text[: limit + 1]
     )
     return escaped if len(escaped) <= limit else escaped[: limit - 1] + "…"
-
-
-def format_count(count: int, noun: str) -> str:
-    """Return a number with its noun, in the plural where it needs one."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def _format_value(value: object) -> str:

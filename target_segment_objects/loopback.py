@@ -1,4 +1,4 @@
-"""Names of this machine."""
+"""The names and addresses of this machine."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ipaddress
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host is `localhost` or a loopback address."""
+    """Return whether a host is certainly this machine: `localhost`, or a loopback address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
