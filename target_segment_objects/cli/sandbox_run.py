@@ -50,7 +50,7 @@ def run_in_sandbox(
     try:
         sandbox_class = sandbox.load_sandbox()
         with ExitStack() as stack:
-            running = stack.enter_context(sandbox_class(warehouse, has_page=opens_page))
+            running = stack.enter_context(sandbox_class(warehouse, serve_page=opens_page))
             # These win over what is configured: the sandbox's objects must not go to Segment.
             forced = {"api_url": running.url, "write_key": _SANDBOX_KEY}
             target = TargetSegmentObjects(config={**config, **forced})

@@ -108,7 +108,7 @@ def serve_api(
                 allow_remote=allow_remote,
                 write_key=write_key or None,
                 auth_form=AuthForm(auth_form),
-                has_page=True,
+                serve_page=True,
                 on_request=None if quiet else print_request,
             ) as running,
         ):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from collections import Counter
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
@@ -14,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from target_segment_objects.limits import MAX_CONCURRENT_REQUESTS
-from target_segment_objects.loopback import is_loopback
+from target_segment_objects.loopback import is_loopback, parse_address
 from target_segment_objects.sandbox.credentials import read_write_key
 from target_segment_objects.sandbox.errors import RejectedRequestError
 
@@ -251,18 +250,9 @@ def _is_own_host(header: str, own_host: str) -> bool:
         return False
     if host is None or address.netloc != header or "@" in header:
         return False
+    if is_loopback(host) or host == own_host:
+        return True
     # On all addresses, any of them is right. Another website has no name that is a number.
-    return is_loopback(host) or host == own_host or (_is_any(own_host) and _is_address(host))
-
-
-def _is_any(host: str) -> bool:
-    """Return whether a host stands for all addresses, as `0.0.0.0` does."""
-    return _is_address(host) and ipaddress.ip_address(host).is_unspecified
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
+    own_address = parse_address(own_host)
+    is_any = own_address is not None and own_address.is_unspecified
+    return is_any and parse_address(host) is not None

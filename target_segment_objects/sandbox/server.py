@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from target_segment_objects.limits import MAX_FILE_BYTES, SESSION_TIMEOUT_SECONDS
-from target_segment_objects.loopback import is_loopback
+from target_segment_objects.loopback import is_loopback, parse_address
 from target_segment_objects.sandbox.credentials import AuthForm
 from target_segment_objects.sandbox.endpoints import ApiOptions, SandboxApi
 from target_segment_objects.sandbox.errors import WarehouseInUseError
@@ -44,6 +43,8 @@ _CLIENT_TIMEOUT_SECONDS: Final = 30
 class Sandbox:
     """A local Segment. It runs while it is used as a context manager.
 
+    What is only known of one that runs, or has run, raises RuntimeError before it is started.
+
     with Sandbox(Path("warehouse.duckdb")) as sandbox:
         ...  # send to sandbox.url
         sandbox.warehouse.rows("users")
@@ -60,7 +61,7 @@ class Sandbox:
         client_timeout_seconds: How long a client may send nothing in the middle of a request.
         max_file_bytes: Limit of a file's uncompressed size.
         clock: Returns the seconds by which sessions expire. Must be monotonic.
-        has_page: Whether to serve pages for a browser, and to keep the history of objects.
+        serve_page: Whether to serve pages for a browser, and to keep the history of objects.
         on_request: Called with each request that was answered, on the thread of the server.
         wrap: Wraps the ASGI application, for example to add faults or delays.
 
@@ -81,7 +82,7 @@ class Sandbox:
         client_timeout_seconds: float = _CLIENT_TIMEOUT_SECONDS,
         max_file_bytes: int = MAX_FILE_BYTES,
         clock: Callable[[], float] = time.monotonic,
-        has_page: bool = False,
+        serve_page: bool = False,
         on_request: Callable[[RequestRecord], None] | None = None,
         wrap: Callable[[ASGIApp], ASGIApp] | None = None,
     ) -> None:
@@ -96,7 +97,7 @@ class Sandbox:
         self._options = ApiOptions(
             host, write_key, auth_form, client_timeout_seconds, max_file_bytes
         )
-        self._has_page = has_page
+        self._serve_page = serve_page
         self._token: PageToken | None = None
         self._sessions = SessionRegistry(idle_timeout=session_timeout_seconds, clock=clock)
         self._requests = RequestLog(on_request=on_request)
@@ -109,24 +110,19 @@ class Sandbox:
     @property
     def url(self) -> str:
         """The address to use as `api_url` on this machine."""
-        host = _to_client_host(self._options.host)
+        host = self._options.host
+        address = parse_address(host)
+        if address is not None and address.is_unspecified:  # 0.0.0.0 is to listen on only
+            host = "127.0.0.1" if address.version == 4 else "::1"  # noqa: PLR2004 - of the protocol
         return f"http://{f'[{host}]' if ':' in host else host}:{self._port}"
 
     @property
     def page_url(self) -> str:
-        """The address of the page, with the token that it asks for.
-
-        Raises:
-            RuntimeError: The sandbox was never started, or has no page.
-        """
+        """The address of the page, with the token that it asks for."""
         return f"{self.url}/?token={_require_running(self._token).value}"
 
     def make_single_use_url(self) -> str:
-        """Return an address of the page that works once.
-
-        Raises:
-            RuntimeError: The sandbox was never started, or has no page.
-        """
+        """Return an address of the page that works once."""
         return f"{self.url}/?token={_require_running(self._token).make_single_use()}"
 
     @property
@@ -134,7 +130,6 @@ class Sandbox:
         """The warehouse, once every accepted session is loaded into it.
 
         Raises:
-            RuntimeError: The sandbox is not running.
             WarehouseError: A session cannot be loaded.
         """
         _require_running(self._queue).wait_until_loaded()
@@ -142,29 +137,18 @@ class Sandbox:
 
     @property
     def peak_concurrency(self) -> int:
-        """The highest number of simultaneous requests of one write key so far.
-
-        Raises:
-            RuntimeError: The sandbox was never started.
-        """
+        """The highest number of simultaneous requests of one write key so far."""
         return _require_running(self._api).peak_concurrency
 
     @property
     def waiting_sessions(self) -> list[SessionRecord]:
-        """The accepted sessions that are not loaded yet, without waiting for them.
-
-        Raises:
-            RuntimeError: The sandbox was never started.
-        """
+        """The accepted sessions that are not loaded yet, without waiting for them."""
         return _require_running(self._queue).list_waiting()
 
     def record_open_sessions(self) -> None:
         """Record the sessions that are open now as never finished, as the end of the sandbox does.
 
         Only for a time when nobody uses them any more.
-
-        Raises:
-            RuntimeError: The sandbox was never started.
         """
         _require_running(self._api).record_open_sessions()
 
@@ -182,7 +166,7 @@ class Sandbox:
             restrict_database_files(self._path)
             folder = self._path.with_name(f"{self._path.name}.sessions")
             self._queue = SessionQueue(
-                self._warehouse, folder, self._sessions, keep_history=self._has_page
+                self._warehouse, folder, self._sessions, keep_history=self._serve_page
             )
             self._queue.open(is_new_warehouse=is_new)
             resources.callback(self._queue.close)
@@ -205,7 +189,7 @@ class Sandbox:
 
     def _build_app(self, api: SandboxApi, warehouse: Warehouse, queue: SessionQueue) -> ASGIApp:
         app = log_requests(api.build_app(), self._requests)
-        if self._has_page:
+        if self._serve_page:
             # Not at the start, which every load into a sandbox waits for.
             from target_segment_objects.sandbox.page.pages import Pages, dispatch_pages  # noqa: PLC0415
             from target_segment_objects.sandbox.page.security import PageToken  # noqa: PLC0415
@@ -260,14 +244,3 @@ def _require_running(component: _Component | None) -> _Component:
     if component is None:
         raise RuntimeError("the sandbox is not running: use it as a context manager")
     return component
-
-
-def _to_client_host(host: str) -> str:
-    """Return the host by which this machine reaches a server: not `0.0.0.0`, but `127.0.0.1`."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host
-    if not address.is_unspecified:
-        return host
-    return "127.0.0.1" if address.version == 4 else "::1"  # noqa: PLR2004 - of the protocol

@@ -305,7 +305,7 @@ def test_show_asks_no_other_server(tmp_path: Path) -> None:
         process.kill()
         process.communicate(timeout=30)
     port = url.rpartition(":")[2]
-    with Sandbox(path), Sandbox(other, port=int(port), has_page=True):
+    with Sandbox(path), Sandbox(other, port=int(port), serve_page=True):
         done = run_command("show", path)
         assert (done.returncode, done.stdout) == (1, "")
         assert "in use by another process" in done.stderr

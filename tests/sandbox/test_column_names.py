@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import doctest
+import string
 from typing import TYPE_CHECKING
 
 import duckdb
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from target_segment_objects.limits import MAX_COLLECTIONS
 from target_segment_objects.sandbox import column_names
+from target_segment_objects.sandbox.column_names import snake_case
 from target_segment_objects.sandbox.server import Sandbox
-from target_segment_objects.sandbox.warehouse.database import Loss
+from target_segment_objects.sandbox.warehouse.losses import Loss
 from target_segment_objects.sandbox.warehouse.wording import list_special_names
 from tests.support.bare_http import BareClient, object_line
 
@@ -21,8 +25,40 @@ if TYPE_CHECKING:
 
 def test_docstring_examples_pass() -> None:
     """Every example in the docstrings gives the result beside it."""
-    assert doctest.testmod(column_names).failed == 0
-    assert doctest.testmod(column_names).attempted >= 10
+    results = doctest.testmod(column_names)
+    assert results.attempted >= 10
+    assert not results.failed
+
+
+@pytest.mark.parametrize(
+    ("name", "column"),
+    [
+        pytest.param("", "", id="empty"),
+        pytest.param("_", "", id="underscore"),
+        pytest.param("a", "a", id="letter"),
+        pytest.param("A1b2C3", "a1b2_c3", id="alternating"),
+        pytest.param("1a", "1a", id="leading digit"),
+        pytest.param("already_snake_case", "already_snake_case", id="snake case"),
+        pytest.param("__a__b__", "a_b", id="repeated underscores"),
+        pytest.param("naïve", "na_ve", id="accent"),
+        pytest.param("ÜBER", "ber", id="leading accent"),
+        pytest.param("\u212a", "", id="kelvin sign"),
+        pytest.param("a\0b\n", "a_b", id="control characters"),
+    ],
+)
+def test_snake_case(name: str, column: str) -> None:
+    """A word is capitals and digits, then small letters and digits; all else separates."""
+    assert snake_case(name) == column
+
+
+@given(st.text(alphabet=string.ascii_letters + string.digits + "_ -é"))
+def test_snake_case_is_stable(name: str) -> None:
+    """A converted name does not change again: lowercase words joined by one underscore."""
+    column = snake_case(name)
+    assert snake_case(column) == column
+    assert not set(column) - set(string.ascii_lowercase + string.digits + "_")
+    assert column == column.strip("_")
+    assert "__" not in column
 
 
 @pytest.mark.parametrize(

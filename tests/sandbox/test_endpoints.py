@@ -323,25 +323,16 @@ def raw_line(
 @pytest.mark.parametrize(
     ("bad", "reason"),
     [
-        pytest.param(b"\n", "empty", id="empty line"),
         pytest.param(b" \t\n", "empty", id="whitespace only"),
-        pytest.param(b"{\n", "not JSON", id="truncated JSON"),
         pytest.param(b'{"id":"1"} x\n', "not JSON", id="trailing characters"),
-        pytest.param(b"\xef\xbb\xbf" + object_line(), "not JSON", id="byte order mark"),
-        pytest.param(
-            raw_line('{"a":"\xe9"}').decode().encode("latin-1"), "not UTF-8 at byte", id="not UTF-8"
-        ),
-        pytest.param(raw_line('{"a":NaN}'), "NaN is not JSON", id="NaN"),
         pytest.param(raw_line('{"a":-Infinity}'), "-Infinity is not JSON", id="infinity"),
         pytest.param(raw_line('{"a":01}'), "not JSON", id="leading zero"),
         pytest.param(raw_line("{'a':1}"), "not JSON", id="single quotes"),
         pytest.param(raw_line('{"a":"\t"}'), "not JSON", id="raw tab"),
-        pytest.param(raw_line('{"a":"\\ud83d"}'), "surrogate", id="lone high surrogate"),
         pytest.param(raw_line('{"a":"\\ude00\\ud83d"}'), "surrogate", id="swapped surrogates"),
         pytest.param(raw_line('{"a\\ud83d":1}'), "surrogate", id="surrogate in a name"),
         pytest.param(raw_line(object_id='"\\ud83d"'), "surrogate", id="surrogate in the id"),
         pytest.param(b"[" * 100_000 + b"\n", "nested too deeply", id="deep nesting"),
-        pytest.param(b"[]\n", "not a JSON object", id="array"),
         pytest.param(b"null\n", "not a JSON object", id="null"),
         pytest.param(
             b'[["id","1"],["collection","users"],["properties",[["a",1]]]]\n',
@@ -349,63 +340,24 @@ def raw_line(
             id="array of pairs",
         ),
         pytest.param(
-            b'{"id":"1","collection":"users"}\n', "properties is missing", id="no properties"
-        ),
-        pytest.param(b'{"collection":"users","properties":{"a":1}}\n', "id is missing", id="no id"),
-        pytest.param(
-            b'{"id":"1","properties":{"a":1}}\n', "collection is missing", id="no collection"
-        ),
-        pytest.param(
-            raw_line()[:-2] + b',"extra":1}\n', '"extra" is not allowed', id="unknown key"
-        ),
-        pytest.param(raw_line()[:-2] + b',"id":"1"}\n', "a key occurs twice", id="duplicate key"),
-        pytest.param(
             raw_line(object_id="1"), "id must be a string of 1 to 100 characters", id="numeric id"
         ),
         pytest.param(raw_line(object_id="null"), "id must be", id="null id"),
-        pytest.param(raw_line(object_id='""'), "id must be", id="empty id"),
-        pytest.param(raw_line(object_id=f'"{"é" * 101}"'), "id must be", id="long id"),
-        pytest.param(raw_line(collection='""'), "collection must be", id="empty collection"),
         pytest.param(raw_line(collection="1"), "collection must be", id="numeric collection"),
-        pytest.param(
-            raw_line(collection='"_users"'), "collection must be", id="leading underscore"
-        ),
-        pytest.param(
-            raw_line(collection='"users_"'), "collection must be", id="trailing underscore"
-        ),
-        pytest.param(
-            raw_line(collection='"Users"'), "collection must be", id="capital in collection"
-        ),
-        pytest.param(
-            raw_line(collection='"users2"'), "collection must be", id="digit in collection"
-        ),
-        pytest.param(
-            raw_line(collection='"us-ers"'), "collection must be", id="hyphen in collection"
-        ),
         pytest.param(
             raw_line(collection='"usérs"'), "collection must be", id="accent in collection"
         ),
         pytest.param(
             raw_line(collection='"users\\n"'), "collection must be", id="newline in collection"
         ),
-        pytest.param(
-            raw_line(collection=f'"{"a" * 101}"'), "collection must be", id="long collection"
-        ),
-        pytest.param(raw_line("{}"), "at least one property", id="empty properties"),
         pytest.param(raw_line("[]"), "properties must be an object", id="properties array"),
         pytest.param(raw_line("null"), "properties must be an object", id="properties null"),
-        pytest.param(
-            raw_line('{"secret_name":[1]}'),
-            '"secret_name" holds a list or an object',
-            id="list with items",
-        ),
         pytest.param(raw_line('{"a":{}}'), "holds a list or an object", id="empty object"),
         pytest.param(raw_line('{"a":[]}'), "holds a list or an object", id="empty list"),
         pytest.param(raw_line('{"":1}'), "no ASCII letter or digit", id="empty name"),
         pytest.param(
             raw_line('{"$_日本":1}'), "no ASCII letter or digit", id="name without a word"
         ),
-        pytest.param(raw_line('{"a":1,"a":1}'), '"a" occurs twice', id="duplicate property"),
         pytest.param(
             raw_line('{"a":1,"\\u0061":1}'), '"a" occurs twice', id="duplicate escaped property"
         ),
@@ -417,7 +369,10 @@ def raw_line(
     ],
 )
 def test_invalid_line_rejects_the_file(client: BareClient, bad: bytes, reason: str) -> None:
-    """A file with an invalid line gets 400 with the line's number and the reason."""
+    """A file with an invalid line gets 400 with the line's number and the reason.
+
+    The documented lines are tested as rows of the documentation. These are the others.
+    """
     response = client.upload_lines(client.start_session(), object_line() + object_line() + bad)
     assert response.status == 400
     assert response.line == 3

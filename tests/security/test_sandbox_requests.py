@@ -65,7 +65,7 @@ def requests_seen() -> list[RequestRecord]:
 def sandbox(tmp_path: Path, requests_seen: list[RequestRecord]) -> Iterator[Sandbox]:
     """A running sandbox with a page."""
     path = tmp_path / "warehouse.duckdb"
-    with Sandbox(path, has_page=True, on_request=requests_seen.append) as running:
+    with Sandbox(path, serve_page=True, on_request=requests_seen.append) as running:
         yield running
 
 

@@ -11,8 +11,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
 
 from target_segment_objects.plurals import format_count
+from target_segment_objects.sandbox.warehouse.losses import LOSS_LABELS
 from target_segment_objects.sandbox.warehouse.wording import (
-    LOSS_LABELS,
     STATE_LABELS,
     format_cell,
 )

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 from target_segment_objects.plurals import format_count
 from target_segment_objects.sandbox.column_names import describe_name
 from target_segment_objects.sandbox.session_record import LOADED
+from target_segment_objects.sandbox.warehouse.losses import REDSHIFT_LOSS, Loss
 from target_segment_objects.sandbox.warehouse.wording import (
-    REDSHIFT_LOSS,
     describe_result,
 )
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from target_segment_objects.sandbox.session_record import SessionRecord
-    from target_segment_objects.sandbox.warehouse.database import Loss, Warehouse
+    from target_segment_objects.sandbox.warehouse.database import Warehouse
     from target_segment_objects.sandbox.warehouse.history import Version
 
 ROWS_PER_PAGE: Final = 50

@@ -18,6 +18,7 @@ converted one by one, with the same result.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from enum import Enum
@@ -29,12 +30,14 @@ import pyarrow.compute as pc
 
 from target_segment_objects.limits import REDSHIFT_STRING_BYTES, WAREHOUSE_STRING_CHARACTERS
 from target_segment_objects.sandbox.objects import FloatText, IntegerText, Value
+from target_segment_objects.sandbox.warehouse.losses import LossKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    StoredValue = str | int | float | bool | None
-    """A value as the warehouse stores it; a timestamp is microseconds since 1970."""
+    Converted = tuple[str | int | float | bool | None, LossKind | None]
+    """A value as the warehouse stores it, and what it has lost. A timestamp is microseconds since
+    1970."""
 
 
 class ColumnType(Enum):
@@ -45,37 +48,6 @@ class ColumnType(Enum):
     FLOAT = "DOUBLE"
     BOOLEAN = "BOOLEAN"
     STRING = "VARCHAR"
-
-
-class LossKind(Enum):
-    """What happened to a value that did not fit."""
-
-    TYPE = "type"
-    """The column has another type: stored as null."""
-
-    RANGE = "range"
-    """A number outside the column's range: stored as null."""
-
-    FRACTION = "fraction"
-    """A float in an integer column: stored without its fraction."""
-
-    PRECISION = "precision"
-    """A number or time with more digits than the column keeps: stored rounded or truncated."""
-
-    CUT = "cut"
-    """A long string: only its first characters are stored."""
-
-    BYTES = "bytes"
-    """A string of few characters, but many bytes: stored unchanged, but Redshift cuts it off."""
-
-    NUL = "nul"
-    """A string with NUL characters, which Postgres and Redshift reject: stored without them."""
-
-    SHADOWED = "shadowed"
-    """A property that would be the column `id` but differs from the object's id: not stored."""
-
-    DISCARDED = "discarded"
-    """A property that would be another column of Segment's own: not stored."""
 
 
 _EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - all times here are UTC
@@ -116,22 +88,19 @@ def convert_column(
     Returns:
         The stored values, and the losses by the position of the value.
     """
-    plain = _CONVERT_PLAIN[column_type](values)
+    conversion = _CONVERSIONS[column_type]
+    plain = conversion.convert_plain(values)
     if plain is not None:
         return plain, {}
-    stored: list[StoredValue] = []
-    losses: dict[int, LossKind] = {}
-    for position, value in enumerate(values):
-        converted, loss = convert_value(column_type, value)
-        stored.append(converted)
-        if loss is not None:
-            losses[position] = loss
+    converted = [convert_value(column_type, value) for value in values]
+    losses = {position: loss for position, (_, loss) in enumerate(converted) if loss is not None}
+    stored = [value for value, _ in converted]
     if column_type is ColumnType.TIMESTAMP:
-        return pa.array(stored, pa.int64()).cast(_ARROW_TYPES[column_type]), losses
-    return pa.array(stored, _ARROW_TYPES[column_type]), losses
+        return pa.array(stored, pa.int64()).cast(conversion.arrow_type), losses
+    return pa.array(stored, conversion.arrow_type), losses
 
 
-def convert_value(column_type: ColumnType, value: Value) -> tuple[StoredValue, LossKind | None]:
+def convert_value(column_type: ColumnType, value: Value) -> Converted:
     """Convert a value to the type of a column.
 
     Args:
@@ -141,7 +110,7 @@ def convert_value(column_type: ColumnType, value: Value) -> tuple[StoredValue, L
     Returns:
         The stored value, and the kind of loss if there is one.
     """
-    return (None, None) if value is None else _CONVERTERS[column_type](value)
+    return (None, None) if value is None else _CONVERSIONS[column_type].convert(value)
 
 
 def to_text(value: Value) -> str:
@@ -153,7 +122,7 @@ def to_text(value: Value) -> str:
     return str(value)
 
 
-def _to_string(value: Value) -> tuple[StoredValue, LossKind | None]:
+def _to_string(value: Value) -> Converted:
     text = value if type(value) is str else to_text(value)
     loss = None
     if "\0" in text:
@@ -165,11 +134,11 @@ def _to_string(value: Value) -> tuple[StoredValue, LossKind | None]:
     return text, loss
 
 
-def _to_boolean(value: Value) -> tuple[StoredValue, LossKind | None]:
+def _to_boolean(value: Value) -> Converted:
     return (value, None) if isinstance(value, bool) else (None, LossKind.TYPE)
 
 
-def _to_integer(value: Value) -> tuple[StoredValue, LossKind | None]:
+def _to_integer(value: Value) -> Converted:
     if type(value) is int:
         return (value, None) if value in _INT64 else (None, LossKind.RANGE)
     if isinstance(value, IntegerText):
@@ -179,7 +148,7 @@ def _to_integer(value: Value) -> tuple[StoredValue, LossKind | None]:
     return None, LossKind.TYPE
 
 
-def _truncate_float(text: FloatText) -> tuple[StoredValue, LossKind | None]:
+def _truncate_float(text: FloatText) -> Converted:
     number = float(text)
     if abs(number) > _INT64.stop:
         return None, LossKind.RANGE
@@ -190,7 +159,7 @@ def _truncate_float(text: FloatText) -> tuple[StoredValue, LossKind | None]:
     return whole, None if whole == exact else LossKind.FRACTION
 
 
-def _to_float(value: Value) -> tuple[StoredValue, LossKind | None]:
+def _to_float(value: Value) -> Converted:
     if type(value) is int:
         return _to_exact_float(value)
     if not isinstance(value, (IntegerText, FloatText)):
@@ -206,7 +175,7 @@ def _to_float(value: Value) -> tuple[StoredValue, LossKind | None]:
     return number, None if is_exact else LossKind.PRECISION
 
 
-def _to_exact_float(value: int) -> tuple[StoredValue, LossKind | None]:
+def _to_exact_float(value: int) -> Converted:
     try:
         number = float(value)
     except OverflowError:
@@ -224,7 +193,7 @@ def _parse_decimal(text: str) -> Decimal:
         return Decimal("1e-999999")
 
 
-def _to_timestamp(value: Value) -> tuple[StoredValue, LossKind | None]:
+def _to_timestamp(value: Value) -> Converted:
     parsed = _parse_timestamp(value)
     if parsed is None:
         return None, LossKind.TYPE
@@ -264,23 +233,8 @@ def _parse_offset(text: str) -> timedelta:
     return timedelta(hours=hours, minutes=minutes) * (-1 if text[0] == "-" else 1)
 
 
-_CONVERTERS: Final[Mapping[ColumnType, Callable[[Value], tuple[StoredValue, LossKind | None]]]] = {
-    ColumnType.TIMESTAMP: _to_timestamp,
-    ColumnType.INTEGER: _to_integer,
-    ColumnType.FLOAT: _to_float,
-    ColumnType.BOOLEAN: _to_boolean,
-    ColumnType.STRING: _to_string,
-}
-
 # The fast path: all values of a column at once; None where one of them needs a closer look.
 
-_ARROW_TYPES: Final[Mapping[ColumnType, pa.DataType]] = {
-    ColumnType.TIMESTAMP: pa.timestamp("us"),
-    ColumnType.INTEGER: pa.int64(),
-    ColumnType.FLOAT: pa.float64(),
-    ColumnType.BOOLEAN: pa.bool_(),
-    ColumnType.STRING: pa.string(),
-}
 _NULL: Final = type(None)
 _DATE_CHARACTERS: Final = len("2024-01-31")
 _HAS_MINUTES: Final = "____-__-_____:%"  # Arrow takes an hour without minutes
@@ -344,10 +298,19 @@ def _convert_plain_timestamps(values: Sequence[Value]) -> pa.Array | None:
     return None
 
 
-_CONVERT_PLAIN: Final[Mapping[ColumnType, Callable[[Sequence[Value]], pa.Array | None]]] = {
-    ColumnType.TIMESTAMP: _convert_plain_timestamps,
-    ColumnType.INTEGER: _convert_plain_integers,
-    ColumnType.FLOAT: _convert_plain_floats,
-    ColumnType.BOOLEAN: _convert_plain_booleans,
-    ColumnType.STRING: _convert_plain_strings,
+@dataclass(frozen=True, slots=True)
+class _Conversion:
+    """How values become those of a column: one by one, or all at once where they are plain."""
+
+    arrow_type: pa.DataType
+    convert: Callable[[Value], Converted]
+    convert_plain: Callable[[Sequence[Value]], pa.Array | None]
+
+
+_CONVERSIONS: Final[Mapping[ColumnType, _Conversion]] = {
+    ColumnType.TIMESTAMP: _Conversion(pa.timestamp("us"), _to_timestamp, _convert_plain_timestamps),
+    ColumnType.INTEGER: _Conversion(pa.int64(), _to_integer, _convert_plain_integers),
+    ColumnType.FLOAT: _Conversion(pa.float64(), _to_float, _convert_plain_floats),
+    ColumnType.BOOLEAN: _Conversion(pa.bool_(), _to_boolean, _convert_plain_booleans),
+    ColumnType.STRING: _Conversion(pa.string(), _to_string, _convert_plain_strings),
 }

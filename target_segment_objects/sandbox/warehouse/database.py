@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import timezone
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,7 +32,12 @@ from target_segment_objects.sandbox.warehouse.database_file import (
     translate_error,
     translated_errors,
 )
-from target_segment_objects.sandbox.warehouse.table_loader import ObjectLoader, read_columns
+from target_segment_objects.sandbox.warehouse.losses import Loss
+from target_segment_objects.sandbox.warehouse.table_loader import (
+    ObjectLoader,
+    read_column_types,
+    read_columns,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -75,25 +79,6 @@ _ARROW_TYPES: Final = {
 _SESSION_SCHEMA: Final = pa.schema(
     {name: _ARROW_TYPES[kind] for name, kind in SESSION_COLUMNS.items()}
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Loss:
-    """Values that a column could not store unchanged.
-
-    Attributes:
-        collection: The collection.
-        column: The column.
-        kind: A value of `column_types.LossKind`.
-        count: Number of values.
-        example_id: The id of the first object with such a value.
-    """
-
-    collection: str
-    column: str
-    kind: str
-    count: int
-    example_id: str
 
 
 class Warehouse:
@@ -214,7 +199,7 @@ class Warehouse:
     def column_types(self, collection: str) -> dict[str, ColumnType]:
         """Return the columns of a collection but `id`; none if there is no such collection."""
         with self._lock:
-            return read_columns(self._connection, collection) or {}
+            return read_column_types(self._connection, collection) or {}
 
     def collections(self) -> list[str]:
         """Return the names of the collections, sorted by their tables."""
@@ -223,15 +208,8 @@ class Warehouse:
 
     def columns(self, collection: str) -> dict[str, str]:
         """Return the columns of a collection and their types, in the order of creation."""
-        return {
-            row["column_name"]: row["data_type"]
-            for row in self._fetch_rows(
-                "SELECT column_name, data_type FROM information_schema.columns"
-                " WHERE table_catalog = current_database() AND table_schema = 'main'"
-                " AND table_name = ? ORDER BY ordinal_position",
-                table_name(collection),
-            )
-        }
+        with self._lock:
+            return read_columns(self._connection, collection)
 
     def list_columns(self) -> dict[str, list[str]]:
         """Return the names of the columns of each collection."""

@@ -37,7 +37,6 @@ class ColumnCollector:
     """
 
     def __init__(self) -> None:
-        """Start without a column."""
         self.columns: defaultdict[str, dict[str, ColumnType]] = defaultdict(dict)
         self._complete: set[tuple[str, Shape]] = set()
 

@@ -21,10 +21,10 @@ from target_segment_objects.sandbox.column_names import table_name
 from target_segment_objects.sandbox.errors import WarehouseError
 from target_segment_objects.sandbox.warehouse.column_types import (
     ColumnType,
-    LossKind,
     convert_column,
     to_text,
 )
+from target_segment_objects.sandbox.warehouse.losses import LossKind
 from target_segment_objects.sandbox.warehouse.session_columns import ID_COLUMN, merge_columns
 
 if TYPE_CHECKING:
@@ -106,15 +106,14 @@ class _StagedColumn:
 
 
 class ObjectLoader:
-    """Loads the objects of one session."""
+    """Loads the objects of one session.
+
+    Args:
+        connection: A connection with an open transaction.
+        columns: The columns of the objects.
+    """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, columns: Columns) -> None:
-        """Create a loader.
-
-        Args:
-            connection: A connection with an open transaction.
-            columns: The columns of the objects.
-        """
         self._connection = connection
         self._session_columns = columns
         self._types: dict[str, dict[str, ColumnType]] = {}
@@ -219,7 +218,7 @@ class ObjectLoader:
 
     def _prepare_table(self, collection: str) -> dict[str, ColumnType]:
         """Create the table of a collection or its missing columns; return all columns but `id`."""
-        existing = read_columns(self._connection, collection)
+        existing = read_column_types(self._connection, collection)
         wanted = self._session_columns.get(collection, {})
         table = table_name(collection)
         if existing is None:
@@ -255,7 +254,18 @@ class ObjectLoader:
         self._connection.execute(f'ALTER TABLE main."{copy}" RENAME TO "{table}"')
 
 
-def read_columns(
+def read_columns(connection: duckdb.DuckDBPyConnection, collection: str) -> dict[str, str]:
+    """Return the columns of a collection's table and their types, in the order of creation."""
+    columns = connection.execute(
+        "SELECT column_name, data_type FROM information_schema.columns"
+        " WHERE table_catalog = current_database() AND table_schema = 'main'"
+        " AND table_name = ? ORDER BY ordinal_position",
+        [table_name(collection)],
+    )
+    return dict(columns.fetchall())
+
+
+def read_column_types(
     connection: duckdb.DuckDBPyConnection, collection: str
 ) -> dict[str, ColumnType] | None:
     """Return the columns of a collection's table but `id`; None if there is no table.
@@ -263,22 +273,17 @@ def read_columns(
     Raises:
         WarehouseError: It is not a table that a sandbox has created.
     """
-    columns = connection.execute(
-        "SELECT column_name, data_type FROM information_schema.columns"
-        " WHERE table_catalog = current_database() AND table_schema = 'main'"
-        " AND table_name = ? ORDER BY ordinal_position",
-        [table_name(collection)],
-    ).fetchall()
+    columns = read_columns(connection, collection)
     if not columns:
         return None
     types = {kind.value: kind for kind in ColumnType}
-    if any(kind not in types or not _COLUMN_NAME.fullmatch(name) for name, kind in columns):
+    if any(kind not in types or not _COLUMN_NAME.fullmatch(name) for name, kind in columns.items()):
         message = (
             f"The table {table_name(collection)} is not one that a sandbox has created. Remove it, "
             "or choose another warehouse"
         )
         raise WarehouseError(message)
-    return {name: types[kind] for name, kind in columns if name != ID_COLUMN}
+    return {name: types[kind] for name, kind in columns.items() if name != ID_COLUMN}
 
 
 def _split_columns(chunk: _Chunk) -> dict[str, _StagedColumn]:

@@ -18,8 +18,8 @@ from rich.text import Text
 
 from target_segment_objects.plurals import format_count
 from target_segment_objects.sandbox.session_record import LOADED
+from target_segment_objects.sandbox.warehouse.losses import LOSS_LABELS, Loss
 from target_segment_objects.sandbox.warehouse.wording import (
-    LOSS_LABELS,
     OUTCOME_LABELS,
     describe_result,
     escape_text,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from target_segment_objects.sandbox.session_record import SessionRecord
-    from target_segment_objects.sandbox.warehouse.database import Loss, Warehouse
+    from target_segment_objects.sandbox.warehouse.database import Warehouse
 
 _MAX_ERROR_CHARACTERS: Final = 200
 _MAX_SHOWN_SESSIONS: Final = 20

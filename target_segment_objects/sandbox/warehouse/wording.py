@@ -9,12 +9,13 @@ from target_segment_objects.limits import MAX_COLLECTIONS
 from target_segment_objects.plurals import format_count
 from target_segment_objects.sandbox.column_names import describe_name, table_name
 from target_segment_objects.sandbox.session_record import LOADED
+from target_segment_objects.sandbox.warehouse.losses import REDSHIFT_LOSS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from target_segment_objects.sandbox.session_record import SessionRecord
-    from target_segment_objects.sandbox.warehouse.database import Loss
+    from target_segment_objects.sandbox.warehouse.losses import Loss
 
 MAX_CELL_CHARACTERS: Final = 32
 OUTCOME_LABELS: Final = {
@@ -33,22 +34,6 @@ STATE_LABELS: Final = {
     "failed": "could not be loaded",
 }
 """What to say of a session of this run, by its state."""
-
-REDSHIFT_LOSS: Final = "bytes"
-"""The loss that happens on Redshift only, and not in the sandbox."""
-
-LOSS_LABELS: Final = {
-    "type": "not of the column's type: stored as null",
-    "range": "out of the column's range: stored as null",
-    "fraction": "stored without the fraction",
-    "precision": "stored with fewer digits",
-    "cut": "cut off after 512 characters",
-    REDSHIFT_LOSS: "stored here; Redshift keeps 512 bytes",
-    "nul": "stored without its NUL characters",
-    "shadowed": "not stored: the column is the object's id",
-    "discarded": "not stored: Segment has a column of this name",
-}
-"""What happens to a value that a warehouse changes, by the kind of its loss."""
 
 
 def describe_result(losses: Sequence[Loss], sessions: Sequence[SessionRecord]) -> str:

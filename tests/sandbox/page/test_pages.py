@@ -23,7 +23,7 @@ from target_segment_objects.sandbox.server import Sandbox
 from target_segment_objects.sandbox.sessions import MAX_CALLS, MAX_SESSIONS
 from target_segment_objects.sandbox.warehouse.database import Warehouse
 from target_segment_objects.sandbox.warehouse.history import MAX_HISTORY_BYTES, MAX_VERSIONS
-from target_segment_objects.sandbox.warehouse.wording import LOSS_LABELS
+from target_segment_objects.sandbox.warehouse.losses import LOSS_LABELS
 from tests.support import wait_for
 from tests.support.bare_http import BareClient, object_line
 
@@ -54,7 +54,7 @@ class Page:
 @pytest.fixture
 def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
     """A running sandbox with a page and an empty warehouse."""
-    with Sandbox(tmp_path / "warehouse.duckdb", has_page=True) as running:
+    with Sandbox(tmp_path / "warehouse.duckdb", serve_page=True) as running:
         yield running
 
 
@@ -141,7 +141,7 @@ def test_failed_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError("no space left")
 
     monkeypatch.setattr(Warehouse, "load_session", fail)
-    sandbox = Sandbox(tmp_path / "w.duckdb", has_page=True)
+    sandbox = Sandbox(tmp_path / "w.duckdb", serve_page=True)
     with suppress(WarehouseError), sandbox:  # its end raises it, too
         sync_id = BareClient(sandbox.url).load_files(object_line())
         reason = "A session cannot be loaded into the warehouse: no space left"
@@ -234,7 +234,7 @@ def test_history_of_a_warehouse_that_had_no_page(tmp_path: Path) -> None:
     path = tmp_path / "w.duckdb"
     with Sandbox(path) as sandbox:
         BareClient(sandbox.url).load_files(object_line({"a": 1}))
-    with Sandbox(path, has_page=True) as sandbox:
+    with Sandbox(path, serve_page=True) as sandbox:
         BareClient(sandbox.url).load_files(object_line({"a": 2}))
         text = get_page(sandbox, object_path("1")).text
     assert "Earlier versions may be missing" in text
@@ -261,7 +261,7 @@ def test_session_of_an_earlier_run(tmp_path: Path) -> None:
     path = tmp_path / "w.duckdb"
     with Sandbox(path) as sandbox:
         sync_id = BareClient(sandbox.url).load_files(object_line())
-    with Sandbox(path, has_page=True) as sandbox:
+    with Sandbox(path, serve_page=True) as sandbox:
         text = get_page(sandbox, f"/sessions/{sync_id}").text
     assert "loaded" in text
     assert "Its calls are not kept" in text
@@ -391,7 +391,7 @@ def test_unknown_page(sandbox: Sandbox, path: str) -> None:
 
 
 def test_without_a_page(tmp_path: Path) -> None:
-    """Without `has_page`, only the API is served."""
+    """Without `serve_page`, only the API is served."""
     with Sandbox(tmp_path / "w.duckdb") as sandbox:
         for path in ("/", "/report.txt"):
             assert BareClient(sandbox.url).send_request(path, method="GET").status == 404
