@@ -34,12 +34,9 @@ _FORM_NAMES: Final = {
 
 
 def read_write_key(header: str, auth_form: AuthForm, expected: str | None) -> str:
-    """Return the write key from HTTP Basic.
+    """Return the write key from the header Authorization.
 
-    Args:
-        header: The header Authorization.
-        auth_form: The form of the credentials to accept.
-        expected: The only write key to accept; `None` accepts any.
+    `expected` is the only one to accept; None accepts any.
 
     Raises:
         RejectedRequestError: The header has no write key in an accepted form, or another one.

@@ -60,13 +60,7 @@ class ApiOptions:
 
 
 class SandboxApi:
-    """The calls and their sessions.
-
-    Args:
-        sessions: The sessions.
-        queue: Takes the finished ones.
-        options: Where the API differs from Segment.
-    """
+    """The calls. A session whose Finish is accepted goes to the queue, with its parts."""
 
     def __init__(self, sessions: SessionRegistry, queue: SessionQueue, options: ApiOptions) -> None:
         self._sessions = sessions

@@ -53,13 +53,9 @@ def serving_thread(
     on_tick: Callable[[], Awaitable[None]],
     timeout_seconds: float,
 ) -> Iterator[None]:
-    """Run uvicorn in a thread.
+    """Run uvicorn in a thread, and call `on_tick` every second.
 
-    Args:
-        app: The application.
-        listener: The socket to accept connections from.
-        on_tick: Called every second.
-        timeout_seconds: How long the headers of a request may take.
+    The headers of a request may take `timeout_seconds`.
     """
     protocol = functools.partial(_TimedProtocol, timeout_seconds=timeout_seconds)
     server = uvicorn.Server(

@@ -50,10 +50,7 @@ def refuse_foreign_requests(
     - An Origin must be the address of the sandbox itself. A browser sends one with every POST: a
       form of another website cannot be sent to the API. Other clients send none.
 
-    Args:
-        app: The application.
-        host: The host that the sandbox listens on.
-        refuse: Makes the response to a refused request from the reason.
+    The sandbox listens on `host`; `refuse` makes a response from the reason.
     """
 
     async def handle(scope: Scope, receive: Receive, send: Send) -> None:
@@ -98,15 +95,9 @@ class ConcurrencyLimiter:
 def limit_calls(
     app: ASGIApp, *, write_key: str | None, auth_form: AuthForm, limiter: ConcurrencyLimiter
 ) -> ASGIApp:
-    """Keep a request's write key in its state, and limit the requests that are running.
+    """Require a write key, which is then in the request's state, and count the running requests.
 
-    A request is running until its response is sent.
-
-    Args:
-        app: The application.
-        write_key: The only write key to accept; `None` accepts any.
-        auth_form: The form of the credentials to accept.
-        limiter: Counts the requests.
+    A request is running until its response is sent. A `write_key` that is None accepts any.
     """
 
     async def handle(scope: Scope, receive: Receive, send: Send) -> None:
@@ -125,10 +116,6 @@ def read_whole_bodies(app: ASGIApp, *, timeout_seconds: float) -> ASGIApp:
     A client that is still sending then sees the response instead of a reset connection. A client
     that stops in the middle of a body, or sends it too slowly, gets 408, and its connection is
     closed.
-
-    Args:
-        app: The application.
-        timeout_seconds: How long a client may send nothing in the middle of a body.
     """
 
     async def handle(scope: Scope, receive: Receive, send: Send) -> None:
@@ -227,12 +214,7 @@ class _Body:
 
 
 def find_reason(headers: Headers, own_host: str) -> str | None:
-    """Return why a request is refused, or `None`.
-
-    Args:
-        headers: The headers of the request.
-        own_host: The host that the sandbox listens on.
-    """
+    """Return why a sandbox that listens on `own_host` refuses a request; None if it does not."""
     hosts = headers.getlist("host")
     if len(hosts) != 1 or not _is_own_host(hosts[0], own_host.lower()):
         return _FOREIGN_HOST

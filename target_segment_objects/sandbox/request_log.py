@@ -136,7 +136,7 @@ class RequestLog:
             self._seconds[-1] = LoadSample(current.requests + 1, peak)
 
     def end_request(self, record: RequestRecord) -> None:
-        """Keep a request that was begun and is now answered."""
+        """Count a request that is answered, and keep its record."""
         with self._lock:
             self._advance()
             self._running -= 1
@@ -170,7 +170,7 @@ class RequestLog:
 
 
 def log_requests(app: ASGIApp, log: RequestLog) -> ASGIApp:
-    """Keep each request. Must be the outermost middleware, so that it sees every response.
+    """Log each request. Must be the outermost middleware, so that it sees every response.
 
     Whoever rejects a request leaves the rejection in its state, as `rejection`.
     """

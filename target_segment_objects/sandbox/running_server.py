@@ -39,11 +39,8 @@ _COLOR: Final = re.compile(r"(\x1b\[[0-9;]*m)")
 def publish_address(warehouse: Path, url: str, token: str) -> Iterator[None]:
     """Write the file while the sandbox runs.
 
-    Args:
-        warehouse: The file of the warehouse.
-        url: The address of the sandbox.
-        token: What a reader of its page must have. Another sandbox that has the address later has
-            another token.
+    A reader of its page must have the token. Another sandbox that gets the address later has
+    another one.
 
     Raises:
         WarehouseError: The file cannot be written.
@@ -62,12 +59,6 @@ def fetch_report(warehouse: Path, *, rows: int, width: int, color_system: str | 
 
     Another program may have the address of a killed sandbox. So its answer is bounded, and nothing
     in it can control the terminal.
-
-    Args:
-        warehouse: The file of the warehouse.
-        rows: Number of rows to show of each collection.
-        width: Characters of a line.
-        color_system: How to color it, as rich names it; `None` for no colors.
 
     Raises:
         WarehouseError: The sandbox cannot load a session.

@@ -114,9 +114,7 @@ class SessionQueue:
     def open(self, *, is_new_warehouse: bool) -> None:
         """Remove what a killed sandbox left, except accepted sessions; begin to load these.
 
-        Args:
-            is_new_warehouse: Whether accepted sessions are removed, too: they were of a warehouse
-                that was removed.
+        For a new warehouse they are removed, too: they were of one that was removed.
 
         Raises:
             WarehouseError: The folder or a record in it cannot be used.
@@ -160,9 +158,7 @@ class SessionQueue:
     def accept_session(self, row: SessionRecord, parts: Sequence[Part]) -> None:
         """Accept a session: its objects will be loaded, whatever happens.
 
-        Args:
-            row: What the warehouse will record of it.
-            parts: Its files in order; they belong to the loader from now on.
+        The warehouse will record the row. The files, which are in order, belong to the queue now.
 
         Raises:
             RejectedRequestError: Its collections would have too many properties.

@@ -225,13 +225,13 @@ class SessionRegistry:
                 self._idle[sync_id] = session
 
     def accept_session(self, session: Session) -> None:
-        """Note that a session is finished. Its load may have begun, or even ended, before this."""
+        """Record that a session is finished. Its load may have begun, or even ended, before."""
         session.transition(Step.ACCEPT)
         session.parts.clear()  # the loader has them
         self._replace(session, ended=self._utc_clock())
 
     def discard_session(self, session: Session, error: str) -> None:
-        """Note that a session is finished with an error."""
+        """Record that a session is finished with an error."""
         session.transition(Step.DISCARD)
         self._replace(session, outcome="error", ended=self._utc_clock(), error=error)
 
@@ -248,7 +248,7 @@ class SessionRegistry:
 
     @contextmanager
     def running_load(self, sync_id: str) -> Iterator[None]:
-        """Note that a session is being loaded, and then that it is loaded.
+        """Record that a session is being loaded, and then that it is loaded.
 
         If the load raises, the session stays accepted. One of an earlier run is ignored.
         """

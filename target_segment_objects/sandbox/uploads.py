@@ -39,11 +39,7 @@ class Part:
 
 
 def check_file(path: Path, *, max_file_bytes: int) -> Part:
-    """Read and check a whole file.
-
-    Args:
-        path: The file as it was uploaded.
-        max_file_bytes: Limit of its uncompressed size.
+    """Read and check a whole file as it was uploaded. The limit is of its uncompressed size.
 
     Raises:
         RejectedRequestError: It is not gzip, is too large, or has a line that is not a legal
@@ -66,12 +62,7 @@ def check_file(path: Path, *, max_file_bytes: int) -> Part:
 
 
 def read_objects(path: Path, raw_bytes: int) -> Generator[Object]:
-    """Yield the objects of an accepted file in their order.
-
-    Args:
-        path: The file.
-        raw_bytes: Its uncompressed size.
-    """
+    """Yield the objects of an accepted file, of this uncompressed size, in their order."""
     with closing(_read_lines(path, raw_bytes)) as blocks:
         for _, lines in blocks:
             yield from map(parse_object, lines)

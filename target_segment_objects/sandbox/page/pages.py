@@ -51,15 +51,8 @@ class Pages:
     """The pages of a running sandbox.
 
     Each is rendered in a thread, from one state of the warehouse. It does not wait for a load: the
-    sessions that were accepted and are not loaded are shown as such.
-
-    Args:
-        warehouse: The warehouse that is shown.
-        sessions: The sessions of this run.
-        requests: The requests of this run.
-        token: What a reader must have.
-        host: The host that the sandbox listens on.
-        wait_until_loaded: Returns once every accepted session is loaded. The report waits.
+    sessions that were accepted and are not loaded are shown as such. Only the report, which is sent
+    to a terminal, waits until every accepted session is loaded.
     """
 
     def __init__(

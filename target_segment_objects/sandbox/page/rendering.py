@@ -32,11 +32,7 @@ _THOUSAND: Final = 1000
 
 
 class Templates:
-    """Renders pages. Every value is escaped.
-
-    Args:
-        **values: Variables of all templates.
-    """
+    """Renders pages. Every value is escaped. The values given here are those of all templates."""
 
     def __init__(self, **values: object) -> None:
         self._environment = Environment(
@@ -61,13 +57,7 @@ class Templates:
         self._environment.globals |= values
 
     def render_page(self, template: str, /, *, status: int = 200, **values: object) -> HTMLResponse:
-        """Return a page.
-
-        Args:
-            template: Its name, without `.html`.
-            status: Status of the response.
-            **values: The template's variables.
-        """
+        """Return a page from a template, whose name is given without `.html`."""
         return HTMLResponse(
             self._environment.get_template(f"{template}.html").render(values), status
         )

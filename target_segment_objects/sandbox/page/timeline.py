@@ -74,12 +74,7 @@ def merge_sessions(
 def group_sessions(sessions: Sequence[SessionRecord], now: datetime) -> list[SessionGroup]:
     """Group sessions that are in the order of their starts, and draw each group on one scale.
 
-    Args:
-        sessions: The sessions.
-        now: Where a running session ends for now.
-
-    Returns:
-        The groups, the newest first.
+    A running session ends now, for now. The newest group is the first.
     """
     groups: list[list[SessionRecord]] = []
     latest = datetime.min.replace(tzinfo=timezone.utc)

@@ -1,4 +1,4 @@
-"""What the pages show of a warehouse and its sessions, where it is not there as it is shown."""
+"""What the pages make of rows, losses and sessions before a template shows it."""
 
 from __future__ import annotations
 
@@ -91,10 +91,7 @@ def describe_state(
 ) -> tuple[str, str]:
     """Return in one sentence whether everything is loaded, and how bad that is.
 
-    Args:
-        sessions: All sessions.
-        ended: Those that the warehouse has recorded.
-        losses: All losses.
+    The sessions that the warehouse has recorded are those that have ended.
     """
     failed = [session for session in sessions if session.state == "failed"]
     if failed:

@@ -79,15 +79,7 @@ def infer_type(value: Value) -> ColumnType:
 def convert_column(
     column_type: ColumnType, values: Sequence[Value]
 ) -> tuple[pa.Array, Mapping[int, LossKind]]:
-    """Convert values to the type of a column.
-
-    Args:
-        column_type: The column's type.
-        values: Any values, including nulls.
-
-    Returns:
-        The stored values, and the losses by the position of the value.
-    """
+    """Convert any values to the type of a column; losses are by the position of the value."""
     conversion = _CONVERSIONS[column_type]
     plain = conversion.convert_plain(values)
     if plain is not None:
@@ -101,15 +93,7 @@ def convert_column(
 
 
 def convert_value(column_type: ColumnType, value: Value) -> Converted:
-    """Convert a value to the type of a column.
-
-    Args:
-        column_type: The column's type.
-        value: Any value, including null.
-
-    Returns:
-        The stored value, and the kind of loss if there is one.
-    """
+    """Convert any value to the type of a column."""
     return (None, None) if value is None else _CONVERSIONS[column_type].convert(value)
 
 

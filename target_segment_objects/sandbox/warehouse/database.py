@@ -84,9 +84,7 @@ _SESSION_SCHEMA: Final = pa.schema(
 class Warehouse:
     """An open warehouse. A context manager that closes it, and tells what is wrong with the file.
 
-    Args:
-        path: The file.
-        connection: A connection to it that `open` has prepared.
+    `open` makes one.
     """
 
     def __init__(self, path: Path, connection: duckdb.DuckDBPyConnection) -> None:
@@ -97,11 +95,7 @@ class Warehouse:
 
     @classmethod
     def open(cls, path: Path, *, read_only: bool = False) -> Self:
-        """Open the file of a warehouse.
-
-        Args:
-            path: The file. It is created if it is missing, unless `read_only` is set.
-            read_only: Whether to open the file for reading only.
+        """Open the file of a warehouse. It is created if it is missing, unless it is only read.
 
         Raises:
             WarehouseInUseError: Another process has opened it.
@@ -159,11 +153,7 @@ class Warehouse:
     ) -> None:
         """Merge objects in their order and record the session, in one transaction.
 
-        Args:
-            session: The session.
-            objects: Its objects.
-            columns: The columns of its objects.
-            kept_files: Its compressed files, if they are kept as the history of its objects.
+        The compressed files, if any, are kept as the history of the objects.
         """
         column_count = sum(map(len, columns.values()))
         limit = MEMORY_LIMIT_MB + self._index_mb + column_count * _KILOBYTES_PER_COLUMN // 1000
@@ -176,11 +166,7 @@ class Warehouse:
                 history.keep_parts(connection, session.sync_id, kept_files)
 
     def allow_more_memory(self) -> bool:
-        """Double the memory for what grows with the objects that were ever loaded: the indexes.
-
-        Returns:
-            Whether it was doubled; it is not if that would be too much.
-        """
+        """Double the memory for the indexes, which grow with the objects; False at its limit."""
         if self._index_mb >= _MAX_INDEX_MB:
             return False
         self._index_mb = max(MEMORY_LIMIT_MB, 2 * self._index_mb)
@@ -225,14 +211,7 @@ class Warehouse:
     def rows(
         self, collection: str, *, limit: int | None = None, offset: int = 0, search: str = ""
     ) -> list[dict[str, Any]]:
-        """Return the rows of a collection, ordered by id. Times are UTC, without a time zone.
-
-        Args:
-            collection: Its name.
-            limit: Number of rows to return at most.
-            offset: Number of rows to skip.
-            search: Return only rows whose ids contain this.
-        """
+        """Return rows whose ids contain a text, ordered by id. Times are UTC, without a zone."""
         table = self._require_collection(collection)
         return self._fetch_rows(
             f'SELECT * FROM main."{table}" WHERE contains("id", ?) ORDER BY "id" LIMIT ? OFFSET ?',  # noqa: S608 - an existing table

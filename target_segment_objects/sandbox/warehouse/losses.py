@@ -40,15 +40,7 @@ LOSS_LABELS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """Values that a column could not store unchanged.
-
-    Attributes:
-        collection: The collection.
-        column: The column.
-        kind: A value of `LossKind`.
-        count: Number of values.
-        example_id: The id of the first object with such a value.
-    """
+    """How many values of a column had a loss of this kind, and the id of the first one's object."""
 
     collection: str
     column: str

@@ -42,10 +42,7 @@ _CELL_FRAME: Final = 3  # a border, and a space on each side
 def print_report(warehouse: Warehouse, console: Console, *, rows: int = 5) -> None:
     """Print whether everything was loaded, then collections with some rows, losses and sessions.
 
-    Args:
-        warehouse: An open warehouse.
-        console: Where to print. Its width determines how many columns of a row are shown.
-        rows: Number of rows to show of each collection.
+    The console's width determines how many columns of a row are shown.
     """
     losses, sessions = warehouse.losses(), warehouse.sessions()
     console.print(Text(describe_result(losses, sessions), style="bold"))
@@ -59,14 +56,7 @@ def print_report(warehouse: Warehouse, console: Console, *, rows: int = 5) -> No
 
 
 def render_report(warehouse: Warehouse, *, rows: int, width: int, color_system: str | None) -> str:
-    """Return the report as text.
-
-    Args:
-        warehouse: An open warehouse.
-        rows: Number of rows to show of each collection.
-        width: Characters of a line.
-        color_system: How to color it: `standard`, `256`, `truecolor`; anything else is not to.
-    """
+    """Return the report as text, in a color system of rich; without colors for any other name."""
     has_color = color_system in {"standard", "256", "truecolor"}
     console = Console(
         file=io.StringIO(),

@@ -56,14 +56,7 @@ def describe_result(losses: Sequence[Loss], sessions: Sequence[SessionRecord]) -
 
 
 def list_special_names(columns: Mapping[str, Iterable[str]]) -> list[tuple[str, str]]:
-    """Return the tables and columns that a warehouse renames, rejects or truncates.
-
-    Args:
-        columns: Each collection to its columns.
-
-    Returns:
-        The table, or the table and the column with a dot between them; and what is special.
-    """
+    """Return each table, or `table.column`, that a warehouse renames, rejects or cuts, and why."""
     special = []
     for collection, names in columns.items():
         table = table_name(collection)
