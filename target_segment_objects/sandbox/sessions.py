@@ -204,15 +204,14 @@ class SessionRegistry:
         session.running_calls[step] += 1
         session.upload_count += step is Step.UPLOAD
         self._idle.pop(sync_id, None)
-        running, call = (
-            RunningCall(session, session.upload_count),
-            Call(step.value, self._utc_clock()),
-        )
+        running = RunningCall(session, session.upload_count)
+        call = Call(step.value, self._utc_clock())
         self._replace(session, calls=(*session.record.calls, call)[-MAX_CALLS:])
         try:
             yield running
         except BaseException:
-            if step is Step.FINISH:
+            # Not if its request was cancelled just after it was accepted.
+            if step is Step.FINISH and session.state is State.FINISHING:
                 session.transition(Step.FAIL)
             self._end_call(session, call, replace(call, ended=self._utc_clock()))
             raise

@@ -57,7 +57,10 @@ def test_step_not_in_the_table_is_rejected(state: State, step: Step) -> None:
 
 
 def test_session_that_is_being_finished() -> None:
-    """It can be kept alive, but not finished again; if the Finish fails, it is open again."""
+    """It can be kept alive, but not finished again. Only a Finish that fails opens it again.
+
+    One whose request ends after the acceptance, however it ends, does not.
+    """
     sessions = open_registry()
     sync_id = sessions.start_session("key").sync_id
     finish = sessions.running_call(sync_id, "key", Step.FINISH)
@@ -71,8 +74,11 @@ def test_session_that_is_being_finished() -> None:
         ):
             pass
     assert not finish.__exit__(OSError, OSError("full"), None)
-    with sessions.running_call(sync_id, "key", Step.FINISH) as call:
-        sessions.accept_session(call.session)
+    finish = sessions.running_call(sync_id, "key", Step.FINISH)
+    again = finish.__enter__().session
+    sessions.accept_session(again)
+    assert not finish.__exit__(OSError, OSError("cancelled"), None)
+    assert again.state is State.ACCEPTED
 
 
 @given(
