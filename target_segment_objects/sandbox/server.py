@@ -199,9 +199,9 @@ class Sandbox:
                 warehouse,
                 self._sessions,
                 self._requests,
+                queue,
                 token=self._token,
                 host=self._options.host,
-                wait_until_loaded=queue.wait_until_loaded,
             )
             app = dispatch_pages(app, pages.build_app())
         return app if self._wrap is None else self._wrap(app)

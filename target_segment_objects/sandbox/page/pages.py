@@ -25,14 +25,13 @@ from target_segment_objects.sandbox.warehouse.warehouse_report import render_rep
 from target_segment_objects.sandbox.warehouse.wording import list_special_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from starlette.requests import Request
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from target_segment_objects.sandbox.page.security import PageToken
     from target_segment_objects.sandbox.page.timeline import SessionGroup
     from target_segment_objects.sandbox.request_log import RequestLog
+    from target_segment_objects.sandbox.session_queue import SessionQueue
     from target_segment_objects.sandbox.session_record import SessionRecord
     from target_segment_objects.sandbox.sessions import SessionRegistry
     from target_segment_objects.sandbox.warehouse.database import Warehouse
@@ -60,17 +59,17 @@ class Pages:
         warehouse: Warehouse,
         sessions: SessionRegistry,
         requests: RequestLog,
+        queue: SessionQueue,
         *,
         token: PageToken,
         host: str,
-        wait_until_loaded: Callable[[], None],
     ) -> None:
         self._warehouse = warehouse
         self._sessions = sessions
         self._requests = requests
         self._token = token
         self._host = host
-        self._wait_until_loaded = wait_until_loaded
+        self._queue = queue
         self._templates = Templates(max_concurrent_requests=MAX_CONCURRENT_REQUESTS)
         self._static_files = load_static_files()
 
@@ -207,7 +206,7 @@ class Pages:
         """Send the report as text to `show`, which cannot open the file while it is served."""
         options = request.query_params
         try:
-            self._wait_until_loaded()
+            self._queue.wait_until_loaded()
         except WarehouseError as error:
             return PlainTextResponse(str(error), _UNAVAILABLE)
         with self._warehouse.snapshot() as warehouse:
