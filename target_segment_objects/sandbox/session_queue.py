@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Final
 import duckdb
 import msgspec
 
-from target_segment_objects.sandbox.errors import WarehouseError
+from target_segment_objects.sandbox.errors import RejectedRequestError, WarehouseError
 from target_segment_objects.sandbox.private_files import open_private_folder
 from target_segment_objects.sandbox.session_record import SessionRecord  # noqa: TC001 - for msgspec
 from target_segment_objects.sandbox.uploads import Part, read_objects
@@ -220,7 +220,8 @@ class SessionQueue:
         while (job := self._take_job()) is not None:
             try:
                 self._carry_out_with_retry(job)
-            except (duckdb.Error, OSError, WarehouseError) as error:
+            # A part that was damaged on the disk is rejected as an uploaded file would be.
+            except (duckdb.Error, OSError, WarehouseError, RejectedRequestError) as error:
                 self._fail(job, error)
                 return
             with self._changed:

@@ -141,6 +141,21 @@ def test_failure_to_load_stops_loading(tmp_path: Path) -> None:
         assert restarted.warehouse.losses()[0].count == 1
 
 
+def test_damaged_part_stops_loading(tmp_path: Path, loading_gate: threading.Event) -> None:
+    """A part that was damaged on the disk is a reason like any other: nobody waits for ever."""
+    sandbox = Sandbox(tmp_path / "w.duckdb")
+    sandbox.__enter__()
+    BareClient(sandbox.url).load_files(object_line())
+    [part] = (tmp_path / "w.duckdb.sessions").glob("*.gz")
+    part.write_bytes(part.read_bytes()[:-1])
+    loading_gate.set()
+    reason = "cannot be loaded into the warehouse: the body is not valid gzip"
+    with pytest.raises(WarehouseError, match=reason):
+        _ = sandbox.warehouse
+    with pytest.raises(WarehouseError, match=reason):
+        sandbox.__exit__(None, None, None)
+
+
 def test_load_that_fails_once_is_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A failure that passes is not seen: the transaction left nothing behind."""
     load_session = Warehouse.load_session
