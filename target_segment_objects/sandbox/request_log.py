@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Final
 
@@ -80,7 +79,7 @@ class LoadSample:
 
 @dataclass(frozen=True, slots=True)
 class RequestSnapshot:
-    """The requests at one time.
+    """The requests at one time. It is replaced, never changed, as a record of a session is.
 
     Attributes:
         count: Number of requests since the start.
@@ -92,13 +91,13 @@ class RequestSnapshot:
         rejections: The newest rejected requests, the newest first.
     """
 
-    count: int
-    rejected_count: int
-    running: int
-    peak: int
-    seconds: tuple[LoadSample, ...]
-    requests: tuple[RequestRecord, ...]
-    rejections: tuple[RequestRecord, ...]
+    count: int = 0
+    rejected_count: int = 0
+    running: int = 0
+    peak: int = 0
+    seconds: tuple[LoadSample, ...] = (LoadSample(0, 0),) * SHOWN_SECONDS
+    requests: tuple[RequestRecord, ...] = ()
+    rejections: tuple[RequestRecord, ...] = ()
 
 
 class RequestLog:
@@ -118,55 +117,52 @@ class RequestLog:
         self._on_request = on_request
         self._clock = clock
         self._lock = threading.Lock()
-        self._count = self._rejected_count = self._running = self._peak = 0
-        self._requests = deque[RequestRecord](maxlen=MAX_REQUESTS)
-        self._rejections = deque[RequestRecord](maxlen=MAX_REJECTIONS)
         self._second = int(clock())
-        self._seconds = deque([LoadSample(0, 0)] * SHOWN_SECONDS, maxlen=SHOWN_SECONDS)
+        self._snapshot = RequestSnapshot()
 
     def begin_request(self) -> None:
         """Count a request that has arrived."""
         with self._lock:
-            self._advance()
-            self._count += 1
-            self._running += 1
-            self._peak = max(self._peak, self._running)
-            current = self._seconds[-1]
-            peak = max(current.peak, self._running)
-            self._seconds[-1] = LoadSample(current.requests + 1, peak)
+            now = self._advance()
+            running, second = now.running + 1, now.seconds[-1]
+            current = LoadSample(second.requests + 1, max(second.peak, running))
+            self._snapshot = replace(
+                now,
+                count=now.count + 1,
+                running=running,
+                peak=max(now.peak, running),
+                seconds=(*now.seconds[:-1], current),
+            )
 
     def end_request(self, record: RequestRecord) -> None:
         """Count a request that is answered, and keep its record."""
+        rejected = (record,) if record.is_rejected else ()
         with self._lock:
-            self._advance()
-            self._running -= 1
-            self._requests.appendleft(record)
-            if record.is_rejected:
-                self._rejected_count += 1
-                self._rejections.appendleft(record)
+            now = self._advance()
+            self._snapshot = replace(
+                now,
+                running=now.running - 1,
+                requests=(record, *now.requests)[:MAX_REQUESTS],
+                rejected_count=now.rejected_count + len(rejected),
+                rejections=(*rejected, *now.rejections)[:MAX_REJECTIONS],
+            )
         if self._on_request is not None:
             self._on_request(record)
 
     def take_snapshot(self) -> RequestSnapshot:
         """Return the requests as they are now."""
         with self._lock:
-            self._advance()
-            return RequestSnapshot(
-                count=self._count,
-                rejected_count=self._rejected_count,
-                running=self._running,
-                peak=self._peak,
-                seconds=tuple(self._seconds),
-                requests=tuple(self._requests),
-                rejections=tuple(self._rejections),
-            )
+            return self._advance()
 
-    def _advance(self) -> None:
+    def _advance(self) -> RequestSnapshot:
         """Begin the current second, and those before it in which nothing happened."""
         second = int(self._clock())
-        for _ in range(min(second - self._second, SHOWN_SECONDS)):
-            self._seconds.append(LoadSample(0, self._running))
-        self._second = second
+        if second > self._second:
+            idle_seconds = min(second - self._second, SHOWN_SECONDS)
+            idle = (LoadSample(0, self._snapshot.running),) * idle_seconds
+            seconds = (*self._snapshot.seconds, *idle)[-SHOWN_SECONDS:]
+            self._snapshot, self._second = replace(self._snapshot, seconds=seconds), second
+        return self._snapshot
 
 
 def log_requests(app: ASGIApp, log: RequestLog) -> ASGIApp:
