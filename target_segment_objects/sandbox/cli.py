@@ -73,7 +73,7 @@ def main() -> None:
     help="What HTTP Basic must encode: `write_key:` (user-name), `write_key` (bare-key), the key "
     "and a newline (key-and-newline), or any of them, as Segment's documentation has all three.",
 )
-@click.option("--open", "opens_browser", is_flag=True, help="Open the page in the browser.")
+@click.option("--open", "open_page", is_flag=True, help="Open the page in the browser.")
 @click.option("--quiet", is_flag=True, help="Do not log the requests.")
 def serve_api(
     *,
@@ -83,7 +83,7 @@ def serve_api(
     allow_remote: bool,
     write_key: str | None,
     auth_form: str,
-    opens_browser: bool,
+    open_page: bool,
     quiet: bool,
 ) -> None:
     """Serve the API until SIGINT (Ctrl-C) or SIGTERM, and log each request to standard error.
@@ -116,7 +116,7 @@ def serve_api(
                 click.echo(_REMOTE_WARNING, err=True)
             click.echo(f"api_url: {running.url}")
             click.echo(f"Open {running.page_url} to look inside. Press Ctrl-C to stop.")
-            if opens_browser:
+            if open_page:
                 open_browser(running.make_single_use_url())
             wait_until_stopped()
             _say_what_is_loaded(running)

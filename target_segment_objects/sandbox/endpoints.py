@@ -230,7 +230,7 @@ def _refuse(request: Request, reason: str) -> Response:
 
 
 async def _respond(request: Request, error: Exception) -> Response:
-    return reject_request(request, _describe_rejection(request, error))
+    return reject_request(request, _to_rejection(request, error))
 
 
 async def _respond_nobody(_: Request, __: Exception) -> Response:
@@ -238,7 +238,7 @@ async def _respond_nobody(_: Request, __: Exception) -> Response:
     return Response(status_code=400)
 
 
-def _describe_rejection(request: Request, error: Exception) -> RejectedRequestError:
+def _to_rejection(request: Request, error: Exception) -> RejectedRequestError:
     """Return what the client is told of an error."""
     match error:
         case RejectedRequestError():
