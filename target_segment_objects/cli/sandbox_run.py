@@ -105,9 +105,10 @@ def _load_and_serve(
 def _print_report(warehouse: Path) -> None:
     from rich.console import Console  # noqa: PLC0415 - not before it is needed
 
+    from target_segment_objects.sandbox.terminal_report import print_report  # noqa: PLC0415
+
     # Come with the extra, too.
     from target_segment_objects.sandbox.warehouse.database import Warehouse  # noqa: PLC0415
-    from target_segment_objects.sandbox.warehouse.warehouse_report import print_report  # noqa: PLC0415
 
     with Warehouse.open(warehouse, read_only=True) as loaded:
         print_report(loaded, Console(stderr=True))
@@ -117,7 +118,7 @@ def _print_open_report(running: Sandbox) -> None:
     """Print the report on a warehouse that stays open. The target's sessions have all ended."""
     from rich.console import Console  # noqa: PLC0415 - not before it is needed
 
-    from target_segment_objects.sandbox.warehouse.warehouse_report import print_report  # noqa: PLC0415
+    from target_segment_objects.sandbox.terminal_report import print_report  # noqa: PLC0415
 
     running.record_open_sessions()
     print_report(running.warehouse, Console(stderr=True))

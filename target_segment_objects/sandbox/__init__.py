@@ -6,7 +6,7 @@ without rules (`gzip_reading`, `loopback`, `plurals`). The target's tests rely o
 implements the rules a second time instead of calling the target's own code.
 
     column_names → objects → warehouse → uploads, sessions → session_queue → endpoints
-    warehouse, sessions, request_log → page
+    warehouse → wording → terminal_report; sessions, request_log, terminal_report → page
     endpoints, page → server → cli
 
 An uploaded file is checked line by line (`objects`), waits on disk with the record of its session
@@ -49,8 +49,7 @@ def load_sandbox() -> type[Sandbox]:
         raise SandboxNotInstalledError
     try:
         # The report, too: a package that it lacks is then found before a run, not after it.
-        from target_segment_objects.sandbox import server  # noqa: PLC0415 - see above
-        from target_segment_objects.sandbox.warehouse import warehouse_report  # noqa: F401, PLC0415
+        from target_segment_objects.sandbox import server, terminal_report  # noqa: F401, PLC0415
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in _OPTIONAL_MODULES:
             raise SandboxNotInstalledError from error

@@ -147,8 +147,8 @@ def show_warehouse(warehouse: Path, rows: int) -> None:
     from rich.console import Console  # noqa: PLC0415 - may be missing
 
     from target_segment_objects.sandbox.running_server import fetch_report  # noqa: PLC0415 - slow
+    from target_segment_objects.sandbox.terminal_report import print_report  # noqa: PLC0415 - may be missing
     from target_segment_objects.sandbox.warehouse.database import Warehouse  # noqa: PLC0415 - may be missing
-    from target_segment_objects.sandbox.warehouse.warehouse_report import print_report  # noqa: PLC0415 - may be missing
 
     console = Console(highlight=False)
     try:

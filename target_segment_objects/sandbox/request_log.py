@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from target_segment_objects.sandbox.warehouse.wording import escape_text
+from target_segment_objects.sandbox.wording import escape_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,7 +17,7 @@ import urllib3
 from target_segment_objects.loopback import is_loopback
 from target_segment_objects.sandbox.errors import WarehouseError
 from target_segment_objects.sandbox.private_files import read_own_file, replace_file
-from target_segment_objects.sandbox.warehouse.wording import escape_text
+from target_segment_objects.sandbox.wording import escape_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -21,8 +21,8 @@ from rich.console import Console
 
 from target_segment_objects.sandbox import SandboxNotInstalledError, load_sandbox
 from target_segment_objects.sandbox.server import Sandbox
+from target_segment_objects.sandbox.terminal_report import print_report
 from target_segment_objects.sandbox.warehouse.database import Warehouse
-from target_segment_objects.sandbox.warehouse.warehouse_report import print_report
 from tests.support import wait_for
 from tests.support.bare_http import BareClient, begin_upload, object_line
 from tests.support.frozen_clock import FrozenClock

@@ -16,7 +16,7 @@ from target_segment_objects.sandbox import column_names
 from target_segment_objects.sandbox.column_names import snake_case
 from target_segment_objects.sandbox.server import Sandbox
 from target_segment_objects.sandbox.warehouse.losses import Loss
-from target_segment_objects.sandbox.warehouse.wording import list_special_names
+from target_segment_objects.sandbox.wording import list_special_names
 from tests.support.bare_http import BareClient, object_line
 
 if TYPE_CHECKING:

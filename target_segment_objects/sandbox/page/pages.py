@@ -21,8 +21,8 @@ from target_segment_objects.sandbox.page.security import (
 )
 from target_segment_objects.sandbox.page.timeline import group_sessions, merge_sessions
 from target_segment_objects.sandbox.sessions import read_utc_clock
-from target_segment_objects.sandbox.warehouse.warehouse_report import render_report
-from target_segment_objects.sandbox.warehouse.wording import list_special_names
+from target_segment_objects.sandbox.terminal_report import render_report
+from target_segment_objects.sandbox.wording import list_special_names
 
 if TYPE_CHECKING:
     from starlette.requests import Request

@@ -12,7 +12,7 @@ from starlette.responses import HTMLResponse, Response
 
 from target_segment_objects.plurals import format_count
 from target_segment_objects.sandbox.warehouse.losses import LOSS_LABELS
-from target_segment_objects.sandbox.warehouse.wording import (
+from target_segment_objects.sandbox.wording import (
     STATE_LABELS,
     format_cell,
 )

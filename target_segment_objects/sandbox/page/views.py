@@ -9,7 +9,7 @@ from target_segment_objects.plurals import format_count
 from target_segment_objects.sandbox.column_names import describe_name
 from target_segment_objects.sandbox.session_record import LOADED
 from target_segment_objects.sandbox.warehouse.losses import REDSHIFT_LOSS, Loss
-from target_segment_objects.sandbox.warehouse.wording import (
+from target_segment_objects.sandbox.wording import (
     describe_result,
 )
 

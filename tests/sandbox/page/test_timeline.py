@@ -15,7 +15,7 @@ from target_segment_objects.sandbox.page.timeline import (
     merge_sessions,
 )
 from target_segment_objects.sandbox.session_record import Call, SessionRecord
-from target_segment_objects.sandbox.warehouse.wording import STATE_LABELS
+from target_segment_objects.sandbox.wording import STATE_LABELS
 
 if TYPE_CHECKING:
     from target_segment_objects.sandbox.page.timeline import SessionGroup

@@ -1,4 +1,4 @@
-"""The wording of the report: the same on the terminal and on the page."""
+"""How results are said and values are shown: the same on the terminal and on the page."""
 
 from __future__ import annotations
 

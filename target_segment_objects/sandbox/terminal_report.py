@@ -19,7 +19,7 @@ from rich.text import Text
 from target_segment_objects.plurals import format_count
 from target_segment_objects.sandbox.session_record import LOADED
 from target_segment_objects.sandbox.warehouse.losses import LOSS_LABELS, Loss
-from target_segment_objects.sandbox.warehouse.wording import (
+from target_segment_objects.sandbox.wording import (
     OUTCOME_LABELS,
     describe_result,
     escape_text,
