@@ -28,7 +28,7 @@ import msgspec
 
 from target_segment_objects.sandbox.errors import RejectedRequestError, WarehouseError
 from target_segment_objects.sandbox.private_files import open_private_folder
-from target_segment_objects.sandbox.session_record import SessionRecord  # noqa: TC001 - for msgspec
+from target_segment_objects.sandbox.session_record import SessionRecord
 from target_segment_objects.sandbox.uploads import Part, read_objects
 from target_segment_objects.sandbox.warehouse.column_types import ColumnType  # noqa: TC001 - for msgspec
 from target_segment_objects.sandbox.warehouse.database_file import describe_error
@@ -74,14 +74,8 @@ class _AcceptedSession:
     parts: tuple[_StoredPart, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _EndedSessions:
-    """Sessions to record whose objects are not loaded."""
-
-    rows: tuple[SessionRecord, ...]
-
-
-_Job = _AcceptedSession | _EndedSessions
+_Job = _AcceptedSession | tuple[SessionRecord, ...]
+"""A session to load, or sessions to record whose objects are not loaded."""
 
 
 class SessionQueue:
@@ -185,7 +179,7 @@ class SessionQueue:
     def record_sessions(self, rows: Iterable[SessionRecord]) -> None:
         """Record sessions whose objects are not loaded."""
         with self._changed:
-            self._queue.append(_EndedSessions(tuple(rows)))
+            self._queue.append(tuple(rows))
             self._changed.notify_all()
 
     def list_waiting(self) -> list[SessionRecord]:
@@ -251,8 +245,8 @@ class SessionQueue:
                 return
 
     def _carry_out(self, job: _Job) -> None:
-        if isinstance(job, _EndedSessions):
-            self._warehouse.record_sessions(job.rows)
+        if isinstance(job, tuple):
+            self._warehouse.record_sessions(job)
             return
         if not self._warehouse.has_session(job.row.sync_id):  # loaded before the kill
             objects = chain.from_iterable(
