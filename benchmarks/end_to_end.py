@@ -67,7 +67,6 @@ class SlowNetwork:
     """ASGI middleware that delays requests like a slow network."""
 
     def __init__(self, app: ASGIApp, network: Network) -> None:
-        """Wrap an application."""
         self._app = app
         self._network = network
         self._free_at = 0.0  # when everything received so far has been transmitted

@@ -12,7 +12,8 @@ from benchmarks.inputs import SEED
 from target_segment_objects.delivery.interface import StreamInfo
 from target_segment_objects.delivery.scheduler import DeliveryScheduler
 from target_segment_objects.delivery.spool import Spool
-from target_segment_objects.ledger.opening import LedgerOptions, open_ledger_stage
+from target_segment_objects.ledger.file import Destination
+from target_segment_objects.ledger.opening import open_ledger
 
 if TYPE_CHECKING:
     from benchmarks.runs import Bench
@@ -48,9 +49,7 @@ class _AcceptingApi:
 def simulate_month(bench: Bench, churn: float) -> list[float]:
     """Return the objects sent for each row of a table, with a ledger and without.
 
-    Args:
-        bench: The scale.
-        churn: Share of the rows that change each night.
+    A share of the rows, `churn`, changes each night.
     """
     rows = bench.scale_count(_ROWS)
     rng = random.Random(SEED)  # noqa: S311 - not for security
@@ -69,22 +68,30 @@ def _load_table(folder: Path, versions: list[int], today: date) -> int:
     sent: list[int] = []
     spool = Spool(str(folder))
 
-    def create_delivery(**hooks: object) -> DeliveryScheduler:
-        return DeliveryScheduler(_AcceptingApi(), spool, write_state=lambda _: None, **hooks)  # type: ignore[arg-type] # what the stage passes
-
-    stage = open_ledger_stage(
-        LedgerOptions(folder / "ledger.sqlite", "month", None, _RESEND_DAYS, (), today=today),
-        create_delivery,
+    ledger = open_ledger(
+        folder / "ledger.sqlite",
+        Destination("month", None),
+        resend_after_days=_RESEND_DAYS,
+        today=today,
+    )
+    delivery = DeliveryScheduler(
+        _AcceptingApi(),
+        spool,
+        write_state=lambda _: None,
+        journal=ledger.objects,
         on_session_finished=lambda report: sent.append(report.objects),
+    )
+    stage, _ = ledger.open_stage(
+        delivery,
         on_unchanged=lambda *_: None,
         on_missing=lambda *_: None,
         on_cleared=lambda *_: None,
         log_warning=lambda *_: None,
-    ).stage
+    )
     add_objects = stage.open_stream(StreamInfo("rows", "rows", ("id",), ()))
     for row, version in enumerate(versions):
         add_objects([b'{"id":"%d","collection":"rows","properties":{"n":%d}}' % (row, version)])
     stage.drain()
-    stage.close()
+    ledger.objects.close()
     spool.close()
     return sum(sent)

@@ -35,11 +35,7 @@ _WITHOUT_UNDECLARED: Final = frozenset({inputs.D.letter})  # it ends at an undec
 
 
 def install_targets(folder: Path) -> Iterator[Candidate]:
-    """Yield the targets that can be installed here. They are installed on first use.
-
-    Args:
-        folder: Folder of the environments.
-    """
+    """Yield the targets that can be installed in a folder. They are installed on first use."""
     for name, (version, requirements) in _REQUIREMENTS.items():
         environment = folder / f"{name}-{version}"
         program = environment / "bin" / name

@@ -22,14 +22,13 @@ OUTPUT: Final = "BENCHMARK_OUTPUT"
 
 
 class LocalApi:
-    """Answers every call at once, and keeps what is uploaded."""
+    """Answers every call at once, and keeps what is uploaded.
+
+    Args:
+        folder: Where files are kept. Their names are in the order in which they came.
+    """
 
     def __init__(self, folder: Path) -> None:
-        """Begin without a session.
-
-        Args:
-            folder: Where files are kept. Their names are in the order in which they came.
-        """
         self._folder = folder
         self._lock = threading.Lock()
         self._calls = 0

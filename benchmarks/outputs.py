@@ -67,11 +67,6 @@ def check_objects(ours: Path, theirs: Path) -> None:
 def check_warehouses(ours: Path, theirs: Path, scratch: Path) -> None:
     """Check that two folders of files result in the same warehouse.
 
-    Args:
-        ours: One folder.
-        theirs: The other.
-        scratch: An empty folder for the warehouses.
-
     Raises:
         OutputsDifferError: They differ.
     """

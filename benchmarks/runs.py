@@ -113,7 +113,15 @@ LOWER_BOUND: Final = Candidate(
 
 
 class Bench:
-    """The working folder and the scale of a benchmark."""
+    """The working folder and the scale of a benchmark.
+
+    Args:
+        folder: Folder of the inputs, the outputs and the environments of other targets.
+        scale: Share of the records at full scale.
+        rounds: Number of runs of each candidate.
+        input_names: Names of the inputs to use; empty for all.
+        write_page: Whether results are written to the docs.
+    """
 
     def __init__(
         self,
@@ -124,15 +132,6 @@ class Bench:
         input_names: Sequence[str],
         write_page: bool,
     ) -> None:
-        """Keep the options. No file is created yet.
-
-        Args:
-            folder: Folder of the inputs, the outputs and the environments of other targets.
-            scale: Share of the records at full scale.
-            rounds: Number of runs of each candidate.
-            input_names: Names of the inputs to use; empty for all.
-            write_page: Whether results are written to the docs.
-        """
         self.folder = folder
         self.rounds = rounds
         self.shapes = [

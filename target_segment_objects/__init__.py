@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from target_segment_objects import limits
     from target_segment_objects.delivery.batch import Batch
-    from target_segment_objects.delivery.batch_file import BatchFile
+    from target_segment_objects.delivery.part_writer import BatchFile
     from target_segment_objects.delivery.scheduler import DeliveryOptions, DeliveryScheduler
     from target_segment_objects.delivery.spool import Spool
     from target_segment_objects.delivery.uploader import SessionReport
@@ -69,7 +69,7 @@ __all__ = [
 _MODULES: Final = {
     "DEFAULT_API_URL": "segment.client",
     "Batch": "delivery.batch",
-    "BatchFile": "delivery.batch_file",
+    "BatchFile": "delivery.part_writer",
     "BulkApi": "segment.api",
     "Client": "segment.client",
     "DeliveryOptions": "delivery.scheduler",

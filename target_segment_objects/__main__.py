@@ -17,13 +17,14 @@ import os
 import signal
 import sys
 
+from target_segment_objects import exit_codes
+
 TYPE_CHECKING = False  # importing `typing` takes time, in which a signal has no handler yet
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
 _GC_THRESHOLD = 20_000  # allocations; records become many tuples, which are soon freed
-_SIGNAL_EXIT_BASE = 128  # a shell's exit code for a process that a signal ended
 
 
 def main(import_command: Callable[[], Callable[[], None]] | None = None) -> None:
@@ -62,7 +63,7 @@ def _import_sandbox_command() -> Callable[[], None]:
 
 
 def _import_ledger_command() -> Callable[[], None]:
-    from target_segment_objects.cli.ledger.command import run_ledger_command  # noqa: PLC0415
+    from target_segment_objects.cli.ledger_command import run_ledger_command  # noqa: PLC0415
 
     return run_ledger_command
 
@@ -94,11 +95,11 @@ def _drop_unwritable_output() -> None:
 
 
 def _exit_at_once(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001
-    os._exit(_SIGNAL_EXIT_BASE + signum)
+    os._exit(exit_codes.SIGNAL_BASE + signum)
 
 
 def _exit_orderly(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001
-    sys.exit(_SIGNAL_EXIT_BASE + signum)
+    sys.exit(exit_codes.SIGNAL_BASE + signum)
 
 
 if __name__ == "__main__":

@@ -77,7 +77,6 @@ class InvalidRecordError(SegmentObjectsError):
         object_id: str | None = None,
         hint: str = "",
     ) -> None:
-        """Store the parts of the message."""
         self.stream = stream
         self.reason = reason
         self.field = field
@@ -128,6 +127,12 @@ class SpoolError(SegmentObjectsError):
     Attributes:
         path: The file or folder.
         names_setting: Whether the message says what can be set instead.
+
+    Args:
+        action: What failed: "read", "write", …
+        path: The file or folder.
+        cause: The operating system's error.
+        instead: What the user can set instead, if the error is of a setting's file.
     """
 
     def __init__(
@@ -138,14 +143,6 @@ class SpoolError(SegmentObjectsError):
         *,
         instead: str | None = None,
     ) -> None:
-        """Compose the message from the path and the operating system's reason.
-
-        Args:
-            action: What failed: "read", "write", …
-            path: The file or folder.
-            cause: The operating system's error.
-            instead: What the user can set instead, if the error is of a setting's file.
-        """
         reason = cause.strerror or str(cause) or type(cause).__name__
         advice = _SPOOL_ADVICE.get(cause.errno or 0, "Check the disk")
         advice = advice if instead is None else f"{advice}, or set {instead}"
@@ -170,7 +167,6 @@ class LedgerInUseError(LedgerError):
     """
 
     def __init__(self, path: object) -> None:
-        """Compose the message for a load, which could have a ledger of its own."""
         self.path = path
         super().__init__(
             f"Another run is using the ledger {path}. Wait until it has ended, or give each load a "
@@ -190,7 +186,6 @@ class InvalidWriteKeyError(SegmentObjectsError, ValueError):
     """What was given cannot be a write key. It is not in the message."""
 
     def __init__(self, write_key: object) -> None:
-        """Say what is wrong with it, and what a write key is."""
         given = "is empty" if write_key == "" else "is not valid"
         if not isinstance(write_key, str):
             given = f"cannot be of type {type(write_key).__name__}"
@@ -216,7 +211,6 @@ class ApiError(SegmentObjectsError):
     """
 
     def __init__(self, message: str, *, status: int | None = None) -> None:
-        """Store the status beside the message."""
         self.status = status
         super().__init__(message)
 
@@ -238,7 +232,6 @@ class TransientApiError(ApiError):
         retry_after: float | None = None,
         is_response_lost: bool = False,
     ) -> None:
-        """Store what a retry must know beside the message."""
         self.retry_after = retry_after
         self.is_response_lost = is_response_lost
         super().__init__(message, status=status)

@@ -1,9 +1,7 @@
 """The target: what a Singer message of each kind does.
 
-A record goes the fast path from its line to its object where `record_loaders` has a loader for its
-stream, else the slow path: decoded, mapped by the stream maps, validated, mapped to an object. Both
-end in `delivery`. What becomes of API calls, STATE and invalid records is up to the `Outlets` of a
-run.
+A SCHEMA makes the mapping of a stream; `record_loading` loads the records. What becomes of API
+calls, STATE and invalid records is up to the `RunOutput` of a run.
 """
 
 from __future__ import annotations
@@ -15,40 +13,31 @@ from typing import IO, TYPE_CHECKING, Any, ClassVar, Final, cast
 from singer_sdk import Target
 from singer_sdk.exceptions import ConfigValidationError, RecordsWithoutSchemaException
 from singer_sdk.helpers.capabilities import PluginCapabilities, TargetCapabilities
+from singer_sdk.mapper import RemoveRecordTransform, SameRecordTransform
 
-from target_segment_objects import config_validation
-from target_segment_objects.context import RunContext
-from target_segment_objects.environment import PREFIX, Environment, load_environment
-from target_segment_objects.exceptions import (
-    InvalidRecordError,
-    UnmappableStreamError,
-)
+from target_segment_objects.exceptions import UnmappableStreamError
 from target_segment_objects.mapping.naming import format_path
 from target_segment_objects.mapping.schema import find_deepest_property
 from target_segment_objects.mapping.schema_normalization import declares_anything, normalize_schema
-from target_segment_objects.outlets import MappedStream, Outlets, RejectedRecord, open_outlets
-from target_segment_objects.record_loaders import find_loader
+from target_segment_objects.record_loading import RecordLoader, StreamOutput, TapStream
 from target_segment_objects.reporting.stats import RunStats
-from target_segment_objects.settings import SETTINGS, Settings
-from target_segment_objects.singer import batch_files
-from target_segment_objects.singer.reader import (
-    RECORD_KEY,
-    MessageReader,
-    is_string_list,
-)
+from target_segment_objects.run.context import RunContext
+from target_segment_objects.run.output import MappedStream, RunOutput, SegmentOutput
+from target_segment_objects.settings import SETTINGS, Settings, config_validation
+from target_segment_objects.settings.environment import PREFIX, Environment, load_environment
+from target_segment_objects.singer.reader import MessageReader, is_string_list
+from target_segment_objects.singer.record_blocks import RecordBlock
 from target_segment_objects.singer.replay import ReplayLog
 from target_segment_objects.singer.run import Interrupts, RunOutcome, run_steps
-from target_segment_objects.singer.stream_maps import StreamMapper, transform_record
+from target_segment_objects.singer.stream_maps import StreamMapper
 from target_segment_objects.sinks import SegmentObjectsSink
 from target_segment_objects.versions import find_version
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from singer_sdk.helpers.capabilities import CapabilitiesEnum
     from singer_sdk.mapper import StreamMap
 
-    from target_segment_objects.record_loaders import RecordLoader
+    from target_segment_objects.record_loading import LineMapper
 
 
 _CAPABILITIES: Final = [
@@ -81,13 +70,9 @@ class TargetSegmentObjects(Target):
         super().__init__(**kwargs)
         self.max_parallelism = 1  # the SDK's sinks have nothing to drain: delivery has threads
         self.stats = RunStats()
-        self._outlets: Outlets | None = None
+        self._output: RunOutput | None = None
         self._interrupts = Interrupts(self.message_reader)
-        self._schema_lines: dict[str, bytes] = {}
-        self._record_prefixes: dict[str, bytes] = {}
         self._replay_log = ReplayLog()
-        self.accepts_deletes = False
-        self.adopt_command = ""
 
     def setup_mapper(self) -> None:
         """Set up the SDK's stream maps, without its flattening."""
@@ -106,30 +91,33 @@ class TargetSegmentObjects(Target):
         return f"{self.name}/{self.plugin_version}"
 
     @property
-    def outlets(self) -> Outlets:
+    def output(self) -> RunOutput:
         """Where the results go; a real run's unless others were passed."""
-        if self._outlets is None:
-            self._outlets = open_outlets(self.settings, user_agent=self.user_agent)
-        return self._outlets
+        if self._output is None:
+            self._output = SegmentOutput(self.settings, user_agent=self.user_agent)
+        return self._output
 
     @cached_property
     def context(self) -> RunContext:
         """The parts of the run, which the sinks share."""
         return RunContext(
             self.settings,
-            self.outlets,
+            self.output,
             self.stats,
             on_failure=self._interrupts.wake_reader,
             logger=self.logger,
-            accepts_deletes=self.accepts_deletes,
-            adopt_command=self.adopt_command,
         )
+
+    @cached_property
+    def loader(self) -> RecordLoader:
+        """Loads the records of the run."""
+        return RecordLoader(self.context, self.message_reader, self._replay_log, self.config)
 
     # A run
 
-    def prepare_run(self, outlets: Outlets) -> RunContext:
+    def prepare_run(self, output: RunOutput) -> RunContext:
         """Have the results of the run go elsewhere; called once, before `run`."""
-        self._outlets = outlets
+        self._output = output
         return self.context
 
     def run(self, file_input: IO[bytes] | None, *, rest: str = "Delivering") -> RunOutcome:
@@ -221,10 +209,10 @@ class TargetSegmentObjects(Target):
     # Messages
 
     def _process_schema_message(self, message_dict: dict[str, Any]) -> None:
-        stream = self.message_reader.require_stream(message_dict, "schema")
-        _check_schema_message(self.message_reader, message_dict)
-        self._schema_lines[stream] = self.message_reader.line
-        self.message_reader.fast_loaders.pop(self._record_prefixes.pop(stream, b""), None)
+        reader, loader = self.message_reader, self.loader
+        stream = reader.require_stream(message_dict, "schema")
+        _check_schema_message(reader, message_dict)
+        reader.current_schemas.pop(stream, None)
         try:
             warning = _normalize_schema_message(message_dict)
             super()._process_schema_message(message_dict)
@@ -232,101 +220,85 @@ class TargetSegmentObjects(Target):
             raise _deep_schema_error(stream, message_dict["schema"]) from None
         # The SDK keeps the sinks of earlier SCHEMAs to drain them at the end. Ours hold nothing.
         self._sinks_to_clear.clear()
+        self._add_stream(stream, reader.line)
+        self._replace_sinks()
+        reader.current_schemas[stream] = reader.line
+        loader.note_schema(stream)
+        for mapped in loader.streams[stream].mapped:
+            if warning:
+                self.context.log_warning(mapped.name, warning)
+            self.output.log_stream(mapped)
+
+    def _add_stream(self, stream: str, schema_line: bytes) -> None:
+        """Have the records of a stream loaded by its current SCHEMA."""
+        outputs: list[StreamOutput] = []
+        mapped: list[MappedStream] = []
         for stream_map in self.mapper.stream_maps[stream]:
             sink = self._sinks_active.get(stream_map.stream_alias)
-            if isinstance(sink, SegmentObjectsSink):
+            if isinstance(stream_map, RemoveRecordTransform) or not isinstance(
+                sink, SegmentObjectsSink
+            ):
+                sink = None
+            else:
                 _share_schema(stream_map, sink)
-                if warning:
-                    self.context.log_warning(sink.stream_name, warning)
                 keys = tuple(sink.key_properties)
-                mapped = MappedStream(stream, sink.stream_name, keys, sink.mapper)
-                self.outlets.log_stream(mapped)
-                self.context.deleted_rows.add_schema(mapped, self.config)
+                mapped.append(MappedStream(stream, sink.stream_name, keys, sink.mapper))
+            outputs.append(StreamOutput(self._create_mapper(stream, stream_map, sink), sink))
+        self.loader.add_stream(TapStream(stream, schema_line, outputs, mapped))
 
-    def _process_record_message(self, message_dict: dict[str, Any]) -> None:
+    def _replace_sinks(self) -> None:
+        """Have streams use the current sinks: stream maps can give several streams one name."""
+        if not self.mapper.stream_maps_dict:
+            return
+        for stream in [*self.loader.streams.values()]:
+            if any(
+                each.sink is not None and each.sink is not self._sinks_active[each.sink.stream_name]
+                for each in stream.outputs
+            ):
+                self.message_reader.current_schemas.pop(stream.name, None)
+                self._add_stream(stream.name, stream.schema_line)
+
+    def _create_mapper(
+        self, stream: str, stream_map: StreamMap, sink: SegmentObjectsSink | None
+    ) -> LineMapper:
+        """Return what maps the lines of a stream to the objects of a sink."""
+        is_same = type(stream_map) is SameRecordTransform and stream_map.stream_alias == stream
+        if sink is not None and is_same:
+            return sink.mapper
+        # Not at the start: most runs have no stream maps.
+        from target_segment_objects.singer import transformed_streams  # noqa: PLC0415
+
+        if sink is None:
+            return transformed_streams.DroppedStream(stream)
+        projection = None
+        if len(self.mapper.stream_maps[stream]) == 1:
+            projection = transformed_streams.find_projection(
+                self.mapper.stream_maps_dict, stream, stream_map
+            )
+        return transformed_streams.TransformedStream(stream, stream_map, projection, sink.mapper)
+
+    def _process_record_message(self, message_dict: dict[str, Any] | RecordBlock) -> None:
+        """Load the records of a block; our reader passes no others of streams with a SCHEMA."""
+        if isinstance(message_dict, RecordBlock):
+            self.loader.load_block(message_dict)
+            return
         stream = self.message_reader.require_stream(message_dict, "record")
-        if not isinstance(message_dict["record"], dict):
-            self.message_reader.raise_invalid("its record is not an object")
-        self.context.deleted_rows.add_record_version(stream, message_dict)
-        is_replay = self._replay_log.add_record(message_dict)
-        self._load_record(message_dict, self.message_reader.line)
-        if not is_replay and stream not in self._record_prefixes:
-            self._register_fast_path(stream)
+        raise _missing_schema_error(stream, self.message_reader.line_number)
 
     def _process_batch_message(self, message_dict: dict[str, Any]) -> None:
         stream = self.message_reader.require_stream(message_dict, "encoding", "manifest")
-        batch_files.load_records(
-            message_dict,
-            (self.config.get("batch_config") or {}).get("storage"),
-            self.message_reader,
-            declared=self._find_declared(stream),
-            find_loader=lambda: self._find_loader(stream),
-            load_record=self._load_record,
-        )
-
-    def _find_declared(self, stream: str) -> Collection[str]:
-        """Return the names of the properties that a stream's SCHEMA declares."""
-        stream_maps = self.mapper.stream_maps.get(stream)
-        return stream_maps[0].raw_schema.get("properties", ()) if stream_maps else ()
+        if stream not in self.loader.streams:
+            raise _missing_schema_error(stream, self.message_reader.line_number)
+        declared = self.mapper.stream_maps[stream][0].raw_schema.get("properties", ())
+        self.loader.load_batch(message_dict, declared)
 
     def _process_activate_version_message(self, message_dict: dict[str, Any]) -> None:
         stream = self.message_reader.require_stream(message_dict, "version")
-        self.context.deleted_rows.add_activation(stream, message_dict["version"])
+        self.context.deletion_notes.add_activation(stream, message_dict["version"])
 
     def _process_state_message(self, message_dict: dict[str, Any]) -> None:
         self._assert_line_requires(message_dict, requires={"value"})
-        self.context.deleted_rows.add_state(message_dict["value"])
-        self.context.delivery.add_state(message_dict["value"])
-
-    # Records
-
-    def _load_record(self, message: dict[str, Any], line: bytes) -> None:
-        """Load a record into each of its stream's sinks."""
-        stream = message["stream"]
-        stats = self.stats.streams[stream]
-        stats.read += 1
-        stats.slow += 1
-        stream_maps = self.mapper.stream_maps.get(stream)
-        if stream_maps is None:
-            raise _missing_schema_error(stream, self.message_reader.line_number)
-        invalid = None
-        for stream_map in stream_maps:
-            try:
-                self._load_mapped_record(stream_map, message)
-            except InvalidRecordError as error:
-                self.context.deleted_rows.add_reject(error)
-                invalid = error
-        if invalid is not None:
-            # The traceback has this frame, which has the error: a circle that would keep the record
-            # until the next garbage collection.
-            invalid = invalid.with_traceback(None)
-            self.context.reject_record(RejectedRecord(invalid, self._schema_lines[stream], line))
-
-    def _load_mapped_record(self, stream_map: StreamMap, message: dict[str, Any]) -> None:
-        record = transform_record(stream_map, message["record"])
-        if record is not None:  # else it is filtered out
-            sink = self.get_sink(stream_map.stream_alias, record=record)
-            cast("SegmentObjectsSink", sink).load_record(record, message)
-
-    # The fast path
-
-    def _register_fast_path(self, stream: str) -> None:
-        """Have the reader hand further RECORD lines that begin as this one to the fast path."""
-        line = self.message_reader.line
-        prefix = self._record_prefixes[stream] = line[: line.find(RECORD_KEY)]
-        loader = self._find_loader(stream)
-        if loader is not None:
-            self.message_reader.fast_loaders[prefix] = loader
-
-    def _find_loader(self, stream: str) -> RecordLoader | None:
-        """Return what may load a stream's lines before they are decoded, if anything may."""
-        return find_loader(
-            stream,
-            self.mapper.stream_maps.get(stream, ()),
-            self.mapper.stream_maps_dict,
-            self._sinks_active,
-            self.stats.streams[stream],
-        )
+        self.loader.add_state(message_dict["value"])
 
 
 def _check_schema_message(reader: MessageReader, message: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 from typing import TYPE_CHECKING, Any
@@ -38,13 +39,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: [not any(item.iter_markers(name)) for name in ("meltano", "slow")])
 
 
-def pytest_configure() -> None:
-    """Give SIGINT its default handler, which the processes that tests start inherit.
+def pytest_xdist_auto_num_workers() -> int:
+    """Use more processes than there are cores: many tests wait, for a server or for a pause."""
+    return (os.cpu_count() or 1) + 2
 
-    A shell starts jobs in the background with SIGINT ignored.
+
+def pytest_configure() -> None:
+    """Set what the processes that tests start inherit: bytecode, and the default signal handlers.
+
+    Without bytecode, as many containers have it, each process compiles what it imports: Meltano
+    then takes 2.4 s to start instead of 0.9 s. A shell starts jobs in the background with SIGINT
+    ignored, and nohup has SIGHUP ignored.
     """
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
+    for name, handler in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True)

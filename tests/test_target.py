@@ -21,6 +21,7 @@ from target_segment_objects.sinks import SegmentObjectsSink
 from target_segment_objects.target import TargetSegmentObjects
 from tests.support import record_line, schema_line
 from tests.support.in_process import USERS, run_target_in_process
+from tests.support.two_decoders import run_and_collect
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -155,22 +156,14 @@ def test_deletion_time_of_the_tap_is_always_sent(
     assert rows == {"1": False, "2": True, "3": True}
 
 
-def test_deletion_time_takes_the_fast_path(
-    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Only the first record of a stream that declares `_sdc_deleted_at` takes the slow path."""
-    slow_path_ids = []
-    process_record = SegmentObjectsSink.process_record
-
-    def record_id(self: SegmentObjectsSink, record: Any, context: Any) -> None:  # noqa: ANN401
-        slow_path_ids.append(record["id"])
-        process_record(self, record, context)
-
-    monkeypatch.setattr(SegmentObjectsSink, "process_record", record_id)
+def test_deletion_time_is_decoded_with_types(tmp_path: Path) -> None:
+    """Also where the schema declares it."""
     schema = schema_line("users", {"id": {"type": "integer"}, "_sdc_deleted_at": DELETED_AT})
-    run_target_in_process(sandbox, schema, *(record_line("users", row) for row in DELETIONS))
-    assert slow_path_ids == [1]
-    assert sandbox.warehouse.count("users") == 3
+    records = [record_line("users", row) for row in DELETIONS]
+    lines = [f"{line}\n".encode() for line in (schema, *records)]
+    outcome = run_and_collect(lines, SegmentObjectsSink, tmp_path)
+    assert outcome.untyped_records == {"users": 0}
+    assert sum(len(file.splitlines()) for file in outcome.files) == 3
 
 
 def test_deleted_row_without_key_properties_keeps_its_id(sandbox: Sandbox) -> None:

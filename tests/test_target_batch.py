@@ -1,4 +1,4 @@
-"""BATCH messages: order, validation, the fast path, and files that cannot be read."""
+"""BATCH messages: order, validation, decoding, and files that cannot be read."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from target_segment_objects.outlets import open_outlets
+from target_segment_objects.run.output import SegmentOutput
 from target_segment_objects.sinks import SegmentObjectsSink
 from target_segment_objects.target import TargetSegmentObjects
 from tests.support import record_line, state_line, wait_for
 from tests.support.in_process import USERS, run_target_in_process
+from tests.support.two_decoders import run_and_collect
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -108,27 +109,21 @@ def test_invalid_line_of_a_batch_file_is_refused(
     assert [row["id"] for row in sandbox.warehouse.rows("users")] == ["1"]
 
 
-def test_batch_records_use_the_fast_path(
-    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Only records that it does not support use the slow path."""
-    seen = []
-    slow_path = SegmentObjectsSink.process_record
-
-    def process_record(self: SegmentObjectsSink, record: Any, context: Any) -> None:  # noqa: ANN401
-        seen.append(record["id"])
-        slow_path(self, record, context)
-
-    monkeypatch.setattr(SegmentObjectsSink, "process_record", process_record)
+def test_batch_records_are_decoded_with_types(tmp_path: Path) -> None:
+    """Only a record that the types do not fit is decoded untyped, and all keep their order."""
     file = tmp_path / "1.jsonl"
-    lines = [{"id": n, "name": f"{n}"} for n in range(9)]
-    lines[5]["undeclared"] = True
-    file.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-    code, _ = run_target_in_process(sandbox, USERS, batch_line("users", file), state_line({}))
-    assert code == 0
-    assert seen == [5]
-    rows = {row["id"]: row["name"] for row in sandbox.warehouse.rows("users")}
-    assert rows == {f"{n}": f"{n}" for n in range(9)}
+    records = [{"id": n, "name": f"{n}"} for n in range(9)]
+    records[5]["undeclared"] = True
+    file.write_text("".join(f"{json.dumps(record)}\n" for record in records))
+    lines = [f"{line}\n".encode() for line in (USERS, batch_line("users", file), state_line({}))]
+    outcome = run_and_collect(lines, SegmentObjectsSink, tmp_path, batch_size_rows=100)
+    assert (outcome.code, outcome.records, outcome.untyped_records) == (
+        0,
+        {"users": 9},
+        {"users": 1},
+    )
+    sent = [json.loads(line) for file in outcome.files for line in file.splitlines()]
+    assert [each["properties"]["name"] for each in sent] == [f"{n}" for n in range(9)]
 
 
 def test_missing_batch_file_ends_the_run(
@@ -160,7 +155,7 @@ def run_until_signal(
         The exit code, the STATEs that were written, and the number of records that were read.
     """
     target = TargetSegmentObjects(config={"write_key": "k", "api_url": sandbox.url})
-    context = target.prepare_run(open_outlets(target.settings, user_agent=target.user_agent))
+    context = target.prepare_run(SegmentOutput(target.settings, user_agent=target.user_agent))
     messages = [USERS, *lines, batch_line("users", batch_file), state_line({"at": "end"})]
 
     def send_signal() -> None:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from target_segment_objects.singer.reader import MessageReader
+from target_segment_objects.sinks import SegmentObjectsSink
 from tests.support import record_line, schema_line
 from tests.support.in_process import run_target_in_process
-from tests.support.two_paths import run_and_collect
+from tests.support.two_decoders import run_and_collect
 
 if TYPE_CHECKING:
     from target_segment_objects.sandbox.server import Sandbox
@@ -119,7 +119,7 @@ def test_input_is_loaded_with_the_right_values(
 ) -> None:
     """All records are sent, each warning comes once and shows no value."""
     lines = (INPUTS / f"{name}.singer").read_bytes().splitlines(keepends=True)
-    outcome = run_and_collect(lines, MessageReader, tmp_path)
+    outcome = run_and_collect(lines, SegmentObjectsSink, tmp_path)
     assert outcome.code == 0
     assert not outcome.rejected
     assert [row for file in outcome.files for row in read_sent(file)] == expected
@@ -178,7 +178,7 @@ def test_value_that_would_lose_makes_the_record_invalid(
         '"n": 0', f'"n": {other}'
     )
     outcome = run_and_collect(
-        [f"{schema}\n{record}\n".encode()], MessageReader, tmp_path / "", validate_records=True
+        [f"{schema}\n{record}\n".encode()], SegmentObjectsSink, tmp_path / "", validate_records=True
     )
     ((_, rejected),) = outcome.rejected
     assert f"the schema {reason}" in rejected["reason"]
@@ -202,11 +202,11 @@ def test_reject_is_as_strict_as_the_schema(
         f"{schema_line('users', {'id': INTEGER, **properties})}\n".encode(),
         f"{record_line('users', {'id': 1, **record})}\n".encode(),
     ]
-    strict = run_and_collect(lines, MessageReader, tmp_path, schema_violations="reject")
+    strict = run_and_collect(lines, SegmentObjectsSink, tmp_path, schema_violations="reject")
     assert len(strict.rejected) == 1
     assert not strict.files
-    (tmp_path / "MessageReader.singer").unlink()
-    lenient = run_and_collect(lines, MessageReader, tmp_path)
+    (tmp_path / "SegmentObjectsSink.singer").unlink()
+    lenient = run_and_collect(lines, SegmentObjectsSink, tmp_path)
     assert not lenient.rejected
 
 
@@ -216,7 +216,7 @@ def test_without_validation_what_can_be_converted_is(tmp_path: Path) -> None:
         f"{schema_line('users', {'id': INTEGER, 'n': INTEGER, 'm': INTEGER})}\n".encode(),
         f"{record_line('users', {'id': 1, 'n': '7', 'm': 'x'})}\n".encode(),
     ]
-    outcome = run_and_collect(lines, MessageReader, tmp_path, validate_records=False)
+    outcome = run_and_collect(lines, SegmentObjectsSink, tmp_path, validate_records=False)
     assert [read_sent(file) for file in outcome.files] == [[{"id": 1, "n": 7, "m": "x"}]]
     assert not outcome.warnings
 

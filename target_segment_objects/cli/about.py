@@ -1,7 +1,7 @@
-"""The formats of `--about`: text, JSON and Markdown.
+"""The formats of `--about`: JSON and Markdown as the SDK writes them, and a text of our own.
 
-Each lists every setting with its title, description, allowed values, default and environment
-variable. JSON is the SDK's own format, which other programs read.
+The SDK's text has only the names and types of settings. Messages and the documentation send users
+to ours for what a setting means, what it allows and what its default is.
 """
 
 from __future__ import annotations
@@ -10,34 +10,28 @@ import json
 import textwrap
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-from singer_sdk.about import JSONFormatter
+from singer_sdk.about import AboutFormatter
 
-from target_segment_objects.config_validation import describe_allowed
+from target_segment_objects.settings.config_validation import describe_allowed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from singer_sdk.about import AboutInfo
 
+FORMATS: Final = ("text", "json", "markdown")
+
 _WIDTH: Final = 80
-_CELL_ESCAPES: Final = str.maketrans({"|": r"\|", "\n": " "})
 
 
-class _SettingInfo(msgspec.Struct, frozen=True):
-    """What the formats show of a setting, or of a part of one."""
-
-    name: str
-    title: str
-    description: str
-    allowed: str
-    default: str | None
-    is_required: bool
-    variable: str | None
+def format_about(info: AboutInfo, output_format: str) -> str:
+    """Return the description in one of the `FORMATS`."""
+    if output_format == "text":
+        return _format_text(info)
+    return AboutFormatter.get_formatter(output_format).format_about(info)
 
 
-def format_text(info: AboutInfo) -> str:
-    """Return the description for a terminal."""
+def _format_text(info: AboutInfo) -> str:
     versions = info.supported_python_versions or ()
     capabilities = ", ".join(capability.value for capability in info.capabilities)
     lines = [
@@ -50,75 +44,31 @@ def format_text(info: AboutInfo) -> str:
         "",
         "Settings:",
     ]
-    for setting in _list_settings("", info.settings, info.env_var_prefix):
-        state = "required" if setting.is_required else f"default: {setting.default or 'not set'}"
-        heading = f"  {setting.name} ({state})"
-        is_too_long = len(heading) > _WIDTH
-        lines += ["", f"  {setting.name} (default: below)" if is_too_long else heading]
-        lines += _wrap_paragraph(f"{setting.title}. {setting.description}")
-        if is_too_long:
-            lines += _wrap_paragraph(f"Default: {setting.default}")
-        lines += _wrap_paragraph(f"Allowed: {setting.allowed}.")
-        if setting.variable:
-            lines += _wrap_paragraph(f"Environment: {setting.variable}")
+    lines += _describe_settings("", info.settings, info.env_var_prefix)
     return "\n".join(lines)
 
 
-def format_markdown(info: AboutInfo) -> str:
-    """Return the description as a Markdown document."""
-    versions = info.supported_python_versions or ()
-    lines = [
-        f"# `{info.name}`",
-        "",
-        info.description or "",
-        "",
-        (
-            f"Version {info.version}, built with the [Meltano Singer SDK](https://sdk.meltano.com) "
-            f"{info.sdk_version}, for Python {', '.join(versions)}."
-        ),
-        "",
-        "## Capabilities",
-        "",
-        *(f"- `{capability.value}`" for capability in info.capabilities),
-        "",
-        "## Settings",
-        "",
-        (
-            f"The environment variable of a setting is `{info.env_var_prefix}` and the setting's "
-            "name in upper case. A name with a dot is a part of the setting before the dot."
-        ),
-        "",
-        "| Setting | Default | Allowed | Description |",
-        "|:--------|:--------|:--------|:------------|",
-    ]
-    lines += map(_format_row, _list_settings("", info.settings, info.env_var_prefix))
-    return "\n".join(lines)
-
-
-def format_json(info: AboutInfo) -> str:
-    """Return the description for programs, in the SDK's format."""
-    return JSONFormatter().format_about(info)
-
-
-FORMATS: Final = {"text": format_text, "json": format_json, "markdown": format_markdown}
-
-
-def _list_settings(
+def _describe_settings(
     name_prefix: str, schema: Mapping[str, Any], variable_prefix: str
-) -> Iterator[_SettingInfo]:
-    """Yield each setting, followed by its parts. Only a whole setting has a variable."""
+) -> Iterator[str]:
+    """Yield the lines of each setting, and of its parts. Only a whole setting has a variable."""
     for name, declared in schema.get("properties", {}).items():
         default = declared.get("default")
-        yield _SettingInfo(
-            name=f"{name_prefix}{name}",
-            title=declared.get("title") or name,
-            description=_end_sentence(declared.get("description") or ""),
-            allowed=describe_allowed(declared),
-            default=None if default is None else json.dumps(default),
-            is_required=name in schema.get("required", ()),
-            variable=None if name_prefix else f"{variable_prefix}{name.upper()}",
-        )
-        yield from _list_settings(f"{name_prefix}{name}.", declared, variable_prefix)
+        shown_default = "not set" if default is None else json.dumps(default)
+        is_required = name in schema.get("required", ())
+        state = "required" if is_required else f"default: {shown_default}"
+        heading = f"  {name_prefix}{name} ({state})"
+        is_too_long = len(heading) > _WIDTH
+        yield ""
+        yield f"  {name_prefix}{name} (default: below)" if is_too_long else heading
+        description = _end_sentence(declared.get("description") or "")
+        yield from _wrap_paragraph(f"{declared.get('title') or name}. {description}")
+        if is_too_long:
+            yield from _wrap_paragraph(f"Default: {shown_default}")
+        yield from _wrap_paragraph(f"Allowed: {describe_allowed(declared)}.")
+        if not name_prefix:
+            yield from _wrap_paragraph(f"Environment: {variable_prefix}{name.upper()}")
+        yield from _describe_settings(f"{name_prefix}{name}.", declared, variable_prefix)
 
 
 def _end_sentence(description: str) -> str:
@@ -139,19 +89,3 @@ def _wrap_paragraph(paragraph: str) -> list[str]:
         break_long_words=False,
         break_on_hyphens=False,
     )
-
-
-def _format_row(setting: _SettingInfo) -> str:
-    description = _escape_cell(f"**{setting.title}.** {setting.description}")
-    default = _format_default(setting)
-    return f"| `{setting.name}` | {default} | {_escape_cell(setting.allowed)} | {description} |"
-
-
-def _format_default(setting: _SettingInfo) -> str:
-    if setting.is_required:
-        return "required"
-    return "not set" if setting.default is None else f"`{_escape_cell(setting.default)}`"
-
-
-def _escape_cell(text: str) -> str:
-    return text.strip().translate(_CELL_ESCAPES)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from target_segment_objects import limits
 from target_segment_objects.cli.load import describe_problem
 from target_segment_objects.delivery.batch import Batch
-from target_segment_objects.delivery.scheduler import QUEUED_BATCHES_PER_SESSION
+from target_segment_objects.delivery.batch_queue import QUEUED_BATCHES_PER_SESSION
 from target_segment_objects.delivery.spool import Spool
 from target_segment_objects.exceptions import (
     ApiError,
@@ -25,6 +25,7 @@ from target_segment_objects.exceptions import (
     SegmentObjectsError,
     SpoolError,
 )
+from target_segment_objects.run.output import LedgerBinding
 from target_segment_objects.segment.client import Client
 from target_segment_objects.segment.session import Session
 
@@ -55,8 +56,7 @@ def run_checks(
     write_line: Callable[[str], object],
     *,
     user_agent: str,
-    ledger_destination: str | None = None,
-    adopt_command: str = "",
+    ledger: LedgerBinding | None = None,
     measure_free_bytes: Callable[[str], int] = _measure_free_bytes,
 ) -> bool:
     """Check what a run needs, and report each result.
@@ -65,8 +65,7 @@ def run_checks(
         settings: The settings of the run.
         write_line: Receives the results.
         user_agent: The User-Agent header for Segment.
-        ledger_destination: What a ledger is bound to; None for the base URL of the API.
-        adopt_command: The command that has a ledger adopt the write key.
+        ledger: How a run would use a ledger, if the settings have one.
         measure_free_bytes: Returns the free space of a folder.
 
     Returns:
@@ -76,7 +75,7 @@ def run_checks(
     for check in (
         lambda settings: _check_spool_folder(settings, measure_free_bytes),
         _check_dead_letter_file,
-        lambda settings: _check_ledger(settings, ledger_destination, adopt_command),
+        lambda settings: _check_ledger(settings, ledger or LedgerBinding()),
         lambda settings: _check_write_key(settings, user_agent),
     ):
         try:
@@ -152,13 +151,15 @@ def _require_writable_file(path: Path) -> None:
         raise PermissionError("Permission denied")
 
 
-def _check_ledger(settings: Settings, destination: str | None, adopt_command: str) -> str | None:
+def _check_ledger(settings: Settings, ledger: LedgerBinding) -> str | None:
     if settings.ledger_path is None:
         return None
     from target_segment_objects.ledger.file import Destination  # noqa: PLC0415 - most have none
-    from target_segment_objects.ledger.tools.reading import check_ledger  # noqa: PLC0415
+    from target_segment_objects.ledger.read_only import check_ledger  # noqa: PLC0415
 
-    bound_to = Destination(destination or settings.api_url, settings.write_key, adopt_command)
+    bound_to = Destination(
+        ledger.destination or settings.api_url, settings.write_key, ledger.adopt_command
+    )
     return check_ledger(Path(settings.ledger_path), bound_to)
 
 

@@ -12,20 +12,23 @@ import sys
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import click
+import msgspec
 from click.core import ParameterSource
 from singer_sdk.exceptions import ConfigValidationError
 
-from target_segment_objects.cli.about import FORMATS
-from target_segment_objects.cli.load import USAGE_ERROR, load_input
+from target_segment_objects import exit_codes
+from target_segment_objects.cli.about import format_about
+from target_segment_objects.cli.load import load_input
 from target_segment_objects.cli.options import OptionsCommand, build_default_map, list_options
-from target_segment_objects.config_validation import accept_deletes_warning
-from target_segment_objects.environment import Environment, load_environment
 from target_segment_objects.reporting.log_handlers import (
     LOG_CONFIG_VARIABLE,
     LoggingConfigError,
     find_log_level,
     set_up_log_handlers,
 )
+from target_segment_objects.run.output import LedgerBinding
+from target_segment_objects.settings.config_validation import accept_deletes_warning
+from target_segment_objects.settings.environment import Environment, load_environment
 from target_segment_objects.target import TargetSegmentObjects
 
 if TYPE_CHECKING:
@@ -34,15 +37,6 @@ if TYPE_CHECKING:
     from target_segment_objects.cli.config_files import ConfigInput
 
 _DRY_RUN_FORMATS: Final = ("text", "json")
-
-EXIT_CODES: Final = {
-    0: "success: everything is in Segment or the dead-letter file, or the check passed",
-    1: "failure: the last lines of the log say why",
-    2: "usage error: an option or a setting; nothing was read or sent",
-    129: "stopped by SIGHUP (the terminal was closed)",
-    130: "stopped by SIGINT (Ctrl-C)",
-    143: "stopped by SIGTERM",
-}
 
 _HELP: Final = """\
 Load Singer messages from standard input into Segment.
@@ -122,7 +116,7 @@ def run_command() -> None:
         command = build_command()
     except LoggingConfigError as error:
         click.echo(f"Error: {error}", err=True)
-        sys.exit(USAGE_ERROR)
+        sys.exit(exit_codes.USAGE_ERROR)
     command()
 
 
@@ -138,7 +132,7 @@ def build_command() -> click.Command:
     set_up_log_handlers(sys.stderr, level)
     options = list_options()
     replaced = {name for option in options for name in option.opts}
-    codes = "\n".join(f"  {code:<5}{meaning}" for code, meaning in EXIT_CODES.items())
+    codes = "\n".join(f"  {code:<5}{meaning}" for code, meaning in exit_codes.MEANINGS.items())
     return OptionsCommand(
         sdk_command.name,
         callback=functools.partial(_exit_with_code, environment),
@@ -182,7 +176,7 @@ def _exit_with_code(
     output_format = output_format or "text"
     if about:
         info = TargetSegmentObjects._get_about_info()  # noqa: SLF001 - as the SDK does
-        click.echo(FORMATS[output_format](info))
+        click.echo(format_about(info, output_format))
         sys.exit(0)
     logger = TargetSegmentObjects.logger
     TargetSegmentObjects.print_version(print_fn=logger.info)
@@ -200,7 +194,7 @@ def _exit_with_code(
     except ConfigValidationError as invalid:  # the SDK would add a line without information
         for error in invalid.errors:
             logger.error("%s", error)
-        code = USAGE_ERROR
+        code = exit_codes.USAGE_ERROR
     sys.exit(code)
 
 
@@ -220,7 +214,7 @@ def _refuse_conflicts(
     is_check: bool,
     is_dry_run: bool,
     sandbox_warehouse: Path | None,
-    opens_page: bool,
+    open_page: bool,
     **_: object,
 ) -> None:
     """Raise a usage error for options that cannot be used together."""
@@ -230,7 +224,7 @@ def _refuse_conflicts(
         msg = "--check and --dry-run cannot be used together."
     elif is_dry_run and source is ParameterSource.COMMANDLINE:
         msg = "--dry-run and --sandbox cannot be used together: a dry run loads nothing."
-    elif opens_page and (sandbox_warehouse is None or is_check or is_dry_run):
+    elif open_page and (sandbox_warehouse is None or is_check or is_dry_run):
         msg = "--open can only be used with --sandbox, and for a load."
     elif output_format is None or about:
         return
@@ -252,22 +246,22 @@ def _invoke(  # noqa: PLR0913 - the options of the command
     is_dry_run: bool,
     file_input: IO[bytes] | None,
     sandbox_warehouse: Path | None,
-    opens_page: bool,
-    accepts_deletes: bool,
+    open_page: bool,
+    accept_deletes: bool,
 ) -> int:
     """Check, dry-run or load; return the exit code.
 
     What only some modes need is imported here or below: every load waits for the other imports.
     """
-    warning = accept_deletes_warning(config) if accepts_deletes and not is_check else None
+    warning = accept_deletes_warning(config) if accept_deletes and not is_check else None
     if warning:
         TargetSegmentObjects.logger.warning("%s", warning)
+    ledger = LedgerBinding(accept_deletes=accept_deletes, adopt_command=adopt_command)
     if is_dry_run:
         from target_segment_objects.cli.dry_run import add_placeholder_key  # noqa: PLC0415
 
         target = TargetSegmentObjects(config=add_placeholder_key(config))
-        target.accepts_deletes, target.adopt_command = accepts_deletes, adopt_command
-        return _run_dry(target, file_input, sandbox_warehouse, output_format=output_format)
+        return _run_dry(target, file_input, sandbox_warehouse, ledger, output_format=output_format)
     if sandbox_warehouse is not None:
         from target_segment_objects.cli.sandbox_run import run_in_sandbox  # noqa: PLC0415
 
@@ -276,36 +270,36 @@ def _invoke(  # noqa: PLR0913 - the options of the command
             file_input,
             sandbox_warehouse,
             check=_check if is_check else None,
-            opens_page=opens_page,
-            accepts_deletes=accepts_deletes,
+            open_page=open_page,
+            ledger=ledger,
         )
     target = TargetSegmentObjects(config=config)
-    target.accepts_deletes, target.adopt_command = accepts_deletes, adopt_command
-    return _check(target) if is_check else load_input(target, file_input)
+    return _check(target, ledger) if is_check else load_input(target, file_input, ledger=ledger)
 
 
 def _run_dry(
     target: TargetSegmentObjects,
     file_input: IO[bytes] | None,
     sandbox_warehouse: Path | None,
+    ledger: LedgerBinding,
     *,
     output_format: str,
 ) -> int:
     from target_segment_objects.cli.dry_run import run_dry  # noqa: PLC0415
     from target_segment_objects.cli.sandbox_run import name_sandbox  # noqa: PLC0415
 
-    destination = None if sandbox_warehouse is None else name_sandbox(sandbox_warehouse)
-    return run_dry(target, file_input, output_format=output_format, destination=destination)
+    if sandbox_warehouse is not None:
+        ledger = msgspec.structs.replace(ledger, destination=name_sandbox(sandbox_warehouse))
+    return run_dry(target, file_input, output_format=output_format, ledger=ledger)
 
 
-def _check(target: TargetSegmentObjects, destination: str | None = None) -> int:
+def _check(target: TargetSegmentObjects, ledger: LedgerBinding) -> int:
     from target_segment_objects.cli.check import run_checks  # noqa: PLC0415 - see `_invoke`
 
     passed = run_checks(
         target.settings,
         click.echo,
         user_agent=target.user_agent,
-        ledger_destination=destination,
-        adopt_command=target.adopt_command,
+        ledger=ledger,
     )
     return 0 if passed else 1

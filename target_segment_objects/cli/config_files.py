@@ -47,9 +47,6 @@ class ConfigFileError(ValueError):
 def read_config_files(paths: Sequence[str]) -> ConfigInput:
     """Return the settings in the files; later files override earlier ones.
 
-    Args:
-        paths: The values of `--config`.
-
     Raises:
         ConfigFileError: A file cannot be used.
     """

@@ -1,6 +1,6 @@
 """`--dry-run`: a run that sends nothing, and a report of what it would send.
 
-It is the code of a real run with other outlets: records are read, mapped, validated and put into
+It is the code of a real run with another output: records are read, mapped, validated and put into
 batch files, and delivery hands these to sessions, whose calls do nothing. So the counts of objects,
 sessions and bytes are those of a run. No STATE and no dead-letter file is written; a record that
 cannot be sent is counted, and reading goes on.
@@ -20,21 +20,27 @@ import msgspec
 from target_segment_objects.cli.dry_run_json import render_json
 from target_segment_objects.cli.dry_run_report import DryRunReport, StreamPlan, render_text
 from target_segment_objects.cli.load import (
+    count_collections,
     describe_problem,
     find_exit_code,
     log_input_warnings,
     take_snapshot,
 )
 from target_segment_objects.exceptions import SegmentObjectsError
-from target_segment_objects.outlets import LedgerUse, MappedStream, Outlets, RejectedRecord
 from target_segment_objects.plurals import format_count
 from target_segment_objects.reporting.progress import Progress
+from target_segment_objects.run.output import (
+    LedgerBinding,
+    MappedStream,
+    RejectedRecord,
+    RunOutput,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from target_segment_objects.context import RunContext
     from target_segment_objects.delivery.uploader import SessionReport
+    from target_segment_objects.run.context import RunContext
     from target_segment_objects.singer.run import RunOutcome
     from target_segment_objects.target import TargetSegmentObjects
 
@@ -46,30 +52,21 @@ _OTHER_REASONS: Final = "further reasons"
 _DECODER: Final = msgspec.json.Decoder(float_hook=Decimal)
 
 
-class DryRun:
-    """Collects what a run would do; its `outlets` are those of a run that sends nothing.
+class DryRun(RunOutput):
+    """The output of a run that sends nothing: collects what a run would do.
 
     Attributes:
         report: What was collected.
-        outlets: The outlets of the run.
+
+    Args:
+        ledger: How the run uses a ledger, of which it changes a copy alone.
     """
 
-    def __init__(self, ledger: LedgerUse | None = None) -> None:
-        """Begin without a stream.
+    stops_at_reject_limit = False
 
-        Args:
-            ledger: How the run uses a ledger.
-        """
+    def __init__(self, ledger: LedgerBinding | None = None) -> None:
+        super().__init__(NullApi(self), ledger or LedgerBinding(is_read_only=True))
         self.report = DryRunReport()
-        self.outlets = Outlets(
-            api=NullApi(self),
-            write_state=lambda _: None,
-            reject_record=self._add_reject,
-            stops_at_reject_limit=False,
-            log_stream=self._add_stream,
-            log_session=self._add_session,
-            ledger=ledger or LedgerUse(is_read_only=True),
-        )
 
     def add_object(self, line: bytes) -> None:
         """Note the types of an object's properties that had no value before."""
@@ -79,19 +76,22 @@ class DryRun:
             if value is not None and name not in columns:
                 columns[name] = float if isinstance(value, Decimal) else type(value)
 
-    def _add_stream(self, stream: MappedStream) -> None:
-        plan = self.report.streams.get(stream.name)
+    def log_stream(self, mapped: MappedStream) -> None:
+        """Note how the stream would be mapped."""
+        plan = self.report.streams.get(mapped.name)
         if plan is None:
-            plan = StreamPlan(stream.source, stream.mapper)
-            self.report.streams[stream.name] = plan
-        elif plan.mapper is not stream.mapper:
-            plan.replace_mapper(stream.mapper)
-        plan.key_properties = stream.key_properties
+            plan = StreamPlan(mapped.source, mapped.mapper)
+            self.report.streams[mapped.name] = plan
+        elif plan.mapper is not mapped.mapper:
+            plan.replace_mapper(mapped.mapper)
+        plan.key_properties = mapped.key_properties
 
-    def _add_session(self, session: SessionReport) -> None:
-        self.report.parts[session.collection] += len(session.part_ids)
+    def log_session(self, report: SessionReport) -> None:
+        """Note the parts."""
+        self.report.parts[report.collection] += len(report.part_ids)
 
-    def _add_reject(self, rejected: RejectedRecord) -> None:
+    def reject_record(self, rejected: RejectedRecord) -> None:
+        """Count the reason, and read on."""
         error = rejected.error
         prefix = "" if error.field is None else f"property '{error.field}': "
         reasons = self.report.streams[error.stream].reject_reasons
@@ -102,14 +102,9 @@ class DryRun:
 
 
 class NullApi:
-    """Accepts sessions and parts as Segment would, and sends nothing."""
+    """Accepts sessions and parts as Segment would, and shows the objects to the dry run."""
 
     def __init__(self, dry_run: DryRun) -> None:
-        """Begin without a session.
-
-        Args:
-            dry_run: Gets the objects of each part.
-        """
         self._dry_run = dry_run
         self._numbers = itertools.count(1)
 
@@ -139,7 +134,7 @@ def run_dry(
     file_input: IO[bytes] | None,
     *,
     output_format: str,
-    destination: str | None = None,
+    ledger: LedgerBinding,
 ) -> int:
     """Read to the end, and print what a run would have done to standard output.
 
@@ -147,16 +142,16 @@ def run_dry(
         target: The target, with its settings.
         file_input: The Singer messages; None for standard input.
         output_format: The format of the report: "text" or "json".
-        destination: What a ledger is bound to; None for the base URL of the API.
+        ledger: How a run would use a ledger, if the settings have one.
 
     Returns:
         The exit code that a run would have.
     """
     logger = target.logger
     checks_key = target.settings.write_key != PLACEHOLDER_KEY
-    dry_run = DryRun(LedgerUse(destination, checks_key, is_read_only=True))
+    dry_run = DryRun(msgspec.structs.replace(ledger, checks_key=checks_key, is_read_only=True))
     try:
-        context = target.prepare_run(dry_run.outlets)
+        context = target.prepare_run(dry_run)
     except SegmentObjectsError as error:
         logger.error("%s", describe_problem(error))
         return find_exit_code(error)
@@ -169,7 +164,7 @@ def run_dry(
         log_input_warnings(target)
     problems = _list_problems(context, outcome)
     code = outcome.exit_code or (1 if problems else 0)
-    collections = context.stats.get_collections(context.delivery.get_status().outstanding)
+    collections = count_collections(context)
     if output_format == "json":
         lines = [
             render_json(

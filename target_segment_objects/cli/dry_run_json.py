@@ -9,12 +9,13 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from target_segment_objects.cli.dry_run_report import ApiCalls, list_properties
+from target_segment_objects.reporting.stats import CollectionStats
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from target_segment_objects.cli.dry_run_report import DryRunReport
-    from target_segment_objects.reporting.stats import CollectionStats, RunStats
+    from target_segment_objects.reporting.stats import RunStats
 
 FORMAT_VERSION: Final = 1
 
@@ -27,16 +28,8 @@ def render_json(
     exit_code: int,
     problems: Sequence[str],
 ) -> str:
-    """Return the report as a JSON object in ASCII, in which nothing needs to be escaped again.
-
-    Args:
-        report: What was collected.
-        stats: The statistics of the run.
-        collections: Each collection's name to its statistics.
-        exit_code: The exit code that a run would have.
-        problems: Why it would fail.
-    """
-    totals = collections.values()
+    """Return the report as a JSON object in ASCII, in which nothing needs to be escaped again."""
+    total = CollectionStats.add_up(collections.values())
     document = {
         "format_version": FORMAT_VERSION,
         "exit_code": exit_code,
@@ -45,14 +38,12 @@ def render_json(
             "records_read": stats.records_read,
             "records_rejected": stats.records_rejected,
             "records_violating": stats.records_violating,
-            "objects": sum(total.sent for total in totals),
-            "objects_unchanged": _add_unchanged(totals),
-            "sessions": sum(total.sessions for total in totals),
-            "raw_bytes": sum(total.raw_bytes for total in totals),
-            "gzip_bytes": sum(total.gzip_bytes for total in totals),
-            "api_calls": _describe_calls(
-                sum(total.sessions for total in totals), report.parts.total()
-            ),
+            "objects": total.sent,
+            "objects_unchanged": total.unchanged,
+            "sessions": total.sessions,
+            "raw_bytes": total.raw_bytes,
+            "gzip_bytes": total.gzip_bytes,
+            "api_calls": _describe_calls(total.sessions, report.parts.total()),
         },
         "collections": [
             _describe_collection(name, total, report) for name, total in collections.items()
@@ -60,12 +51,6 @@ def render_json(
         "streams": [_describe_stream(name, report, stats) for name in report.streams],
     }
     return json.dumps(document, indent=2)
-
-
-def _add_unchanged(totals: Iterable[CollectionStats]) -> int | None:
-    """Return the objects that a run would not send; None without a ledger."""
-    counts = [total.unchanged for total in totals if total.unchanged is not None]
-    return sum(counts) if counts else None
 
 
 def _describe_collection(name: str, total: CollectionStats, report: DryRunReport) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from target_segment_objects.mapping.warehouse.names import to_column_name
 from target_segment_objects.plurals import format_count
 from target_segment_objects.reporting.log_handlers import escape_unprintable
 from target_segment_objects.reporting.stats import CollectionStats
+from target_segment_objects.reporting.tables import align_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from target_segment_objects.mapping.mapper import RecordMapper
-    from target_segment_objects.mapping.properties.mapping import PropertyMapping
+    from target_segment_objects.mapping.properties.property_mapping import PropertyMapping
     from target_segment_objects.reporting.stats import RunStats
 
 _TYPE_NAMES: Final[dict[type, str]] = {bool: "boolean", int: "integer", float: "number"}
@@ -146,41 +147,31 @@ def list_properties(plan: StreamPlan, report: DryRunReport) -> list[PropertyPlan
 def render_text(
     report: DryRunReport, stats: RunStats, collections: Mapping[str, CollectionStats]
 ) -> Iterator[str]:
-    """Yield the lines of the report.
-
-    Args:
-        report: What was collected.
-        stats: The statistics of the run.
-        collections: Each collection's name to its statistics.
-    """
+    """Yield the lines of the report."""
     for stream in report.streams:
         for line in _render_stream(stream, report, stats, collections):
             yield escape_unprintable(line)
-    totals = collections.values()
-    sessions = sum(total.sessions for total in totals)
-    calls = ApiCalls.count(sessions, report.parts.total())
+    total = CollectionStats.add_up(collections.values())
+    calls = ApiCalls.count(total.sessions, report.parts.total())
     yield (
         f"API calls of a run: {calls.total:,} ({calls.start:,} Start, {calls.upload:,} Upload, "
         f"{calls.finish:,} Finish)"
     )
     if stats.uses_ledger:
-        sent = sum(total.sent for total in totals)
-        known = sum(total.unchanged or 0 for total in totals)
+        known = total.unchanged or 0
         yield (
-            f"With the ledger: {sent:,} of {format_count(sent + known, 'object')} would be sent, "
-            f"in {format_count(calls.total, 'call')}."
+            f"With the ledger: {total.sent:,} of {format_count(total.sent + known, 'object')} "
+            f"would be sent, in {format_count(calls.total, 'call')}."
         )
         yield from _render_missing(collections)
     yield (
         "Dry run: nothing was sent. "
         f"{format_count(stats.records_read, 'record')} of "
         f"{format_count(len(report.streams), 'stream')}; "
-        f"{format_count(sum(total.sent for total in totals), 'object')} for "
-        f"{format_count(len(totals), 'collection')}, "
+        f"{format_count(total.sent, 'object')} for {format_count(len(collections), 'collection')}, "
         f"{stats.records_rejected:,} rejected; "
-        f"{format_count(sessions, 'session')}, "
-        f"{format_count(sum(total.raw_bytes for total in totals), 'byte')} "
-        f"({sum(total.gzip_bytes for total in totals):,} gzipped)."
+        f"{format_count(total.sessions, 'session')}, "
+        f"{format_count(total.raw_bytes, 'byte')} ({total.gzip_bytes:,} gzipped)."
     )
 
 
@@ -211,8 +202,8 @@ def _render_stream(
         f"({total.gzip_bytes:,} gzipped)"
     )
     yield f"  id: {_describe_id(plan.key_properties)}"
-    is_whole = not total.unchanged
-    yield from _render_properties(list_properties(plan, report), is_whole=is_whole)
+    shows_all = not total.unchanged
+    yield from _render_properties(list_properties(plan, report), shows_all=shows_all)
     yield from _render_list("warnings", stats.streams[stream].warnings)
     violations = stats.streams[stream].violations.items()
     yield from _render_list(
@@ -243,23 +234,16 @@ def _describe_id(key_properties: tuple[str, ...]) -> str:
     return names if len(key_properties) == 1 else f"{names}, joined by _"
 
 
-def _render_properties(properties: list[PropertyPlan], *, is_whole: bool) -> Iterator[str]:
+def _render_properties(properties: list[PropertyPlan], *, shows_all: bool) -> Iterator[str]:
     """Yield a line for each property: its name, its type, and remarks.
 
-    Args:
-        properties: The properties.
-        is_whole: Whether all objects were seen, not only those that would be sent.
+    If not all objects were seen, but those that would be sent, a property may have values.
     """
     rows = [
-        (_show_name(plan), plan.type, ", ".join(_list_remarks(plan, is_whole=is_whole)))
+        (_show_name(plan), plan.type, ", ".join(_list_remarks(plan, shows_all=shows_all)))
         for plan in properties
     ]
-    if not rows:
-        return
-    yield "  properties:"
-    width, type_width = (max(len(row[column]) for row in rows) for column in (0, 1))
-    for name, type_name, remark in rows:
-        yield f"    {name:{width}}  {type_name:{type_width}}  {remark}".rstrip()
+    yield from _render_list("properties", [*align_rows(rows, text_columns=3)])
 
 
 def _name_column(name: str, path: tuple[str, ...], plan: StreamPlan) -> str | None:
@@ -273,7 +257,7 @@ def _show_name(plan: PropertyPlan) -> str:
     return f"{plan.name} → {plan.column}" if is_renamed else plan.name
 
 
-def _list_remarks(plan: PropertyPlan, *, is_whole: bool) -> Iterator[str]:
+def _list_remarks(plan: PropertyPlan, *, shows_all: bool) -> Iterator[str]:
     if plan.column is None:
         yield "no column of its own"
     if plan.path is None:
@@ -282,7 +266,7 @@ def _list_remarks(plan: PropertyPlan, *, is_whole: bool) -> Iterator[str]:
     path = naming.format_path(plan.path)
     if path != plan.name:
         yield f"from {path}"
-    if not plan.has_value and is_whole:
+    if not plan.has_value and shows_all:
         yield "never has a value"
 
 

@@ -6,8 +6,9 @@ import logging
 import sys
 import time
 from contextlib import suppress
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING
 
+from target_segment_objects import exit_codes
 from target_segment_objects.cli import input_warnings
 from target_segment_objects.exceptions import (
     ConfigurationError,
@@ -15,24 +16,22 @@ from target_segment_objects.exceptions import (
     SegmentObjectsError,
     SpoolError,
 )
-from target_segment_objects.outlets import open_dead_letters, open_outlets
 from target_segment_objects.plurals import format_count
 from target_segment_objects.reporting import summary
 from target_segment_objects.reporting.log_handlers import is_terminal
 from target_segment_objects.reporting.progress import Progress, ProgressSnapshot
+from target_segment_objects.run.output import SegmentOutput, open_dead_letters
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from target_segment_objects.context import RunContext
     from target_segment_objects.delivery.uploader import SessionReport
+    from target_segment_objects.reporting.stats import CollectionStats
+    from target_segment_objects.run.context import RunContext
+    from target_segment_objects.run.output import LedgerBinding
     from target_segment_objects.segment.api import BulkApi
     from target_segment_objects.singer.run import RunOutcome
     from target_segment_objects.target import TargetSegmentObjects
-
-
-USAGE_ERROR: Final = 2
-"""The exit code for a wrong option or setting: another attempt would end in the same way."""
 
 
 def load_input(
@@ -40,7 +39,7 @@ def load_input(
     file_input: IO[bytes] | None,
     *,
     api: BulkApi | None = None,
-    destination: str | None = None,
+    ledger: LedgerBinding | None = None,
     show_result: Callable[[], None] | None = None,
 ) -> int:
     """Load the input into Segment, and report how it went.
@@ -49,7 +48,7 @@ def load_input(
         target: The target, with its settings.
         file_input: The Singer messages; None for standard input.
         api: Carries out the API calls; None for Segment's own API.
-        destination: What a ledger is bound to; None for the base URL of the API.
+        ledger: How the run uses a ledger, if the settings have one.
         show_result: Called after the run, before its errors are logged: they come last.
 
     Returns:
@@ -60,19 +59,19 @@ def load_input(
         summary.log_session(report, target.logger, target.metrics_logger)
 
     progress = Progress(lambda: take_snapshot(target.context), sys.stderr, target.logger)
-    outlets = open_outlets(
+    output = SegmentOutput(
         target.settings,
         user_agent=target.user_agent,
         api=api,
-        destination=destination,
+        ledger=ledger,
         log_session=log_session,
         pause_display=progress.paused,
     )
     try:
         _require_streams(target, file_input)
-        target.prepare_run(outlets)
+        target.prepare_run(output)
     except SegmentObjectsError as error:
-        outlets.close()
+        output.close()
         target.logger.error("%s", describe_problem(error))
         return find_exit_code(error)
     began = time.monotonic()
@@ -102,7 +101,7 @@ def describe_problem(problem: Exception) -> str:
 
 def find_exit_code(error: SegmentObjectsError) -> int:
     """Return the exit code for an error that comes before the input is read."""
-    return USAGE_ERROR if isinstance(error, ConfigurationError) else 1
+    return exit_codes.USAGE_ERROR if isinstance(error, ConfigurationError) else 1
 
 
 def _require_streams(target: TargetSegmentObjects, file_input: IO[bytes] | None) -> None:
@@ -144,12 +143,7 @@ def log_input_warnings(target: TargetSegmentObjects) -> None:
 
 
 def take_snapshot(context: RunContext, *, verb: str = "sent") -> ProgressSnapshot:
-    """Return how far a run is.
-
-    Args:
-        context: The parts of the run.
-        verb: What happens to its objects.
-    """
+    """Return how far a run is."""
     status = context.delivery.get_status()
     stats = context.stats
     return ProgressSnapshot(
@@ -162,17 +156,21 @@ def take_snapshot(context: RunContext, *, verb: str = "sent") -> ProgressSnapsho
     )
 
 
+def count_collections(context: RunContext) -> dict[str, CollectionStats]:
+    """Return the counts of each collection, with what is not delivered."""
+    return context.stats.get_collections(context.delivery.get_status().outstanding)
+
+
 def _log_totals(target: TargetSegmentObjects, outcome: RunOutcome, seconds: float) -> None:
-    stats = target.context.stats
-    outstanding = target.context.delivery.get_status().outstanding
+    stats, collections = target.context.stats, count_collections(target.context)
     summary.emit_metrics(
         stats,
-        outstanding,
+        collections,
         seconds=seconds,
         is_complete=outcome.is_complete,
         metrics_logger=target.metrics_logger,
     )
-    summary.log_totals(stats, outstanding, seconds=seconds, logger=target.logger)
+    summary.log_totals(stats, collections, seconds=seconds, logger=target.logger)
 
 
 def _log_problems(target: TargetSegmentObjects, outcome: RunOutcome) -> None:
@@ -191,13 +189,12 @@ def _log_problems(target: TargetSegmentObjects, outcome: RunOutcome) -> None:
 
 
 def _show_summary(target: TargetSegmentObjects, seconds: float) -> None:
-    context = target.context
-    totals = context.stats.get_collections(context.delivery.get_status().outstanding)
+    collections = count_collections(target.context)
     if not is_terminal(sys.stderr):
-        summary.log_collections(totals, target.logger)
+        summary.log_collections(collections, target.logger)
     elif target.logger.isEnabledFor(logging.INFO):
         from rich.console import Console  # noqa: PLC0415 - slow to import, for a terminal only
 
         with suppress(OSError):  # the terminal is gone
             console = Console(stderr=True, highlight=False)
-            summary.print_summary(totals, console, seconds=seconds)
+            summary.print_summary(collections, console, seconds=seconds)

@@ -17,7 +17,7 @@ from target_segment_objects.cli.config_files import (
     may_be_file_name,
     read_config_files,
 )
-from target_segment_objects.environment import ACCEPT_DELETES, SANDBOX
+from target_segment_objects.settings.environment import ACCEPT_DELETES, SANDBOX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,7 +83,7 @@ def list_options() -> list[click.Option]:
         ),
         click.Option(
             ["--format", "output_format"],
-            type=click.Choice(list(FORMATS), case_sensitive=False),
+            type=click.Choice(FORMATS, case_sensitive=False),
             help="Output format of --about or --dry-run, which has no Markdown. The default is "
             "text; JSON is for programs.",
         ),
@@ -115,13 +115,13 @@ def list_options() -> list[click.Option]:
             "warehouse, and show the result. Needs no Segment account.",
         ),
         click.Option(
-            ["--open", "opens_page"],
+            ["--open", "open_page"],
             is_flag=True,
             help="With --sandbox: open a page in the browser that shows the load and the "
             "warehouse, and serve it after the load until Ctrl-C.",
         ),
         click.Option(
-            ["--accept-deletes", "accepts_deletes"],
+            ["--accept-deletes"],
             is_flag=True,
             envvar=ACCEPT_DELETES,
             show_envvar=True,
@@ -154,6 +154,6 @@ def build_default_map(variables: Mapping[str, str]) -> dict[str, str]:
     """Return the defaults that variables give to options; the process's may be among them."""
     given = {
         "sandbox_warehouse": variables.get(SANDBOX),
-        "accepts_deletes": variables.get(ACCEPT_DELETES),
+        "accept_deletes": variables.get(ACCEPT_DELETES),
     }
     return {name: value for name, value in given.items() if value}

@@ -9,8 +9,9 @@ from contextlib import ExitStack
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import click
+import msgspec
 
-from target_segment_objects import sandbox
+from target_segment_objects import exit_codes, sandbox
 from target_segment_objects.cli.load import load_input
 from target_segment_objects.target import TargetSegmentObjects
 
@@ -18,10 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from target_segment_objects.run.output import LedgerBinding
     from target_segment_objects.sandbox.server import Sandbox
 
 _SANDBOX_KEY: Final = "sandbox"
-_SIGNAL_EXIT_BASE: Final = 128
 
 
 def run_in_sandbox(
@@ -29,9 +30,9 @@ def run_in_sandbox(
     file_input: IO[bytes] | None,
     warehouse: Path,
     *,
-    check: Callable[[TargetSegmentObjects, str], int] | None = None,
-    opens_page: bool = False,
-    accepts_deletes: bool = False,
+    check: Callable[[TargetSegmentObjects, LedgerBinding], int] | None = None,
+    open_page: bool = False,
+    ledger: LedgerBinding,
 ) -> int:
     """Load into a sandbox that runs as long as this.
 
@@ -39,10 +40,10 @@ def run_in_sandbox(
         config: The settings. The sandbox's address and key win over theirs.
         file_input: The Singer messages; None for standard input.
         warehouse: The DuckDB file to load into.
-        check: Called instead of a load, with the target and what a ledger is bound to; returns the
-            exit code.
-        opens_page: Whether to open the sandbox's page, and to serve it after the load until Ctrl-C.
-        accepts_deletes: Whether to mark more objects as deleted than the settings allow.
+        check: Called instead of a load, with the target and the use of a ledger; returns the exit
+            code.
+        open_page: Whether to open the sandbox's page, and to serve it after the load until Ctrl-C.
+        ledger: How the run uses a ledger, if the settings have one.
 
     Returns:
         The exit code of the process: that of the load.
@@ -50,22 +51,21 @@ def run_in_sandbox(
     try:
         sandbox_class = sandbox.load_sandbox()
         with ExitStack() as stack:
-            running = stack.enter_context(sandbox_class(warehouse, serve_page=opens_page))
+            running = stack.enter_context(sandbox_class(warehouse, serve_page=open_page))
             # These win over what is configured: the sandbox's objects must not go to Segment.
             forced = {"api_url": running.url, "write_key": _SANDBOX_KEY}
             target = TargetSegmentObjects(config={**config, **forced})
-            target.accepts_deletes = accepts_deletes
-            destination = name_sandbox(warehouse)
+            ledger = msgspec.structs.replace(ledger, destination=name_sandbox(warehouse))
             if check is not None:
-                return check(target, destination)
-            if opens_page:
-                return _load_and_serve(target, file_input, running, destination)
+                return check(target, ledger)
+            if open_page:
+                return _load_and_serve(target, file_input, running, ledger)
 
             def show_result() -> None:
                 stack.close()  # only a stopped sandbox has recorded its unfinished sessions
                 _print_report(warehouse)
 
-            return load_input(target, file_input, destination=destination, show_result=show_result)
+            return load_input(target, file_input, ledger=ledger, show_result=show_result)
     except (sandbox.SandboxNotInstalledError, sandbox.WarehouseError) as problem:
         TargetSegmentObjects.logger.error("%s", problem)
         return 1
@@ -77,7 +77,10 @@ def name_sandbox(warehouse: Path) -> str:
 
 
 def _load_and_serve(
-    target: TargetSegmentObjects, file_input: IO[bytes] | None, running: Sandbox, destination: str
+    target: TargetSegmentObjects,
+    file_input: IO[bytes] | None,
+    running: Sandbox,
+    ledger: LedgerBinding,
 ) -> int:
     """Load while the page is open, and serve it until the user has seen enough."""
     from target_segment_objects.sandbox.foreground import (  # noqa: PLC0415 - rarely used
@@ -91,10 +94,10 @@ def _load_and_serve(
     code = load_input(
         target,
         file_input,
-        destination=destination,
+        ledger=ledger,
         show_result=lambda: _print_open_report(running),
     )
-    if code > _SIGNAL_EXIT_BASE:  # the user has already asked to stop
+    if code > exit_codes.SIGNAL_BASE:  # the user has already asked to stop
         return code
     with catch_stop_signals() as wait_until_stopped:
         click.echo(f"Still serving {running.page_url}. Press Ctrl-C to stop.", err=True)

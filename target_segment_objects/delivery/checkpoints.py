@@ -37,7 +37,6 @@ class Checkpoints:
     """Follows batches and STATEs, and says which STATE to write next."""
 
     def __init__(self) -> None:
-        """Begin with no batch and no STATE."""
         self._held: dict[Hashable, Checkpoint | None] = {}  # by undelivered batch, oldest first
         self._latest: Checkpoint | None = None
 

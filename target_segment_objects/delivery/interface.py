@@ -1,4 +1,4 @@
-"""What the target and its sinks know of delivery, with a ledger before it or without."""
+"""What others know of delivery, with a ledger before it or without, and what it knows of them."""
 
 from __future__ import annotations
 
@@ -41,6 +41,16 @@ class DeliveryStatus:
     outstanding: Mapping[str, int]
     oldest_seconds: float | None
     uploaded_bytes: int = 0
+
+
+class Journal(Protocol):
+    """Records what delivery sends, by the threads that send it: a ledger does."""
+
+    def commit(self) -> None:
+        """Make durable what was recorded; called before the first session of each batch."""
+
+    def mark_accepted(self, collection: str, count: int) -> None:
+        """Record that Segment has accepted (202) the next objects of a collection."""
 
 
 class Delivery(Protocol):

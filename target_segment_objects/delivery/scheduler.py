@@ -24,13 +24,11 @@ from __future__ import annotations
 import functools
 import logging
 import threading
-import time
-from collections import Counter, deque
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from target_segment_objects.delivery.batch import Batch
+from target_segment_objects.delivery.batch_queue import BatchQueue
 from target_segment_objects.delivery.checkpoints import Checkpoint, Checkpoints
 from target_segment_objects.delivery.interface import DeliveryStatus
 from target_segment_objects.delivery.uploader import BatchUploader
@@ -40,22 +38,11 @@ from target_segment_objects.segment.session import DEFAULT_KEEP_ALIVE_INTERVAL_S
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from target_segment_objects.delivery.interface import StreamInfo
+    from target_segment_objects.delivery.batch import Batch
+    from target_segment_objects.delivery.interface import Journal, StreamInfo
     from target_segment_objects.delivery.spool import Spool
     from target_segment_objects.delivery.uploader import SessionReport
     from target_segment_objects.segment.api import BulkApi
-
-QUEUED_BATCHES_PER_SESSION: Final = 2
-"""Closed batches, those under way included, for each session that may run at once.
-
-So many may always wait, however large they are. Beyond them, the two limits below apply.
-"""
-
-MAX_QUEUED_BYTES: Final = 64_000_000
-"""Compressed bytes of the closed batches of all collections."""
-
-MAX_QUEUED_PER_COLLECTION: Final = 100
-"""Closed batches of one collection: reading on serves the others, whose objects come later."""
 
 _MIN_AGE_WAIT_SECONDS: Final = 0.01  # so that the age thread never spins
 
@@ -82,7 +69,21 @@ class DeliveryOptions:
 
 
 class DeliveryScheduler:
-    """Takes objects and STATEs in the tap's order, and keeps the four invariants."""
+    """Takes objects and STATEs in the tap's order, and keeps the four invariants.
+
+    Threads start when there is something to do.
+
+    Args:
+        api: Makes the calls.
+        spool: Where batch files wait.
+        write_state: Writes a STATE's value; called in order, by one thread at a time.
+        journal: Records what is sent; its errors end delivery. None if nothing does.
+        on_session_finished: Called with each session that Segment accepted (202), by the thread
+            that ran it, before a STATE is written. Its errors end delivery.
+        on_failure: Called once, at the first failure, by the thread that met it: a reader that
+            waits for the tap must be woken.
+        options: The user's settings.
+    """
 
     def __init__(
         self,
@@ -90,46 +91,27 @@ class DeliveryScheduler:
         spool: Spool,
         *,
         write_state: Callable[[Any], None],
-        before_session: Callable[[], None] = lambda: None,
+        journal: Journal | None = None,
         on_session_finished: Callable[[SessionReport], None] = lambda _: None,
         on_failure: Callable[[], None] = lambda: None,
         options: DeliveryOptions | None = None,
     ) -> None:
-        """Prepare to deliver; threads start when there is something to do.
-
-        Args:
-            api: Makes the calls.
-            spool: Where batch files wait.
-            write_state: Writes a STATE's value; called in order, by one thread at a time.
-            before_session: Called before the first session of a batch, by the thread that will
-                run it. Its errors end delivery, and the session is not started.
-            on_session_finished: Called with each session that Segment accepted (202), by the
-                thread that ran it, before a STATE is written. Its errors end delivery.
-            on_failure: Called once, at the first failure, by the thread that met it: a reader that
-                waits for the tap must be woken.
-            options: The user's settings.
-        """
-        self._spool = spool
         self._write_state = write_state
-        self._before_session = before_session
+        self._journal = journal
         self._on_session_finished = on_session_finished
         self._on_failure = on_failure
-        self._options = options or DeliveryOptions()
-        self._uploader = BatchUploader(api, keep_alive_seconds=self._options.keep_alive_seconds)
-        self._batch_size = self._options.batch_size_rows
-        self._max_queued = QUEUED_BATCHES_PER_SESSION * self._options.max_parallel_sessions
+        options = self._options = options or DeliveryOptions()
+        self._uploader = BatchUploader(api, keep_alive_seconds=options.keep_alive_seconds)
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._age_changed = threading.Condition(self._lock)  # wakes the age thread alone
         # The lock guards everything below.
         self._checkpoints = Checkpoints()
-        self._open_batches: dict[str, Batch] = {}  # oldest first
-        self._opened_at: dict[Batch, float] = {}  # of each batch not delivered, oldest first
-        self._queues: dict[str, deque[Batch]] = {}  # closed batches; the first may be under way
-        self._runnable: deque[str] = deque()  # collections whose first batch no worker has taken
-        self._outstanding: Counter[str] = Counter()  # objects that were added and not delivered
-        self._queued_count = 0
-        self._queued_bytes = 0
+        self._batches = BatchQueue(
+            spool,
+            max_file_bytes=options.max_file_bytes,
+            max_parallel_sessions=options.max_parallel_sessions,
+        )
         self._active_count = 0
         self._failure: SegmentObjectsError | None = None
         self._workers: list[threading.Thread] = []
@@ -155,16 +137,17 @@ class DeliveryScheduler:
             SegmentObjectsError: Delivery has failed; nothing can be added any more.
         """
         with self._lock:
-            self._outstanding[collection] += len(lines)
+            self._batches.outstanding[collection] += len(lines)
+            batch_size = self._options.batch_size_rows
             start = 0
             while start < len(lines):
                 if self._failure is not None:
                     raise self._failure
-                batch = self._open_batches.get(collection) or self._open_batch(collection)
-                end = start + self._batch_size - batch.objects
+                batch = self._batches.open_batches.get(collection) or self._open_batch(collection)
+                end = start + batch_size - batch.objects
                 try:
                     batch.add_lines(lines[start:end])
-                    if batch.objects >= self._batch_size:
+                    if batch.objects >= batch_size:
                         self._enqueue_batch(collection)
                 except SegmentObjectsError as failure:
                     self.fail(failure)
@@ -179,10 +162,11 @@ class DeliveryScheduler:
     def get_status(self) -> DeliveryStatus:
         """Return a snapshot; may be called from any thread, at any time."""
         with self._changed:
-            oldest = next(iter(self._opened_at.values()), None)
-            age = None if oldest is None else time.monotonic() - oldest
             return DeliveryStatus(
-                self._active_count, +self._outstanding, age, self._uploader.uploaded_bytes
+                self._active_count,
+                +self._batches.outstanding,
+                self._batches.oldest_seconds,
+                self._uploader.uploaded_bytes,
             )
 
     def drain(self) -> None:
@@ -193,9 +177,9 @@ class DeliveryScheduler:
         """
         with self._changed:
             with suppress(SegmentObjectsError), self._propagate_failure():  # raised below
-                for collection in list(self._open_batches):
+                for collection in list(self._batches.open_batches):
                     self._enqueue_batch(collection)
-            while self._active_count if self._failure else self._queued_count:
+            while self._active_count if self._failure else self._batches.closed_count:
                 self._changed.wait()
             self._closed = True
             self._notify_all_threads()
@@ -213,43 +197,28 @@ class DeliveryScheduler:
 
     def _open_batch(self, collection: str) -> Batch:
         """Open a collection's next batch, as soon as there is room for it in the queue."""
-        while not self._has_room(collection) and self._failure is None:
+        while not self._batches.has_room(collection) and self._failure is None:
             self._changed.wait()
         if self._failure is not None:
             raise self._failure
-        batch = Batch(collection, self._spool, max_file_bytes=self._options.max_file_bytes)
+        batch = self._batches.open_batch(collection)
         self._checkpoints.open_batch(batch)
-        self._open_batches[collection] = batch
-        self._opened_at[batch] = time.monotonic()
         if self._age_thread is None:
             self._age_thread = _start_thread(self._watch_batch_age, "batch-age")
-        elif len(self._open_batches) == 1:
+        elif len(self._batches.open_batches) == 1:
             self._age_changed.notify()  # it had nothing to wait for
         return batch
 
-    def _has_room(self, collection: str) -> bool:
-        """Return whether one more batch of a collection may wait on disk."""
-        return self._queued_count < self._max_queued or (
-            self._queued_bytes < MAX_QUEUED_BYTES
-            and len(self._queues.get(collection, ())) < MAX_QUEUED_PER_COLLECTION
-        )
-
     def _enqueue_batch(self, collection: str) -> None:
-        """Close a collection's open batch, and queue it behind its earlier ones.
+        """Close a collection's open batch, and have it delivered after its earlier ones.
 
         It never waits, and so never lets another thread change the open batches meanwhile.
         """
-        batch = self._open_batches.pop(collection)
-        batch.close()
-        queue = self._queues.setdefault(collection, deque())
-        queue.append(batch)
-        self._queued_count += 1
-        self._queued_bytes += batch.gzip_bytes
-        if len(queue) == 1:
-            self._make_runnable(collection)
+        if self._batches.close_batch(collection):
+            self._call_worker()
 
-    def _make_runnable(self, collection: str) -> None:
-        self._runnable.append(collection)
+    def _call_worker(self) -> None:
+        """Have a worker take one more batch."""
         if len(self._workers) < self._options.max_parallel_sessions:
             name = f"delivery-{len(self._workers) + 1}"
             self._workers.append(_start_thread(self._run_worker, name))
@@ -269,9 +238,8 @@ class DeliveryScheduler:
         Returns:
             The seconds until the next one does; None if no batch is open.
         """
-        while self._open_batches:
-            collection, batch = next(iter(self._open_batches.items()))
-            age = time.monotonic() - self._opened_at[batch]
+        for collection, batch in list(self._batches.open_batches.items()):
+            age = self._batches.measure_age(batch)
             remaining = self._options.batch_max_age_seconds - age
             if remaining > 0:
                 return max(_MIN_AGE_WAIT_SECONDS, remaining)
@@ -299,30 +267,25 @@ class DeliveryScheduler:
         """Wait for a batch to deliver; None when there is nothing more to do."""
         with self._changed:
             while self._failure is None and not self._uploader.is_aborted:
-                if self._runnable:
+                if (batch := self._batches.take_batch()) is not None:
                     self._active_count += 1
-                    return self._queues[self._runnable.popleft()][0]
+                    return batch
                 if self._closed:
                     break
                 self._changed.wait()
             return None
 
     def _deliver_batch(self, batch: Batch) -> None:
-        self._before_session()
+        if self._journal is not None:
+            self._journal.commit()
         report = self._uploader.upload_batch(batch)
         batch.delete()
         self._on_session_finished(report)
+        if self._journal is not None:
+            self._journal.mark_accepted(batch.collection, batch.objects)
         with self._changed:
-            queue = self._queues[batch.collection]
-            queue.popleft()
-            if queue:
-                self._make_runnable(batch.collection)
-            else:
-                del self._queues[batch.collection]
-            del self._opened_at[batch]
-            self._outstanding[batch.collection] -= batch.objects
-            self._queued_count -= 1
-            self._queued_bytes -= batch.gzip_bytes
+            if self._batches.remove_batch(batch):
+                self._call_worker()
             self._write_checkpoint(self._checkpoints.mark_delivered(batch))
 
     def _write_checkpoint(self, checkpoint: Checkpoint | None) -> None:

@@ -9,8 +9,8 @@ import logging
 import weakref
 from typing import TYPE_CHECKING
 
+from target_segment_objects.delivery.part_writer import WriteMemory
 from target_segment_objects.delivery.spool_folder import SpoolFolder, remove_abandoned_folders
-from target_segment_objects.delivery.write_memory import WriteMemory
 from target_segment_objects.exceptions import SpoolError
 from target_segment_objects.plurals import format_count
 
@@ -29,18 +29,16 @@ class Spool:
 
     Attributes:
         memory: What its open batches hold in memory.
+
+    Args:
+        parent: The folder to create it in; None for the system's temporary folder.
     """
 
     def __init__(self, parent: str | None = None) -> None:
-        """Prepare the spool; nothing is created yet.
-
-        Args:
-            parent: The folder to create it in; None for the system's temporary folder.
-        """
         self.memory = WriteMemory()
         self._parent = parent
         self._folder: Path | None = None
-        self._remove_folder: Callable[[], object] = _do_nothing
+        self._remove_folder: Callable[[], object] | None = None
         self._file_count = 0
 
     def new_path(self) -> Path:
@@ -66,7 +64,8 @@ class Spool:
 
     def close(self) -> None:
         """Remove the folder and the files that are left in it."""
-        self._remove_folder()
+        if self._remove_folder is not None:
+            self._remove_folder()
         self._folder = None
 
 
@@ -86,7 +85,3 @@ def _log_abandoned_folders(parent: Path) -> None:
             parent,
             ", ".join(path.name for path in abandoned.foreign),
         )
-
-
-def _do_nothing() -> None:
-    """Stand in for the removal of a folder that was not created."""

@@ -69,31 +69,24 @@ class SessionReport:
 
 
 class BatchUploader:
-    """Uploads batches, each in a session of its own."""
+    """Uploads batches, each in a session of its own.
+
+    Attributes:
+        uploaded_bytes: Bytes of all parts that were uploaded, those of repeated sessions included.
+        is_aborted: Whether the open sessions were finished under their uploads.
+
+    Args:
+        api: Makes the calls.
+        keep_alive_seconds: Silence in an open session after which Keep Alive is sent.
+    """
 
     def __init__(self, api: BulkApi, *, keep_alive_seconds: float) -> None:
-        """Prepare to upload; nothing is sent yet.
-
-        Args:
-            api: Makes the calls.
-            keep_alive_seconds: Silence in an open session after which Keep Alive is sent.
-        """
+        self.uploaded_bytes = 0
+        self.is_aborted = False
         self._api = api
         self._keep_alive_seconds = keep_alive_seconds
-        self._uploaded_bytes = 0
         self._count_lock = threading.Lock()
         self._open_sessions: set[Session] = set()
-        self._aborted = False
-
-    @property
-    def uploaded_bytes(self) -> int:
-        """Bytes of all parts that were uploaded, those of repeated sessions included."""
-        return self._uploaded_bytes
-
-    @property
-    def is_aborted(self) -> bool:
-        """Whether the open sessions were finished under their uploads."""
-        return self._aborted
 
     def upload_batch(self, batch: Batch) -> SessionReport:
         """Upload a batch in one session, and again in a new one if the session cannot be used.
@@ -107,7 +100,7 @@ class BatchUploader:
             try:
                 return self._attempt_upload(batch)
             except (SessionExpiredError, UploadOrderError) as error:
-                if self._aborted:
+                if self.is_aborted:
                     raise
                 if attempt > MAX_SESSION_RETRIES:
                     raise _add_advice(
@@ -125,7 +118,7 @@ class BatchUploader:
 
     def abort_sessions(self, reason: str) -> None:
         """Finish every open session with an error; takes seconds at most."""
-        self._aborted = True
+        self.is_aborted = True
         deadline = time.monotonic() + ABORT_DEADLINE_SECONDS
         threads = [
             threading.Thread(
@@ -166,10 +159,10 @@ class BatchUploader:
                 self._require_running()
                 session.upload(file.path)
                 with self._count_lock:
-                    self._uploaded_bytes += file.gzip_bytes
+                    self.uploaded_bytes += file.gzip_bytes
 
     def _require_running(self) -> None:
-        if self._aborted:
+        if self.is_aborted:
             msg = "Delivery was stopped"
             raise DeliveryAbortedError(msg)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
 ObjectId: TypeAlias = int | str
-"""An id as the file has it. One that is written as a plain integer is an integer, and smaller.
+"""An object's id as it is stored: a plain integer as an `int`, which takes less space.
 
 In one with a backslash, backslashes are doubled, and NUL is `\\0`: SQLite's JSON functions end a
 string at NUL.
@@ -74,14 +74,14 @@ def _are_plain_integers(ids: Sequence[bytes], joined: bytes) -> bool:
 
 
 def format_object_id(object_id: ObjectId) -> str:
-    """Return an id as it is sent."""
+    """Return a stored id as it is sent."""
     if isinstance(object_id, int) or "\\" not in object_id:
         return str(object_id)
-    return _ESCAPE.sub(lambda found: "\0" if found[0] == r"\0" else "\\", object_id)
+    return _ESCAPE.sub(lambda match: "\0" if match[0] == r"\0" else "\\", object_id)
 
 
 def to_object_id(text: str) -> ObjectId:
-    """Return an id as the file has it."""
+    """Return an id as it is stored."""
     if "\\" in text or "\0" in text:
         return text.replace("\\", r"\\").replace("\0", r"\0")
     is_plain = text.isascii() and text.isdigit() and (text[0] != "0" or text == "0")
@@ -89,11 +89,7 @@ def to_object_id(text: str) -> ObjectId:
 
 
 def compile_digest(ignored: Collection[str]) -> Callable[[bytes], bytes]:
-    """Return the digest of an object's line, without some of its properties.
-
-    Args:
-        ignored: The names of properties, as they are sent.
-    """
+    """Return what computes the digest of an object's line without some of its properties."""
     if not ignored:
         return xxh3_64_digest
     names = "|".join(re.escape(name) for name in sorted(ignored))

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final
 
-from target_segment_objects.ledger import errors, schema
+from target_segment_objects.ledger import file_errors, file_format
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +65,6 @@ class LedgerFile:
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
-        """Take a connection; `open` makes one."""
         self.path = path
         self.run = 0
         self._connection = connection
@@ -82,16 +81,12 @@ class LedgerFile:
         try:
             _create_file(resolve_links(path))
         except OSError as cause:
-            raise errors.describe_file_error(path, cause) from cause
+            raise file_errors.unwritable_file_error(path, cause) from cause
         return cls.open_existing(path, destination)
 
     @classmethod
     def open_existing(cls, path: Path, destination: Destination | None = None) -> Self:
-        """Open a ledger, and lock it until `close`.
-
-        Args:
-            path: The file.
-            destination: Where the objects go; None for any.
+        """Open a ledger, and lock it until `close`; for any destination if it is None.
 
         Raises:
             LedgerError: It does not exist, cannot be opened, or is not this destination's.
@@ -108,10 +103,7 @@ class LedgerFile:
 
     @contextmanager
     def access(self, *, write: bool = False) -> Iterator[sqlite3.Connection]:
-        """Use the connection; no other thread does meanwhile.
-
-        Args:
-            write: Whether to begin a transaction, if none is open.
+        """Use the connection, in a transaction if `write` is set; no other thread does meanwhile.
 
         Raises:
             LedgerError: SQLite reports an error.
@@ -124,29 +116,21 @@ class LedgerFile:
                     self._connection.execute("BEGIN")
                 yield self._connection
             except UnicodeEncodeError as cause:
-                self._failure = errors.describe_unencodable_name(self.path)
+                self._failure = file_errors.unencodable_name_error(self.path)
                 raise self._failure from cause
             except (sqlite3.Error, UnicodeDecodeError) as cause:
                 # SQLite may have undone the transaction, and with it what must not be forgotten.
-                self._failure = errors.translate_error(self.path, cause)
+                self._failure = file_errors.translate_error(self.path, cause)
                 raise self._failure from cause
 
     def commit(self) -> None:
-        """Make what was written durable.
-
-        Raises:
-            LedgerError: It cannot be written.
-        """
+        """Make what was written durable."""
         with self.access() as connection:
             if connection.in_transaction:
                 connection.execute("COMMIT")
 
     def start_run(self, day: int) -> None:
-        """Record a new run, durably.
-
-        Args:
-            day: The days since 1970-01-01 (UTC).
-        """
+        """Record durably that a run begins; `day` counts from 1970-01-01 (UTC)."""
         with self.access(write=True) as connection:
             cursor = connection.execute(
                 "INSERT INTO run (day, started) VALUES (?, ?)", (day, format_now())
@@ -155,12 +139,7 @@ class LedgerFile:
             connection.execute("COMMIT")
 
     def end_run(self, *, is_complete: bool, counts: str) -> None:
-        """Record the end of the run.
-
-        Args:
-            is_complete: Whether everything that was read was delivered.
-            counts: JSON of the counts of its collections.
-        """
+        """Record the end of the run, with the counts of its collections as JSON."""
         with self.access(write=True) as connection:
             connection.execute(
                 "UPDATE run SET ended = ?, is_complete = ?, counts = ? WHERE n = ?",
@@ -184,7 +163,7 @@ class LedgerFile:
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         if self.path.stat().st_size == 0:
             if destination is None:
-                raise errors.describe_unused_file(self.path)
+                raise file_errors.unused_file_error(self.path)
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("BEGIN EXCLUSIVE")  # the lock stays after the transaction
         connection.execute("COMMIT")
@@ -212,11 +191,11 @@ def connect(path: Path, *, is_read_only: bool = False) -> sqlite3.Connection:
         size = target.stat().st_size
         has_journal = target.with_name(f"{target.name}-journal").exists()
     except FileNotFoundError as cause:
-        raise errors.describe_missing_file(path) from cause
+        raise file_errors.missing_file_error(path) from cause
     except OSError as cause:
-        raise errors.describe_file_error(path, cause) from cause
+        raise file_errors.unwritable_file_error(path, cause) from cause
     if size == 1:  # SQLite takes it for an empty file, and overwrites it
-        raise errors.describe_foreign_file(path)
+        raise file_errors.foreign_file_error(path)
     mode = "ro" if is_read_only and not has_journal else "rw"
     try:
         return sqlite3.connect(
@@ -227,30 +206,25 @@ def connect(path: Path, *, is_read_only: bool = False) -> sqlite3.Connection:
             uri=True,
         )
     except sqlite3.Error as cause:
-        raise errors.translate_error(path, cause) from cause
+        raise file_errors.translate_error(path, cause) from cause
 
 
 def verify(path: Path, connection: sqlite3.Connection, destination: Destination | None) -> None:
-    """Check that a file is a ledger of this version and for this destination.
-
-    Args:
-        path: The file, for messages.
-        connection: Of the file.
-        destination: Where the objects go; None for any.
+    """Check that a file is a ledger of this version, and for a destination if one is given.
 
     Raises:
-        LedgerError: It is not.
+        LedgerError: It is something else, or another destination's.
     """
     if _is_empty(connection):
-        raise errors.describe_unused_file(path)
-    if _read_pragma(connection, "application_id") != schema.APPLICATION_ID:
-        raise errors.describe_foreign_file(path)
+        raise file_errors.unused_file_error(path)
+    if _read_pragma(connection, "application_id") != file_format.APPLICATION_ID:
+        raise file_errors.foreign_file_error(path)
     version = _read_pragma(connection, "user_version")
-    if version != schema.FORMAT_VERSION:
-        raise errors.describe_format(path, version, schema.FORMAT_VERSION)
+    if version != file_format.FORMAT_VERSION:
+        raise file_errors.format_error(path, version, file_format.FORMAT_VERSION)
     if destination is None:
         return
-    with errors.report_damage(path):
+    with file_errors.report_damage(path):
         meta: dict[str, Any] = dict(connection.execute("SELECT key, value FROM meta"))
         recorded = meta["destination"]
         key = destination.write_key
@@ -258,9 +232,9 @@ def verify(path: Path, connection: sqlite3.Connection, destination: Destination 
             meta["key_fingerprint"], fingerprint_key(key, meta["key_salt"])
         )
     if recorded != destination.name:
-        raise errors.describe_foreign_destination(path, recorded, destination.name)
+        raise file_errors.foreign_destination_error(path, recorded, destination.name)
     if not is_key:
-        raise errors.describe_foreign_key(path, destination.adopt_command)
+        raise file_errors.foreign_key_error(path, destination.adopt_command)
 
 
 def fingerprint_key(write_key: str, salt: bytes) -> bytes:
@@ -269,7 +243,7 @@ def fingerprint_key(write_key: str, salt: bytes) -> bytes:
 
 
 def format_now() -> str:
-    """Return the time as the file has it: ISO 8601, UTC."""
+    """Return the current time as it is stored: ISO 8601, UTC."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
@@ -311,11 +285,11 @@ def _create_tables(connection: sqlite3.Connection, destination: Destination) -> 
         "next_n": 1,
     }
     connection.execute("BEGIN")
-    for statement in schema.TABLES.split(";"):
+    for statement in file_format.TABLES.split(";"):
         connection.execute(statement)
     connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
-    connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
-    connection.execute(f"PRAGMA user_version = {schema.FORMAT_VERSION}")
+    connection.execute(f"PRAGMA application_id = {file_format.APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {file_format.FORMAT_VERSION}")
     connection.execute("COMMIT")
 
 

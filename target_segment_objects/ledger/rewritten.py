@@ -1,6 +1,6 @@
-"""What to say when nearly all known objects of a stream have changed in a run.
+"""Streams of which nearly all known objects have changed in a run, and what to say of them.
 
-Then a property often describes the reading and not the row, and the ledger saves nothing.
+There, a property often describes the reading and not the row, and the ledger saves nothing.
 """
 
 from __future__ import annotations
@@ -10,20 +10,47 @@ from typing import TYPE_CHECKING, Final
 from target_segment_objects.reserved_names import DELETION_TIME
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    import sqlite3
+    from collections.abc import Collection, Mapping
 
     from target_segment_objects.delivery.interface import StreamInfo
 
-MIN_CHANGED: Final = 100
-"""Small tables often change as a whole."""
-
+_MIN_CHANGED: Final = 100  # small tables often change as a whole
 _NEARLY_ALL: Final = 0.9
 _METADATA_PREFIX: Final = "sdc_"  # as it is sent; taps write `_sdc_`
 
 
-def max_known(changed: int) -> int:
-    """Return how many objects may be known, so that those that have changed are nearly all."""
-    return int(changed / _NEARLY_ALL)
+_COUNT_KNOWN: Final = """
+    SELECT count(*) FROM (
+        SELECT 1 FROM object
+        WHERE collection = (SELECT collection FROM stream WHERE n = :stream) AND stream = :stream
+        LIMIT :limit
+    )
+"""
+
+
+def find_rewritten(
+    connection: sqlite3.Connection, changed: Mapping[int, int]
+) -> list[tuple[int, int, int]]:
+    """Return the streams of which nearly all known objects have changed.
+
+    Args:
+        connection: Of the ledger, before what was sent is folded.
+        changed: How many known objects have changed, by the number of their stream.
+
+    Returns:
+        For each, its number, and how many objects have changed and are known.
+    """
+    rewritten = []
+    for stream, count in sorted(changed.items()):
+        if count < _MIN_CHANGED:
+            continue
+        limit = int(count / _NEARLY_ALL) + 1  # not all of them have to be counted
+        row = {"stream": stream, "limit": limit}
+        (known,) = connection.execute(_COUNT_KNOWN, row).fetchone()
+        if known < limit:
+            rewritten.append((stream, count, known))
+    return rewritten
 
 
 def describe_rewritten(
@@ -34,15 +61,7 @@ def describe_rewritten(
     ignored: Collection[str],
     has_new_mapping: bool,
 ) -> str:
-    """Return the warning about a stream, with what may be the cause.
-
-    Args:
-        stream: The stream.
-        changed: How many of its objects have changed.
-        known: How many are known.
-        ignored: The names, as they are sent, of properties that do not count.
-        has_new_mapping: Whether its schema or its settings have changed since the last run.
-    """
+    """Return the warning about a stream, with what may be the cause."""
     metadata = [
         name
         for name, _ in stream.properties

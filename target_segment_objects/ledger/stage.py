@@ -1,11 +1,11 @@
-"""The stage between the sinks and delivery: passes on what is new or changed.
+"""The stage between the sinks and delivery: forwards what is new or changed.
 
 Objects and STATEs wait in a buffer, in the order in which they arrived, until it is full or a
 second old. Then the ledger is asked for all of them at once, and what is not skipped goes on in
 that order. So neither an object nor a STATE overtakes another, and a STATE still covers only what
 Segment has accepted: a skipped object equals one that it has accepted before.
 
-Batches are made of what is passed on, so a night with few changes needs few sessions.
+Batches are made of what is forwarded, so a night with few changes needs few sessions.
 
 The rule for others: `open_stream`, what it returns, `add_state` and `drain` are called by one
 thread. `abort` takes no lock.
@@ -17,7 +17,7 @@ import logging
 import threading
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from target_segment_objects.exceptions import (
@@ -25,8 +25,9 @@ from target_segment_objects.exceptions import (
     LedgerError,
     SegmentObjectsError,
 )
-from target_segment_objects.ledger.deletions.marks import clear_mark
+from target_segment_objects.ledger.buffer import BufferedStream, LedgerBuffer
 from target_segment_objects.ledger.digests import compile_digest, read_ids
+from target_segment_objects.ledger.marks import clear_mark
 from target_segment_objects.ledger.rewritten import describe_rewritten
 
 if TYPE_CHECKING:
@@ -34,14 +35,11 @@ if TYPE_CHECKING:
 
     from target_segment_objects.delivery.interface import DeliveryStatus, StreamInfo
     from target_segment_objects.delivery.scheduler import DeliveryScheduler
-    from target_segment_objects.ledger.deletions.marks import Mark
-    from target_segment_objects.ledger.deletions.missing import MissingObjects
-    from target_segment_objects.ledger.objects import ObjectTable
+    from target_segment_objects.ledger.buffer import Section
+    from target_segment_objects.ledger.marks import Mark
+    from target_segment_objects.ledger.missing_objects import MissingObjectTable
+    from target_segment_objects.ledger.object_table import ObjectTable
 
-_BUFFER_BYTES: Final = 8_000_000
-_LINE_OVERHEAD_BYTES: Final = 700  # so that 8,000 lines of 300 bytes fill the buffer
-_MAX_STATES: Final = 32
-"""STATEs in the buffer: some taps write one after each record, with bookmarks of all streams."""
 _MAX_AGE_SECONDS: Final = 1.0
 _FOLD_ROWS: Final = 100_000
 """Pending objects from which on a pause of the tap is used to fold them."""
@@ -49,56 +47,28 @@ _FOLD_ROWS: Final = 100_000
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Stream:
-    """An open stream.
-
-    Attributes:
-        n: Its number in the ledger.
-        collection: The collection of its objects.
-        digest_line: Returns the digest of an object's line.
-        pass_on: Adds lines to delivery.
-    """
-
-    n: int
-    collection: str
-    digest_line: Callable[[bytes], bytes]
-    pass_on: Callable[[Sequence[bytes]], None]
-
-
-@dataclass(slots=True)
-class _Section:
-    """Lines of one stream that arrived one after the other, and the STATEs after them."""
-
-    stream: _Stream
-    lines: list[bytes] = field(default_factory=list)
-    states: list[Any] = field(default_factory=list)
-
-
 class LedgerStage:
-    """Delivery of what the ledger does not know to be in Segment already."""
+    """Delivery of what the ledger does not know to be in Segment already.
+
+    Args:
+        delivery: Delivers what is new or changed; its journal is `objects`.
+        objects: The ledger's objects.
+        missing: Those of them that are gone at the source.
+        ignored_properties: The names, as they are sent, of properties that do not count.
+        on_unchanged: Takes a collection and the number of objects that were skipped.
+        log_warning: Logs a warning about a stream.
+    """
 
     def __init__(
         self,
         delivery: DeliveryScheduler,
         objects: ObjectTable,
-        missing: MissingObjects,
+        missing: MissingObjectTable,
         *,
         ignored_properties: Collection[str],
         on_unchanged: Callable[[str, int], None],
         log_warning: Callable[[str, str], None],
     ) -> None:
-        """Prepare; the thread that watches the buffer's age starts with the first object.
-
-        Args:
-            delivery: Delivers what is passed on. It calls `objects.commit` before each session,
-                and `objects.mark_accepted` after it.
-            objects: The ledger's objects.
-            missing: Those of them that are gone at the source.
-            ignored_properties: The names, as they are sent, of properties that do not count.
-            on_unchanged: Takes a collection and the number of objects that were skipped.
-            log_warning: Logs a warning about a stream.
-        """
         self._delivery = delivery
         self._objects = objects
         self._missing = missing
@@ -106,69 +76,44 @@ class LedgerStage:
         self._on_unchanged = on_unchanged
         self._log_warning = log_warning
         self._streams: dict[int, StreamInfo] = {}
-        self._flush_lock = threading.Lock()  # of the thread that passes on; may be held for long
-        self._buffer_lock = threading.Lock()  # guards the buffer; is held for moments
-        self._sections: list[_Section] = []
-        self._open: _Stream | None = None  # that of the last section, unless a STATE closed it
-        self._lines: list[bytes] = []  # the last section's
-        self._space = _BUFFER_BYTES
-        self._state_count = 0  # of the buffer
-        self._passing_on: Counter[str] = Counter()  # what has left the buffer and is not passed on
+        self._buffer = LedgerBuffer()
+        self._flush_lock = threading.Lock()  # of the thread that forwards; may be held for long
         self._failure: SegmentObjectsError | None = None
         self._age_thread: threading.Thread | None = None
         self._closed = threading.Event()
 
     def open_stream(self, stream: StreamInfo) -> Callable[[Sequence[bytes]], None]:
-        """Return what adds the JSON of some of the stream's objects, in order; at each SCHEMA.
-
-        Raises:
-            LedgerError: The ledger cannot be written.
-        """
+        """Return what adds the JSON of some of the stream's objects, in order; at each SCHEMA."""
         ignored = self._ignored.intersection(name for name, _ in stream.properties)
-        opened = _Stream(
+        opened = BufferedStream(
             self._objects.register_stream(stream),
             stream.collection,
             compile_digest(ignored),
             self._delivery.open_stream(stream),
         )
-        self._streams[opened.n] = stream
-        lock = self._buffer_lock
+        self._streams[opened.number] = stream
+        add_lines = self._buffer.add_lines
 
         def add_objects(lines: Sequence[bytes]) -> None:
-            size = sum(map(len, lines)) + len(lines) * _LINE_OVERHEAD_BYTES
-            with lock:
-                if self._open is not opened:
-                    self._open_section(opened)
-                self._lines += lines
-                self._space -= size
-                is_full = self._space <= 0
-            if is_full:
+            if self._age_thread is None:
+                self._start_age_thread()
+            if add_lines(opened, lines):
                 self.flush()
 
         return add_objects
 
     def add_state(self, state: Any) -> None:  # noqa: ANN401 - STATE is any JSON
         """Add a STATE's value, which covers every object added so far."""
-        with self._buffer_lock:
-            if self._sections:
-                self._sections[-1].states = [state]  # a newer one says more
-                self._open = None
-                self._state_count += 1
-                if self._state_count > _MAX_STATES:
-                    self._drop_states()
-                return
-        with self._flush_lock:  # what has left the buffer is passed on first
+        if self._buffer.add_state(state):
+            return
+        with self._flush_lock:  # what has left the buffer is forwarded first
             self._raise_failure()
             self._delivery.add_state(state)
 
     def get_status(self) -> DeliveryStatus:
         """Return a snapshot; may be called from any thread, at any time."""
         status = self._delivery.get_status()
-        with self._buffer_lock:
-            outstanding = Counter(self._passing_on)
-            outstanding.update(_count_lines(self._sections))
-        outstanding.update(status.outstanding)
-        return replace(status, outstanding={name: n for name, n in outstanding.items() if n})
+        return replace(status, outstanding=self._buffer.count_lines() + Counter(status.outstanding))
 
     def drain(self) -> None:
         """Deliver everything that was added, stop, and bring the ledger up to date.
@@ -211,7 +156,9 @@ class LedgerStage:
                     [mark.stream for mark in marks],
                 )
                 # What was recorded, and nothing else.
-                self._delivery.add_objects(collection, [marks[at].line for at in changed])
+                self._delivery.add_objects(
+                    collection, [marks[position].line for position in changed]
+                )
             except SegmentObjectsError as failure:
                 self._fail(failure)
                 raise
@@ -221,31 +168,14 @@ class LedgerStage:
         self._closed.set()
         self._delivery.abort(reason)
 
-    def close(self) -> None:
-        """Unlock the ledger. May be called more than once."""
-        self._objects.close()
+    # Forwarding
 
-    # The buffer
-
-    def _open_section(self, stream: _Stream) -> None:
-        section = _Section(stream)
-        self._sections.append(section)
-        self._open, self._lines = stream, section.lines
-        if self._age_thread is None:
-            self._age_thread = threading.Thread(
-                target=self._watch_age, name="ledger-age", daemon=True
-            )
-            self._age_thread.start()
-
-    def _drop_states(self) -> None:
-        """Drop every other STATE of the buffer; the next one says what it says, and more."""
-        with_states = [section for section in self._sections if section.states]
-        for section in with_states[-2::-2]:
-            section.states = []
-        self._state_count = len(with_states) - len(with_states[-2::-2])
+    def _start_age_thread(self) -> None:
+        self._age_thread = threading.Thread(target=self._watch_age, name="ledger-age", daemon=True)
+        self._age_thread.start()
 
     def _watch_age(self) -> None:
-        """Pass on what waits, once a second, even while the tap is silent."""
+        """Forward what waits, once a second, even while the tap is silent."""
         while not self._closed.wait(_MAX_AGE_SECONDS):
             try:
                 self.flush()
@@ -258,33 +188,29 @@ class LedgerStage:
                 return
 
     def flush(self) -> None:
-        """Pass on what is in the buffer.
+        """Forward what is in the buffer.
 
         Raises:
             SegmentObjectsError: The ledger or delivery has failed; delivery knows of it.
         """
         with self._flush_lock:
             self._raise_failure()
-            with self._buffer_lock:
-                sections, self._sections = self._sections, []
-                self._open, self._space, self._state_count = None, _BUFFER_BYTES, 0
-                self._passing_on = _count_lines(sections)
             try:
-                self._pass_on(sections)
+                self._forward(self._buffer.take())
             except SegmentObjectsError as failure:
                 self._fail(failure)
                 raise
 
     def _warn_rewritten(self) -> None:
         """Warn of streams of which nearly all known objects have changed."""
-        for n, changed, known in self._objects.find_rewritten():
-            stream = self._streams[n]
+        for number, changed, known in self._objects.find_rewritten():
+            stream = self._streams[number]
             warning = describe_rewritten(
                 stream,
                 changed,
                 known,
                 ignored=self._ignored,
-                has_new_mapping=self._missing.has_new_mapping(stream.name),
+                has_new_mapping=self._missing.readings.has_new_mapping(stream.name),
             )
             self._log_warning(stream.name, warning)
 
@@ -294,21 +220,21 @@ class LedgerStage:
             if self._objects.pending_count >= _FOLD_ROWS and self._objects.is_settled:
                 self._objects.fold_pending()
 
-    # Passing on: under the flush lock
+    # Under the flush lock
 
-    def _pass_on(self, sections: list[_Section]) -> None:
-        groups: dict[str, list[_Section]] = {}
+    def _forward(self, sections: list[Section]) -> None:
+        groups: dict[str, list[Section]] = {}
         for section in sections:
             groups.setdefault(section.stream.collection, []).append(section)
         for collection, group in groups.items():
             self._skip_unchanged(collection, group)
         for section in sections:
-            self._passing_on[section.stream.collection] -= len(section.lines)
-            section.stream.pass_on(section.lines)
+            self._buffer.release(section.stream.collection, len(section.lines))
+            section.stream.forward(section.lines)
             for state in section.states:
                 self._delivery.add_state(state)
 
-    def _skip_unchanged(self, collection: str, sections: list[_Section]) -> None:
+    def _skip_unchanged(self, collection: str, sections: list[Section]) -> None:
         """Remove from a collection's sections what Segment has already."""
         lines: list[bytes] = []
         digests: list[bytes] = []
@@ -316,43 +242,35 @@ class LedgerStage:
         for section in sections:
             lines += section.lines
             digests += map(section.stream.digest_line, section.lines)
-            streams += [section.stream.n] * len(section.lines)
+            streams += [section.stream.number] * len(section.lines)
         ids = read_ids(lines)
         changed = self._objects.record_chunk(collection, ids, digests, streams)
-        returned = self._missing.take_returned(collection, [ids[at] for at in changed])
-        for at in changed if returned else ():
-            if ids[at] in returned:
-                lines[at] = clear_mark(lines[at])
+        returned = self._missing.take_returned(collection, [ids[each] for each in changed])
+        for position in changed if returned else ():
+            if ids[position] in returned:
+                lines[position] = clear_mark(lines[position])
         unchanged = len(lines) - len(changed)
         if not unchanged and not returned:
             return
         start, positions = 0, iter(changed)
-        position = next(positions, None)
+        next_changed = next(positions, None)
         for section in sections:
             end = start + len(section.lines)
             section.lines = []
-            while position is not None and position < end:
-                section.lines.append(lines[position])
-                position = next(positions, None)
+            while next_changed is not None and next_changed < end:
+                section.lines.append(lines[next_changed])
+                next_changed = next(positions, None)
             start = end
-        self._passing_on[collection] -= unchanged
+        self._buffer.release(collection, unchanged)
         self._on_unchanged(collection, unchanged)
 
     # Failure
 
     def _fail(self, failure: SegmentObjectsError) -> None:
-        """End delivery; nothing is passed on any more, no STATE either."""
+        """End delivery; nothing is forwarded any more, no STATE either."""
         self._failure = self._failure or failure
         self._delivery.fail(failure)
 
     def _raise_failure(self) -> None:
         if self._failure is not None:
             raise self._failure
-
-
-def _count_lines(sections: list[_Section]) -> Counter[str]:
-    """Return each collection's number of lines."""
-    counts: Counter[str] = Counter()
-    for section in sections:
-        counts[section.stream.collection] += len(section.lines)
-    return counts

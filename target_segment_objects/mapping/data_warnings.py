@@ -26,6 +26,7 @@ class DataWarnings:
 
     Attributes:
         long_paths: The properties that were warned of because a warehouse truncates them.
+        omitted_metadata: The names of metadata that were warned of because they are not sent.
     """
 
     def __init__(self, stream: str, log: Callable[[str], object]) -> None:
@@ -41,6 +42,7 @@ class DataWarnings:
         self._renamed: set[PropertyPath] = set()
         self._names: set[str] = set()
         self.long_paths: frozenset[PropertyPath] = frozenset()
+        self.omitted_metadata: frozenset[str] = frozenset()
 
     def warn_names(self, names: Mapping[PropertyPath, str], key_properties: Sequence[str]) -> None:
         """Warn of new names that are not as expected, or that a warehouse changes or hides."""
@@ -87,6 +89,16 @@ class DataWarnings:
                 label,
                 f"{subject} that do not match its schema, which {violation}. They are sent, "
                 "because nothing is lost.",
+            )
+
+    def warn_omitted_metadata(self, names: frozenset[str]) -> None:
+        """Warn of a tap's metadata that is not sent."""
+        new_names = names - self.omitted_metadata
+        if new_names:
+            self.omitted_metadata |= new_names
+            self._log_warning(
+                f"the tap's metadata ({', '.join(sorted(new_names))}) is not sent. Set "
+                "add_record_metadata to true to send record metadata."
             )
 
     def warn_unchecked_pattern(self, label: str, pattern: str) -> None:

@@ -32,7 +32,7 @@ from target_segment_objects.mapping.schema import (
 from target_segment_objects.mapping.values import has_non_finite, to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from target_segment_objects.mapping.data_warnings import DataWarnings
     from target_segment_objects.mapping.fallback_validation import FallbackValidator
@@ -100,7 +100,7 @@ class RecordValidator(BaseJSONSchemaValidator):
         Args:
             stream: The stream's name, for messages.
             schema: Its JSON schema. It must not be changed later.
-            warnings: Takes what is not checked, or does no harm.
+            warnings: Takes what is not checked.
             max_depth: How many levels of objects are flattened; None for all.
 
         Raises:
@@ -122,59 +122,50 @@ class RecordValidator(BaseJSONSchemaValidator):
             )
 
     def validate(self, record: dict[str, Any]) -> None:
-        """Validate a record as strictly as `schema_violations: reject` does.
+        """Validate a record.
 
         Raises:
-            InvalidRecordError: The schema does not accept it, and not only in a JSON text.
+            InvalidRecordError: The schema does not accept it.
         """
-        self._warnings.warn_schema_mismatches(self.select_harmless(record, self.label_json_text))
+        for violation in self.find_violations(record):
+            raise self.build_error(violation)
 
-    def select_harmless(
-        self,
-        record: dict[str, Any],
-        find_label: Callable[[Violation, dict[str, Any]], str | None],
-    ) -> dict[str, str]:
-        """Return the harmless violations of a record: what the schema says, by property.
+    def find_suspects(self, records: Sequence[dict[str, Any]]) -> list[int]:
+        """Return the positions of records that may have a violation; the others have none."""
+        validator = self._get_validator()
+        if validator is None:
+            return [*range(len(records))]
+        try:
+            if all(map(validator.is_valid, records)):
+                return []
+        except ValueError:  # jsonschema-rs cannot read a record
+            return [*range(len(records))]
+        return [row for row, record in enumerate(records) if not _is_valid(validator, record)]
 
-        Args:
-            record: The record.
-            find_label: Returns the property of a violation; None if the violation does harm.
-
-        Raises:
-            InvalidRecordError: A violation does harm, or the record cannot be validated.
-        """
-        harmless: dict[str, str] = {}
-        for violation in self._iterate_violations(record):
-            label = find_label(violation, record)
-            if label is None:
-                raise self._build_error(violation)
-            harmless.setdefault(label, violation.reason)
-        return harmless
-
-    def label_json_text(self, violation: Violation, record: dict[str, Any]) -> str | None:
-        """Return the property that is sent as JSON text and has a violation; None if none has."""
-        path = self._find_json_text(violation.path, record)
-        return None if path is None else naming.format_path(path)
-
-    def _iterate_violations(self, record: dict[str, Any]) -> Iterator[Violation]:
+    def find_violations(self, record: dict[str, Any]) -> Iterator[Violation]:
         """Yield what the schema does not accept in a record.
 
         Raises:
             InvalidRecordError: It cannot be validated.
         """
         validator = self._get_validator()
-        try:
-            if validator is not None and validator.is_valid(record):
-                return
-        except ValueError:
-            pass  # jsonschema-rs cannot read the record
-        yield from self._describe_violations(record, validator)
+        if validator is None or not _is_valid(validator, record):
+            yield from self._describe_violations(record, validator)
 
-    def _build_error(self, violation: Violation) -> InvalidRecordError:
+    def build_error(self, violation: Violation) -> InvalidRecordError:
         """Return the error of a record with a violation."""
         field = naming.format_path(self._select_declared(violation.path)) or None
         reason = f"the schema {violation.reason}"
         return InvalidRecordError(self._stream, reason, field=field, hint=_HINT)
+
+    def is_json_text(self, path: PropertyPath, value: object) -> bool:
+        """Return whether a property's schema and value make it JSON text."""
+        types = self._json_types.get(path, frozenset()) - {"null"}
+        if isinstance(value, list):
+            return "array" in types
+        if isinstance(value, dict):
+            return "object" in types
+        return value is not None and bool(types) and types <= _CONTAINER_TYPES
 
     # The schema
 
@@ -240,39 +231,12 @@ class RecordValidator(BaseJSONSchemaValidator):
 
         return FallbackValidator(self._readable_schema, self._matcher)
 
-    def _find_json_text(
-        self, path: Sequence[str | int], record: dict[str, Any]
-    ) -> PropertyPath | None:
-        value: Any = record
-        for depth, step in enumerate(path, start=1):
-            value = value[step]
-            property_path = tuple(map(str, path[:depth]))
-            if property_path not in self._declared_objects:
-                is_inside = len(path) > depth
-                is_json_text = is_inside or self._is_json_text(property_path, value)
-                return property_path if is_json_text else None
-        return None
-
-    def _is_json_text(self, path: PropertyPath, value: object) -> bool:
-        """Return whether a property's schema and value make it JSON text."""
-        types = self._json_types.get(path, frozenset()) - {"null"}
-        if isinstance(value, list):
-            return "array" in types
-        if isinstance(value, dict):
-            return "object" in types
-        return value is not None and bool(types) and types <= _CONTAINER_TYPES
-
     @cached_property
     def _json_types(self) -> dict[PropertyPath, frozenset[str]]:
         try:
             return read_json_types(self.schema, max_depth=self._max_depth)
         except SchemaTooLargeError:  # such a stream has no mapper
             return {}
-
-    @cached_property
-    def _declared_objects(self) -> frozenset[PropertyPath]:
-        """The paths of the objects that are flattened."""
-        return frozenset(path[:depth] for path in self._json_types for depth in range(1, len(path)))
 
     def _select_declared(self, path: Iterable[str | int]) -> Iterator[str]:
         """Yield a path up to the first name that is data: a key of a free-form object."""
@@ -326,6 +290,13 @@ def compile_validator(schema: dict[str, Any]) -> jsonschema_rs.Draft202012Valida
 def _refuse_remote(uri: str) -> None:
     msg = f"it refers to {uri}, and addresses are not followed"
     raise ValueError(msg)
+
+
+def _is_valid(validator: jsonschema_rs.Draft202012Validator, record: dict[str, Any]) -> bool:
+    try:
+        return bool(validator.is_valid(record))
+    except ValueError:  # jsonschema-rs cannot read the record
+        return False
 
 
 def _describe_error(error: jsonschema_rs.ValidationError) -> Violation:

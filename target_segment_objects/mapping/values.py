@@ -34,6 +34,8 @@ _FLOAT64_EXPONENT: Final = 308  # the largest 64-bit float is 1.8e308
 _MAX_PLAIN_EXPONENT: Final = 307  # a number with more digits is written with an exponent
 _OUT_OF_RANGE: Final = "a number beyond the range of a 64-bit float"
 
+MAX_UTF8_BYTES: Final = 4  # of one character
+
 ENCODING_ERRORS: Final = (ValueError, RecursionError)
 """What encoding a value can raise; a `UnicodeEncodeError` is a `ValueError`."""
 

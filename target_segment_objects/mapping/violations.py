@@ -10,17 +10,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from target_segment_objects.exceptions import InvalidRecordError
 from target_segment_objects.mapping.conversion import can_convert
-from target_segment_objects.mapping.mapper import DeclaredObject
 from target_segment_objects.mapping.naming import format_path
+from target_segment_objects.mapping.property_tree import DeclaredObject
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from target_segment_objects.mapping.mapper import RecordMapper
     from target_segment_objects.mapping.naming import PropertyPath
-    from target_segment_objects.mapping.properties.mapping import PropertyMapping
+    from target_segment_objects.mapping.properties.property_mapping import PropertyMapping
     from target_segment_objects.mapping.validation import RecordValidator, Violation
 
 SchemaViolations: TypeAlias = Literal["warn", "reject"]
@@ -31,48 +29,59 @@ Record: TypeAlias = "dict[str, Any]"
 
 
 class RecordCheck:
-    """Checks the records of one stream against its schema."""
+    """Checks the records of one stream against its schema.
 
-    def __init__(
-        self,
-        validator: RecordValidator,
-        mapper: RecordMapper,
-        key_properties: Sequence[str],
-        mode: SchemaViolations,
-    ) -> None:
-        """Keep what knows the schema and the types.
+    Args:
+        validator: Finds the violations.
+        mode: What happens to a record with a harmless violation.
+    """
 
-        Args:
-            validator: Finds the violations.
-            mapper: Knows the type in which each property is sent.
-            key_properties: The names of the properties that make the id.
-            mode: What happens to a record with a harmless violation.
-        """
+    def __init__(self, validator: RecordValidator, mode: SchemaViolations) -> None:
         self._validator = validator
-        self._mapper = mapper
-        self._key_properties = frozenset(key_properties)
-        self._find_label = validator.label_json_text if mode == "reject" else self._label_harmless
+        self._find_label = self._label_json_text if mode == "reject" else _label_harmless
 
-    def find_harmless(self, record: Record) -> dict[str, str]:
+    def find_suspects(self, records: Sequence[Record]) -> list[int]:
+        """Return the positions of records that may have a violation; the others have none."""
+        return self._validator.find_suspects(records)
+
+    def find_harmless(self, record: Record, tree: DeclaredObject) -> dict[str, str]:
         """Return the harmless violations of a record: what the schema says, by property.
 
         A violation of the record itself, such as a property too many, is that of an empty name.
 
+        Args:
+            record: The record.
+            tree: The record with its declared properties, as they are sent.
+
         Raises:
             InvalidRecordError: A violation does harm.
         """
-        try:
-            return self._validator.select_harmless(record, self._find_label)
-        except InvalidRecordError as error:
-            if error.field not in self._key_properties:  # else the id is the value at fault
-                error.object_id = self._mapper.find_object_id(record)
-            raise
+        harmless: dict[str, str] = {}
+        for violation in self._validator.find_violations(record):
+            label = self._find_label(violation, record, tree)
+            if label is None:
+                raise self._validator.build_error(violation)
+            harmless.setdefault(label, violation.reason)
+        return harmless
 
-    def _label_harmless(self, violation: Violation, record: Record) -> str | None:
-        path, declared, value = _find_place(self._mapper.root, violation.path, record)
-        if isinstance(declared, DeclaredObject) and violation.is_missing:
+    def _label_json_text(
+        self, violation: Violation, record: Record, tree: DeclaredObject
+    ) -> str | None:
+        """Return the property that is sent as JSON text and has a violation; None if none has."""
+        path, declared, value = _find_place(tree, violation.path, record)
+        if isinstance(declared, DeclaredObject):
             return None
-        return format_path(path) if _is_sendable(declared, value) else None
+        is_inside = len(violation.path) > len(path)
+        is_json_text = is_inside or self._validator.is_json_text(path, value)
+        return format_path(path) if is_json_text else None
+
+
+def _label_harmless(violation: Violation, record: Record, tree: DeclaredObject) -> str | None:
+    """Return the property of a violation by which nothing is lost; None if something is."""
+    path, declared, value = _find_place(tree, violation.path, record)
+    if isinstance(declared, DeclaredObject) and violation.is_missing:
+        return None
+    return format_path(path) if _is_sendable(declared, value) else None
 
 
 def _find_place(

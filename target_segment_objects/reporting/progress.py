@@ -26,7 +26,6 @@ from target_segment_objects.reporting.log_handlers import find_log_handlers, is_
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
-    from types import TracebackType
 
     from rich.console import Console
     from rich.live import Live
@@ -65,7 +64,15 @@ class ProgressSnapshot(msgspec.Struct, frozen=True):
 
 
 class Progress:
-    """Shows the progress of a run while it is used as a context manager."""
+    """Shows the progress of a run while it is used as a context manager.
+
+    Args:
+        get_snapshot: Returns how far the run is. It is called by another thread.
+        stream: Standard error.
+        logger: Logs the progress when the stream is not a terminal.
+        terminal_interval_seconds: Between two updates of the line.
+        log_interval_seconds: Between two log lines.
+    """
 
     def __init__(
         self,
@@ -76,15 +83,6 @@ class Progress:
         terminal_interval_seconds: float = TERMINAL_INTERVAL_SECONDS,
         log_interval_seconds: float = LOG_INTERVAL_SECONDS,
     ) -> None:
-        """Prepare. Nothing is shown before the context manager is entered.
-
-        Args:
-            get_snapshot: Returns how far the run is. It is called by another thread.
-            stream: Standard error.
-            logger: Logs the progress when the stream is not a terminal.
-            terminal_interval_seconds: Between two updates of the line.
-            log_interval_seconds: Between two log lines.
-        """
         self._get_snapshot = get_snapshot
         self._logger = logger
         self._stream = stream
@@ -112,12 +110,7 @@ class Progress:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Stop the thread and remove the line."""
         self._stopped.set()
         if self._thread is not None:

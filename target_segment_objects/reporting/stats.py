@@ -1,11 +1,11 @@
 """The counts of a run: what was read, sent and rejected, by stream and by collection.
 
-Whoever reads a record increments `read` of its stream, on the fast path as on the slow one. Objects
-are counted as sent when Segment has accepted their session.
+Objects are counted as sent when Segment has accepted their session.
 """
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import defaultdict
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from typing_extensions import Self
 
@@ -25,7 +25,7 @@ class StreamStats(msgspec.Struct):
 
     Attributes:
         read: Records read.
-        slow: Those of them that took the slow path.
+        untyped: Those of them that were decoded untyped.
         rejected: Records that could not be sent.
         violating: Records that are sent although they do not match their schema.
         violations: Those of them with a violation at a property, by property.
@@ -33,7 +33,7 @@ class StreamStats(msgspec.Struct):
     """
 
     read: int = 0
-    slow: int = 0
+    untyped: int = 0
     rejected: int = 0
     violating: int = 0
     violations: dict[str, int] = {}
@@ -95,30 +95,23 @@ class RunStats:
 
     Attributes:
         streams: The counts of each stream. A stream is added when it is first asked for.
+        records_read: Records read.
+        records_rejected: Records that could not be sent.
         uses_ledger: Whether a ledger may leave objects out.
     """
 
     def __init__(self) -> None:
-        """Start with zero."""
         self.streams: defaultdict[str, StreamStats] = defaultdict(StreamStats)
+        self.records_read = 0
+        self.records_rejected = 0
         self.uses_ledger = False
         self._collections: defaultdict[str, CollectionStats] = defaultdict(CollectionStats)
         self._lock = threading.Lock()
 
     @property
-    def records_read(self) -> int:
-        """Records read."""
-        return sum(stream.read for stream in list(self.streams.values()))
-
-    @property
-    def records_slow(self) -> int:
-        """Records that took the slow path."""
-        return sum(stream.slow for stream in list(self.streams.values()))
-
-    @property
-    def records_rejected(self) -> int:
-        """Records that could not be sent."""
-        return sum(stream.rejected for stream in list(self.streams.values()))
+    def records_untyped(self) -> int:
+        """Records that were decoded untyped."""
+        return sum(stream.untyped for stream in list(self.streams.values()))
 
     @property
     def records_violating(self) -> int:
@@ -131,20 +124,36 @@ class RunStats:
         with self._lock:
             return sum(collection.sent for collection in self._collections.values())
 
+    def count_read(self, stream: str, count: int) -> None:
+        """Count records that were read."""
+        self.streams[stream].read += count
+        self.records_read += count
+
     def count_rejected(self, stream: str, collection: str) -> None:
         """Count a record that cannot be sent."""
         self.streams[stream].rejected += 1
+        self.records_rejected += 1
         with self._lock:
             self._collections[collection].rejected += 1
 
-    def count_violations(self, stream: str, collection: str, properties: Iterable[str]) -> None:
-        """Count a record that is sent although these properties do not match their schema."""
+    def count_violations(
+        self, stream: str, collection: str, violations: Sequence[Iterable[str]]
+    ) -> None:
+        """Count records that are sent although they do not match their schema.
+
+        Args:
+            stream: Their stream.
+            collection: The collection of their objects.
+            violations: For each record, the properties that do not match.
+        """
+        if not violations:
+            return
         stats = self.streams[stream]
-        stats.violating += 1
-        for name in properties:
+        stats.violating += len(violations)
+        for name in itertools.chain.from_iterable(violations):
             stats.violations[name] = stats.violations.get(name, 0) + 1
         with self._lock:
-            self._collections[collection].violating += 1
+            self._collections[collection].violating += len(violations)
 
     def count_unchanged(self, collection: str, count: int) -> None:
         """Count objects that were not sent, because Segment has them."""
@@ -176,8 +185,7 @@ class RunStats:
     def get_collections(self, outstanding: Mapping[str, int]) -> dict[str, CollectionStats]:
         """Return the counts of each collection, sorted by name.
 
-        Args:
-            outstanding: For each collection, the objects that were read and are not delivered.
+        The scheduler knows what is `outstanding`: objects that were read and are not delivered.
         """
         with self._lock:
             for collection in outstanding:

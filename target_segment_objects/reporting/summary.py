@@ -16,6 +16,7 @@ from singer_sdk.metrics import log as log_metric
 
 from target_segment_objects.plurals import format_count
 from target_segment_objects.reporting.stats import CollectionStats
+from target_segment_objects.reporting.tables import COLUMN_GAP, align_rows, measure_columns
 
 if TYPE_CHECKING:
     import logging
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 class _OwnMetric(enum.Enum):
     """What the SDK's metrics do not have."""
 
-    RECORDS_SLOW_PATH = "records_slow_path"
+    RECORDS_UNTYPED = "records_untyped"
 
 
 _HEADINGS: Final = (
@@ -61,7 +62,6 @@ _DROPPED_FIRST: Final = (
 """The columns that a narrow terminal does without, the least important first."""
 
 _TOTAL: Final = "Total"
-_COLUMN_GAP: Final = "  "
 
 
 def log_session(
@@ -92,49 +92,39 @@ def log_session(
 
 def emit_metrics(
     stats: RunStats,
-    outstanding: Mapping[str, int],
+    collections: Mapping[str, CollectionStats],
     *,
     seconds: float,
     is_complete: bool,
     metrics_logger: logging.Logger,
 ) -> None:
-    """Emit a METRIC for each stream, one for each collection, and one for the run.
-
-    Args:
-        stats: The counts of the run.
-        outstanding: For each collection, the objects that were read and are not delivered.
-        seconds: Duration of the run.
-        is_complete: Whether everything was delivered.
-        metrics_logger: Logs the METRIC lines.
-    """
+    """Emit a METRIC for each stream, one for each collection, and one for the run."""
     for name, stream in sorted(stats.streams.items()):
         if stream.read:
             tags = {"stream": name, "records": stream.read}
-            _emit_metric(metrics_logger, "counter", _OwnMetric.RECORDS_SLOW_PATH, stream.slow, tags)
-    collections = stats.get_collections(outstanding)
+            _emit_metric(
+                metrics_logger, "counter", _OwnMetric.RECORDS_UNTYPED, stream.untyped, tags
+            )
     for name, collection in collections.items():
         tags = {"collection": name, **_build_tags(collection)}
         _emit_metric(metrics_logger, "counter", Metric.BATCH_COUNT, collection.sessions, tags)
     tags = _build_tags(CollectionStats.add_up(collections.values())) | {
         "records": stats.records_read,
-        _OwnMetric.RECORDS_SLOW_PATH.value: stats.records_slow,
+        _OwnMetric.RECORDS_UNTYPED.value: stats.records_untyped,
         Tag.STATUS: Status.SUCCEEDED if is_complete else Status.FAILED,
     }
     _emit_metric(metrics_logger, "timer", Metric.JOB_DURATION, seconds, tags)
 
 
 def log_totals(
-    stats: RunStats, outstanding: Mapping[str, int], *, seconds: float, logger: logging.Logger
+    stats: RunStats,
+    collections: Mapping[str, CollectionStats],
+    *,
+    seconds: float,
+    logger: logging.Logger,
 ) -> None:
-    """Log the counts of the whole run in one line.
-
-    Args:
-        stats: The counts of the run.
-        outstanding: For each collection, the objects that were read and are not delivered.
-        seconds: Duration of the run.
-        logger: Logs the line.
-    """
-    total = CollectionStats.add_up(stats.get_collections(outstanding).values())
+    """Log the counts of the whole run in one line."""
+    total = CollectionStats.add_up(collections.values())
     logger.info(
         "%s read, %s sent in %s%s, %s rejected%s, %s not delivered%s: %s (%s gzipped) in %.1f s.",
         format_count(stats.records_read, "record"),
@@ -179,13 +169,8 @@ def print_summary(
     """Print a table with a row for each collection, and their total.
 
     A narrow terminal gets fewer columns. If a name is too long even so, the names have lines of
-    their own.
-
-    Args:
-        collections: The counts of each collection.
-        console: The terminal.
-        seconds: Duration of the run, for the total. Sessions overlap, so it may be less than their
-            sum.
+    their own. The total has the duration of the run, which may be less than that of its sessions
+    together: they overlap.
     """
     if not collections:
         return
@@ -194,42 +179,34 @@ def print_summary(
     rows = [_HEADINGS, *(_build_row(name, stats) for name, stats in collections.items())]
     if len(collections) > 1:
         rows.append(_build_row(_TOTAL, total))
-    for name, line in _align_columns(rows, console.width):
+    for name, line in _build_lines(rows, console.width):
         style = "bold" if name in {_HEADINGS[0], _TOTAL} else None
         console.print(line, style=style, soft_wrap=True)
 
 
-def _align_columns(rows: list[tuple[str, ...]], width: int) -> Iterator[tuple[str, str]]:
+def _build_lines(rows: list[tuple[str, ...]], width: int) -> Iterator[tuple[str, str]]:
     """Yield the name and the line of each row, as wide as the terminal at most."""
     names, *columns = zip(*rows, strict=True)
     columns = [column for column in columns if any(column[1:])]
-    name_width = max(map(len, names)) + len(_COLUMN_GAP)
-    fitting = _drop_columns(columns, width - name_width)
-    is_wide = _measure_width(fitting) <= width - name_width
-    if not is_wide:
-        fitting = _drop_columns(columns, width)
-    widths = [max(map(len, column)) for column in fitting]
-    for name, *cells in zip(names, *fitting, strict=True):
-        line = _COLUMN_GAP.join(f"{cell:>{size}}" for cell, size in zip(cells, widths, strict=True))
-        if is_wide:
-            yield name, f"{name:{name_width}}{line}"
-        else:
-            short = name if len(name) <= width else f"{name[: width - 1]}…"
-            yield name, f"{short}\n{line}"
+    width_beside_names = width - max(map(len, names)) - len(COLUMN_GAP)
+    fitting = _drop_columns(columns, width_beside_names)
+    if measure_columns(fitting) <= width_beside_names:
+        table = list(zip(names, *fitting, strict=True))
+        yield from zip(names, align_rows(table, text_columns=1), strict=True)
+        return
+    figures = list(zip(*_drop_columns(columns, width), strict=True))
+    for name, line in zip(names, align_rows(figures, text_columns=0), strict=True):
+        short = name if len(name) <= width else f"{name[: width - 1]}…"
+        yield name, f"{short}\n{line}"
 
 
 def _drop_columns(columns: Iterable[tuple[str, ...]], width: int) -> list[tuple[str, ...]]:
     """Return the columns without the least important ones, as many as are too many."""
     kept = {column[0]: column for column in columns}
     for heading in _DROPPED_FIRST:
-        if _measure_width(kept.values()) > width:
+        if measure_columns(kept.values()) > width:
             kept.pop(heading, None)  # not every run has it
     return list(kept.values())
-
-
-def _measure_width(columns: Iterable[tuple[str, ...]]) -> int:
-    widths = [max(map(len, column)) for column in columns]
-    return sum(widths) + len(_COLUMN_GAP) * (len(widths) - 1)
 
 
 def _build_row(name: str, stats: CollectionStats) -> tuple[str, ...]:

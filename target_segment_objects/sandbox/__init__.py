@@ -1,9 +1,9 @@
 """A local Segment: the Objects Bulk API over HTTP, and a warehouse in a DuckDB file.
 
 The sandbox rejects what Segment's documentation says is rejected, and shows what would land in a
-warehouse. It imports nothing of this package but facts (`limits`, `reserved_names`) and tools
-without rules (`gzip_reading`, `loopback`, `plurals`). The target's tests rely on it, so it
-implements the rules a second time instead of calling the target's own code.
+warehouse. It imports nothing of this package but facts (`limits`, `reserved_names`, `exit_codes`)
+and tools without rules (`gzip_reading`, `loopback`, `plurals`). The target's tests rely on it, so
+it implements the rules a second time instead of calling the target's own code.
 
     column_names → objects → warehouse → uploads, sessions → session_queue → endpoints
     warehouse → wording → terminal_report; sessions, request_log, terminal_report → page

@@ -11,6 +11,8 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
+from target_segment_objects import exit_codes
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
@@ -21,8 +23,6 @@ _STOP_SIGNALS: Final = tuple(
 _SECOND_SIGNAL_SECONDS: Final = 1
 """A second signal counts after this. Service managers and shells send one to the whole group, and
 some commands forward theirs, so that two arrive at once."""
-
-_SIGNAL_EXIT_BASE: Final = 128  # a shell's exit code for a process that a signal ended
 
 
 @contextmanager
@@ -41,7 +41,7 @@ def catch_stop_signals() -> Iterator[Callable[[], None]]:
     def request_stop(signum: int, _: FrameType | None) -> None:
         first_times.append(now := time.monotonic())
         if now >= first_times[0] + _SECOND_SIGNAL_SECONDS:
-            os._exit(_SIGNAL_EXIT_BASE + signum)
+            os._exit(exit_codes.SIGNAL_BASE + signum)
         stopped.set()
 
     def wait_until_stopped() -> None:

@@ -37,7 +37,6 @@ class WriteKeyAuth:
     """
 
     def __init__(self, write_key: str) -> None:
-        """Encode the key in every form."""
         key = write_key.encode()
         self._tokens = {
             AuthForm.USER_NAME: base64.b64encode(key + b":").decode(),

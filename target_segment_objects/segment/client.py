@@ -44,7 +44,6 @@ from target_segment_objects.segment.transport import HttpTransport
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from pathlib import Path
-    from types import TracebackType
 
     from typing_extensions import Self
 
@@ -148,6 +147,19 @@ class Client:
     """Segment's Objects Bulk API with one write key. Threads may share it.
 
     As a context manager, it closes its connections at the end.
+
+    Args:
+        write_key: The source's write key.
+        api_url: The API's base address.
+        timeout_seconds: Longest wait for one response.
+        max_retries: Retries of a call, after the first attempt. While there was no response to
+            any call, a failure to connect is retried twice at most: the address may be wrong.
+        max_wait_seconds: Longest wait between two attempts, whatever a response asks for.
+        user_agent: The User-Agent header; None for the HTTP library's.
+
+    Raises:
+        InvalidWriteKeyError: `write_key` is not a string of printable ASCII without spaces.
+        InvalidUrlError: `api_url` is malformed, or plain `http://` to another machine.
     """
 
     def __init__(
@@ -160,21 +172,6 @@ class Client:
         max_wait_seconds: float = MAX_RETRY_AFTER_SECONDS,
         user_agent: str | None = None,
     ) -> None:
-        """Store what every call needs; nothing is sent yet.
-
-        Args:
-            write_key: The source's write key.
-            api_url: The API's base address.
-            timeout_seconds: Longest wait for one response.
-            max_retries: Retries of a call, after the first attempt. While there was no response to
-                any call, a failure to connect is retried twice at most: the address may be wrong.
-            max_wait_seconds: Longest wait between two attempts, whatever a response asks for.
-            user_agent: The User-Agent header; None for the HTTP library's.
-
-        Raises:
-            InvalidWriteKeyError: `write_key` is not a string of printable ASCII without spaces.
-            InvalidUrlError: `api_url` is malformed, or plain `http://` to another machine.
-        """
         if not isinstance(write_key, str) or not _WRITE_KEY.fullmatch(write_key):
             raise InvalidWriteKeyError(write_key)
         self._transport = HttpTransport(write_key, api_url, user_agent=user_agent)
@@ -191,12 +188,7 @@ class Client:
         """Return the client."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close the connections."""
         self.close()
 

@@ -53,7 +53,6 @@ from target_segment_objects.exceptions import (
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from types import TracebackType
 
     from typing_extensions import Self
 
@@ -90,6 +89,10 @@ class Session:
 
     Attributes:
         part_ids: Segment's names for the uploaded files, in order.
+
+    Args:
+        api: Makes the calls.
+        keep_alive_seconds: Silence after which Keep Alive is sent.
     """
 
     def __init__(
@@ -98,12 +101,6 @@ class Session:
         *,
         keep_alive_seconds: float = DEFAULT_KEEP_ALIVE_INTERVAL_SECONDS,
     ) -> None:
-        """Prepare a session; nothing is sent yet.
-
-        Args:
-            api: Makes the calls.
-            keep_alive_seconds: Silence after which Keep Alive is sent.
-        """
         self.part_ids: list[str] = []
         self._api = api
         self._keep_alive_seconds = keep_alive_seconds
@@ -128,12 +125,7 @@ class Session:
         self.open()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         """Finish the session, with what failed when something did."""
         if error is None:
             self.finish()

@@ -71,19 +71,13 @@ class _PartFile(io.FileIO):
 
 
 class HttpTransport:
-    """Sends calls to one base address with one write key. Threads may share it."""
+    """Sends calls to one base address with one write key. Threads may share it.
+
+    Raises:
+        InvalidUrlError: `api_url` is malformed, or plain `http://` to another machine.
+    """
 
     def __init__(self, write_key: str, api_url: str, *, user_agent: str | None) -> None:
-        """Prepare to connect; nothing is sent yet.
-
-        Args:
-            write_key: The source's write key.
-            api_url: The API's base address.
-            user_agent: The User-Agent header; None for the HTTP library's.
-
-        Raises:
-            InvalidUrlError: `api_url` is malformed, or plain `http://` to another machine.
-        """
         validate_api_url(api_url)
         self._api_url = api_url.rstrip("/")
         self.auth = WriteKeyAuth(write_key)

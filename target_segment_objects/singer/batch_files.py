@@ -1,19 +1,17 @@
-"""Load the records of a BATCH message's files, without loading a whole file into memory.
+"""Read the records of a BATCH message's files, without loading a whole file into memory.
 
 A Parquet row becomes the JSON line that a JSONL file would contain. `batch_storage` opens files.
 """
 
 from __future__ import annotations
 
-import functools
 import re
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, Any, Final, Protocol
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import msgspec
-from singer_sdk.singerlib.json import serialize_json
 
-from target_segment_objects.exceptions import InputError, InvalidMessageError
+from target_segment_objects.exceptions import InputError
 from target_segment_objects.mapping.values import DECODING_ERRORS
 from target_segment_objects.singer.batch_storage import open_batch_file
 from target_segment_objects.singer.raw_input import (
@@ -24,13 +22,12 @@ from target_segment_objects.singer.raw_input import (
     open_input,
     read_blocks,
 )
-from target_segment_objects.singer.reader import ReadingStopped, is_string_list
+from target_segment_objects.singer.reader import is_string_list
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from contextlib import AbstractContextManager
 
-    from target_segment_objects.singer.reader import MessageReader
 
 _MESSAGE_MEMBERS: Final = {
     "RECORD": {"stream", "record"},
@@ -40,88 +37,6 @@ _MESSAGE_MEMBERS: Final = {
     "ACTIVATE_VERSION": {"stream", "version"},
 }
 """What a Singer message of each type has, besides its type."""
-
-
-class BatchLoader(Protocol):
-    """Loads the records of BATCH files of one stream."""
-
-    def load_batch_lines(self, lines: list[bytes], load_slowly: Callable[[int], None]) -> None:
-        """Load lines in their order; those at some positions by calling `load_slowly`."""
-
-
-def load_records(
-    message: dict[str, Any],
-    storage: Mapping[str, Any] | None,
-    reader: MessageReader,
-    *,
-    declared: Collection[str],
-    find_loader: Callable[[], BatchLoader | None],
-    load_record: Callable[[dict[str, Any], bytes], None],
-) -> None:
-    """Load the records of a BATCH message's files.
-
-    Args:
-        message: The message, which has a stream.
-        storage: See `read_record_blocks`.
-        reader: Reads the input that has the message.
-        declared: The names of the properties that the stream's SCHEMA declares.
-        find_loader: Returns what may load lines before they are decoded; None if nothing may.
-        load_record: Loads another record; takes its RECORD message, decoded and as a line.
-
-    Raises:
-        InputError: A file cannot be read, or a line is not a record.
-        ReadingStopped: The reader was asked to stop.
-    """
-    first_number = 1
-    for lines in read_record_blocks(message, storage, reader.waiting, declared=declared):
-        if reader.stop_requested:
-            raise ReadingStopped
-        load_slowly = functools.partial(
-            _load_slowly, message["stream"], lines, first_number, reader, load_record
-        )
-        loader = find_loader()
-        if loader is not None:
-            loader.load_batch_lines(lines, load_slowly)
-        else:
-            for position in range(len(lines)):
-                load_slowly(position)
-        first_number += len(lines)
-
-
-def _load_slowly(
-    stream: str,
-    lines: Sequence[bytes],
-    first_number: int,
-    reader: MessageReader,
-    load_record: Callable[[dict[str, Any], bytes], None],
-    position: int,
-) -> None:
-    """Load a record by decoding it.
-
-    Args:
-        stream: Its stream.
-        lines: Records as JSON.
-        first_number: The number of the first of them among the records of the message.
-        reader: See `load_records`.
-        load_record: See `load_records`.
-        position: The position of the record in the lines.
-    """
-    if reader.stop_requested:
-        raise ReadingStopped
-    try:
-        record = reader.deserialize_json(lines[position])
-    except InvalidMessageError as cause:
-        msg = (
-            f"Record {first_number + position} of the BATCH files of stream '{stream}' (line "
-            f"{reader.line_number} of the input) is not a JSON object. Everything before it is "
-            "delivered."
-        )
-        raise InputError(msg) from cause
-    message_line = b'{"type":"RECORD","stream":%b,"record":%b}' % (
-        serialize_json(stream).encode(),
-        lines[position].strip(),
-    )
-    load_record({"type": "RECORD", "stream": stream, "record": record}, message_line)
 
 
 def read_record_blocks(

@@ -1,8 +1,8 @@
-"""Decode the lines of the input into Singer messages.
+"""Read the lines of the input as Singer messages.
 
-This is the only module that reads the tap's output. Numbers with a fraction become `Decimal`, which
-keeps the digits that the tap wrote. A line that is not a Singer message ends the run, because its
-meaning is unknown.
+This is the only module that reads the tap's output. RECORD lines are passed on as they are, in
+blocks; all other messages are decoded. A line that is not a Singer message ends the run, because
+its meaning is unknown.
 
 Exceptions that a callback raises pass through unchanged. Error messages never contain the content
 of a line.
@@ -12,19 +12,18 @@ from __future__ import annotations
 
 import io
 import itertools
-import json
 import sys
 from collections import Counter
 from contextlib import contextmanager
-from decimal import Decimal, InvalidOperation
-from typing import IO, TYPE_CHECKING, Any, Final, NoReturn, cast
+from decimal import Decimal
+from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, cast
 
 import msgspec
 from singer_sdk.singerlib.encoding.base import GenericSingerReader
 
 from target_segment_objects.exceptions import InputError, InvalidMessageError
-from target_segment_objects.mapping.values import NonFinite
-from target_segment_objects.singer.line_groups import LineGroups
+from target_segment_objects.mapping.json_lines import UnreadableLineError, decode_object
+from target_segment_objects.mapping.values import DECODING_ERRORS
 from target_segment_objects.singer.raw_input import (
     BYTE_ORDER_MARK,
     GZIP_ERRORS,
@@ -34,23 +33,29 @@ from target_segment_objects.singer.raw_input import (
     open_input,
     read_blocks,
 )
+from target_segment_objects.singer.record_blocks import MessageHeader, RecordBlock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from target_segment_objects.singer.line_groups import LineLoader
-
-    Callbacks = dict[str, Callable[[dict[str, Any]], None]]
-
 _READ_ERRORS: Final[tuple[type[Exception], ...]] = (OSError, UnicodeDecodeError, *GZIP_ERRORS)
-_DECODER: Final = msgspec.json.Decoder(float_hook=Decimal)
-_TRUNCATED: Final = "the input ends in the middle of it, so the tap has probably crashed"
 _NO_PREFIX: Final = b"\n\n"  # no line starts with it
-_MAX_EXPONENT: Final = 999_999  # far beyond any 64-bit float, and valid in a Decimal
-
-
-RECORD_KEY: Final = b'"record"'
+_RECORD_KEY: Final = b'"record"'
 """Ends the record prefix: the part of a RECORD line that a tap repeats for all of a stream."""
+
+_decode: Final = msgspec.json.Decoder(MessageHeader, float_hook=Decimal).decode
+
+
+class Message(NamedTuple):
+    """A message that is no RECORD of a known stream.
+
+    Attributes:
+        type: Its type.
+        content: The decoded message.
+    """
+
+    type: str
+    content: dict[str, Any]
 
 
 class ReadingStopped(BaseException):
@@ -72,20 +77,21 @@ class MessageReader(GenericSingerReader[bytes]):
             because no message is partly handled.
         stop_requested: Set to True to stop before the next line.
         has_reached_end: Whether the input was read to its end, without a stop or an error.
-        fast_loaders: Record prefix (a line up to `RECORD_KEY`) to what loads the lines that begin
-            with it, many at a time, before they are decoded. They wait for no other line than
-            those that were read at the same time.
+        streams: The collections of each stream whose RECORD lines are passed on as they are.
+        current_schemas: By stream, the SCHEMA line that would change nothing if it came again.
     """
 
     def __init__(self) -> None:
-        """Start before the first line."""
         super().__init__()
         self.line = b""
         self.line_number = 0
         self.is_waiting = False
         self.stop_requested = False
         self.has_reached_end = False
-        self.fast_loaders: dict[bytes, LineLoader] = {}
+        self.streams: dict[str, frozenset[str]] = {}
+        self.current_schemas: dict[str, bytes] = {}
+        self._headers: dict[bytes, MessageHeader] = {}  # of RECORD lines, by their prefix
+        self._prefix_of: dict[str, bytes] = {}  # the last one of each stream
 
     @property
     def default_input(self) -> IO[bytes]:
@@ -97,13 +103,14 @@ class MessageReader(GenericSingerReader[bytes]):
     def process_lines(
         self,
         file_input: IO[bytes] | IO[str] | None,
-        callbacks: dict[str, Callable[[dict[str, Any]], None]],
+        callbacks: dict[str, Callable[[Any], None]],
     ) -> Counter[str]:
         """Read to the end and pass each message to the callback of its type.
 
         Args:
             file_input: Lines as bytes or as strings; None for standard input.
-            callbacks: Message type to callback.
+            callbacks: Message type to callback. That of RECORD takes a `RecordBlock`, which may
+                have other messages in it, or the message of a stream that is not in `streams`.
 
         Returns:
             The number of messages of each type.
@@ -114,72 +121,93 @@ class MessageReader(GenericSingerReader[bytes]):
         """
         counts: Counter[str] = Counter()
         for lines in self._read_blocks(self.default_input if file_input is None else file_input):
-            if self.stop_requested:
-                raise ReadingStopped
-            self._process_block(lines, callbacks, counts)
+            last_number = self.line_number + len(lines)
+            for item in self._split_block(lines):
+                if self.stop_requested:
+                    raise ReadingStopped
+                if isinstance(item, RecordBlock):
+                    counts.update(item.count_messages())
+                    callbacks["RECORD"](item)
+                else:
+                    self._dispatch_message(item, callbacks)
+                    counts[item.type] += 1
+            self.line_number = last_number
         self.has_reached_end = not self.stop_requested  # a signal may have ended the tap, too
         return counts
 
-    def _process_block(
-        self, lines: list[bytes], callbacks: Callbacks, counts: Counter[str]
-    ) -> None:
-        """Process lines that were read at the same time.
+    def _split_block(self, lines: list[bytes]) -> Iterator[RecordBlock | Message]:
+        """Yield the records and the other messages of lines that were read at the same time.
 
-        Those of one stream are loaded together, also if lines of other streams are between them.
-        Any other message comes after what was before it and before what is after it.
+        Any message that is not held in a block comes after what was before it and before what is
+        after it, and so does an error.
         """
-        groups = LineGroups()
+        block = RecordBlock()
         prefix = _NO_PREFIX
         current: list[bytes] = []  # the lines of the group of that prefix
-        last_number = self.line_number + len(lines)
         for number, line in enumerate(lines, self.line_number + 1):
             if line.startswith(prefix):  # the stream is the same
                 current.append(line)
                 continue
-            if line.isspace():
-                prefix = _NO_PREFIX  # the next line's number does not follow the last one's
-                continue
-            prefix = line[: line.find(RECORD_KEY)]
-            group = groups.get(prefix)
-            loader = self.fast_loaders.get(prefix) if group is None else None
-            if loader is not None:
-                if groups.has_collection(loader.collection):  # its objects keep their order
-                    self._load_groups(groups, callbacks, counts)
-                group = groups.add(prefix, loader)
-            if group is not None:
-                current = group.start_run(number)
-                current.append(line)
-                continue
-            self._load_groups(groups, callbacks, counts)
-            if self.stop_requested:
-                raise ReadingStopped
-            self.line_number = number
-            counts[self._dispatch_message(line, callbacks)] += 1
-            prefix = _NO_PREFIX  # the callback may have changed the loaders
-        self._load_groups(groups, callbacks, counts)
-        self.line_number = last_number
+            prefix = _NO_PREFIX  # the next line's number may not follow the last one's
+            record_prefix = line[: line.find(_RECORD_KEY) + len(_RECORD_KEY)]
+            header = self._headers.get(record_prefix)
+            if header is None:
+                if line.isspace():
+                    continue
+                header = self._read_header(line, record_prefix)
+                if block.hold(number, line, header, self.current_schemas):
+                    continue
+            collections = self._find_collections(header)
+            if collections is None or not block.can_add(header.stream, collections):
+                if block.has_messages:
+                    yield block
+                    block = RecordBlock()
+                if collections is None:
+                    self.line_number, self.line = number, line
+                    yield self._decode_message(line)
+                    continue
+            current = block.start_span(header, collections, number)
+            current.append(line)
+            prefix = self._prefix_of.get(header.stream, _NO_PREFIX)
+        if block.has_messages:
+            yield block
 
-    def _load_groups(self, groups: LineGroups, callbacks: Callbacks, counts: Counter[str]) -> None:
-        """Load the lines of all groups."""
+    def _read_header(self, line: bytes, prefix: bytes) -> MessageHeader:
+        """Return the header of a line; an empty one if it is no JSON object."""
+        header = _decode_header(line)
+        if header.type == "RECORD" and isinstance(header.stream, str):
+            self._learn_prefix(prefix, header)
+        return header
 
-        def load_slowly(line: bytes, number: int) -> None:
-            self.line_number = number
-            self._dispatch_message(line, callbacks)
+    def _learn_prefix(self, prefix: bytes, header: MessageHeader) -> None:
+        """Keep the prefix of a stream's RECORD lines, if it says all that the header does."""
+        before = self._prefix_of.pop(header.stream, None)
+        if before is not None:
+            del self._headers[before]
+        if _decode_header(prefix + b":0}") == header:
+            self._headers[prefix] = header
+            self._prefix_of[header.stream] = prefix
 
-        if groups.has_lines:
-            counts["RECORD"] += groups.load(load_slowly)
+    def _find_collections(self, header: MessageHeader) -> frozenset[str] | None:
+        """Return the collections of a RECORD line; None for any other, or without a SCHEMA."""
+        is_record = header.type == "RECORD" and isinstance(header.stream, str)
+        return self.streams.get(header.stream) if is_record else None
 
-    def _dispatch_message(self, line: bytes, callbacks: Callbacks) -> str:
-        """Decode a line, call the callback of its type, and return the type."""
-        self.line = line
-        message = self.deserialize_json(line)
-        self.assert_line_requires(message, {"type"})
-        message_type = message["type"]
-        callback = callbacks.get(message_type) if isinstance(message_type, str) else None
+    def _decode_message(self, line: bytes) -> Message:
+        """Decode the current line."""
+        content = self.deserialize_json(line)
+        self.assert_line_requires(content, {"type"})
+        if not isinstance(content["type"], str):
+            self.raise_invalid("its type is not a Singer message type")
+        return Message(content["type"], content)
+
+    def _dispatch_message(
+        self, message: Message, callbacks: dict[str, Callable[[Any], None]]
+    ) -> None:
+        callback = callbacks.get(message.type)
         if callback is None:
             self.raise_invalid("its type is not a Singer message type")
-        callback(message)
-        return cast("str", message_type)
+        callback(message.content)
 
     def deserialize_json(self, line: bytes) -> dict[str, Any]:
         """Decode a line into a message.
@@ -188,12 +216,9 @@ class MessageReader(GenericSingerReader[bytes]):
             InvalidMessageError: The line is not a JSON object.
         """
         try:
-            message = _DECODER.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError, InvalidOperation, RecursionError):
-            message = self._deserialize_leniently(line)
-        if not isinstance(message, dict):
-            self.raise_invalid("it is JSON, but not an object")
-        return message
+            return decode_object(line)
+        except UnreadableLineError as error:
+            self.raise_invalid(error.reason)
 
     def assert_line_requires(  # type: ignore[override]  # static in the SDK; here it needs the line
         self, line_dict: dict[str, Any], requires: set[str]
@@ -285,27 +310,6 @@ class MessageReader(GenericSingerReader[bytes]):
             "that line is delivered."
         )
 
-    def _deserialize_leniently(self, line: bytes) -> Any:  # noqa: ANN401 - JSON is anything
-        """Decode what msgspec rejects but taps write: NaN, infinities, lone surrogates."""
-        try:
-            return json.loads(
-                line.decode(),
-                parse_float=_parse_decimal,
-                parse_int=_parse_integer,
-                parse_constant=NonFinite,
-            )
-        except UnicodeDecodeError as cause:
-            if cause.end == len(line) and cause.reason == "unexpected end of data":
-                self.raise_invalid(_TRUNCATED)
-            self.raise_invalid(f"invalid UTF-8 at byte {cause.start + 1}")
-        except RecursionError:
-            self.raise_invalid("it is nested too deeply")
-        except ValueError as cause:
-            if not line.endswith(b"\n"):
-                self.raise_invalid(_TRUNCATED)
-            position = f" at character {cause.pos + 1}" if hasattr(cause, "pos") else ""
-            self.raise_invalid(f"invalid JSON{position}")
-
     def raise_invalid(self, reason: str) -> NoReturn:
         """Refuse the current line.
 
@@ -319,19 +323,16 @@ class MessageReader(GenericSingerReader[bytes]):
         raise InvalidMessageError(msg) from None  # the cause may contain the line
 
 
-def _parse_integer(digits: str) -> int | Decimal:
-    """Parse an integer, even one with more digits than Python's limit of 4300."""
+def _decode_header(line: bytes) -> MessageHeader:
+    """Return the header of a line; an empty one if it is no JSON object."""
     try:
-        return int(digits)
-    except ValueError:
-        return Decimal(digits)
-
-
-def _parse_decimal(digits: str) -> Decimal:
-    """Parse a number with a fraction or an exponent, even an exponent that Decimal rejects."""
+        return _decode(line)
+    except DECODING_ERRORS:
+        pass
     try:
-        return Decimal(digits)
-    except InvalidOperation:
-        mantissa, _, exponent = digits.lower().partition("e")
-        sign = "-" if exponent.startswith("-") else ""
-        return Decimal(f"{mantissa}e{sign}{_MAX_EXPONENT}")
+        members = decode_object(line)
+    except UnreadableLineError:
+        return MessageHeader()
+    return MessageHeader(
+        **{name: members[name] for name in MessageHeader.__struct_fields__ if name in members}
+    )

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from singer_sdk.exceptions import SingerSDKError
 
+from target_segment_objects import exit_codes
 from target_segment_objects.exceptions import SegmentObjectsError
 from target_segment_objects.plurals import format_count
 from target_segment_objects.singer.reader import ReadingStopped
@@ -36,7 +37,6 @@ _STOP_SIGNALS: Final = (
 )
 _SAME_SIGNAL_SECONDS: Final = 1.0
 """Signals that come within this time after the first one are the same request to stop."""
-_SIGNAL_EXIT_BASE: Final = 128  # a shell's exit code for a process that a signal ended
 
 
 class RunOutcome(msgspec.Struct, frozen=True):
@@ -61,7 +61,7 @@ class RunOutcome(msgspec.Struct, frozen=True):
     def exit_code(self) -> int:
         """The exit code of the process."""
         if self.stop_signal is not None:
-            return _SIGNAL_EXIT_BASE + self.stop_signal
+            return exit_codes.SIGNAL_BASE + self.stop_signal
         return 1 if self.problems else 0
 
 

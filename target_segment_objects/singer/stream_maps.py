@@ -16,7 +16,7 @@ import simpleeval  # type: ignore[import-untyped]  # evaluates expressions for t
 from singer_sdk.mapper import PluginMapper
 
 from target_segment_objects.exceptions import InputError, InvalidRecordError
-from target_segment_objects.mapping.fast_path.schemas import DEFINITION_KEYWORDS
+from target_segment_objects.mapping.schema_simplification import DEFINITION_KEYWORDS
 
 if TYPE_CHECKING:
     import logging

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from target_segment_objects.delivery import scheduler
+from target_segment_objects.delivery import batch_queue
+from target_segment_objects.delivery.batch_queue import MAX_QUEUED_PER_COLLECTION
 from target_segment_objects.delivery.interface import DeliveryStatus, StreamInfo
 from target_segment_objects.delivery.scheduler import (
-    MAX_QUEUED_PER_COLLECTION,
     DeliveryOptions,
     DeliveryScheduler,
 )
@@ -299,7 +299,7 @@ def test_queue_of_a_collection_is_bounded(tmp_path: Path) -> None:
 
 def test_queue_is_bounded_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond two batches for each session, the compressed bytes of all collections count."""
-    monkeypatch.setattr(scheduler, "MAX_QUEUED_BYTES", 0)
+    monkeypatch.setattr(batch_queue, "MAX_QUEUED_BYTES", 0)
     run = GatedRun(tmp_path, DeliveryOptions(batch_size_rows=1, max_parallel_sessions=2))
     thread = run.add_until_full("abcde"[number % 5] for number in range(20))
     assert wait_until_still(lambda: run.added) == 4

@@ -18,6 +18,7 @@ from target_segment_objects.cli.load import load_input
 from target_segment_objects.delivery.scheduler import DeliveryOptions, DeliveryScheduler
 from target_segment_objects.delivery.spool import Spool
 from target_segment_objects.exceptions import SegmentObjectsError
+from target_segment_objects.run.output import LedgerBinding
 from target_segment_objects.sandbox.server import Sandbox
 from target_segment_objects.segment import client
 from target_segment_objects.target import TargetSegmentObjects
@@ -139,7 +140,7 @@ def run_target(lines: Iterator[str], config: dict[str, Any]) -> Outcome:
         code = load_input(
             target,
             io.BytesIO("".join(f"{line}\n" for line in lines).encode()),
-            destination="the sandbox of the test",  # behind a proxy, or without it
+            ledger=LedgerBinding(destination="the sandbox of the test"),  # also behind a proxy
         )
     output.seek(0)
     return Outcome(code, [json.loads(line)["at"] for line in output])

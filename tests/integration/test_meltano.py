@@ -222,7 +222,6 @@ def test_ledger_commands_use_the_configured_ledger(project: Project, sandbox: Sa
         return project.run_checked(*command, environment=settings | changed)
 
     run_in_production("run", "load-flights", "--full-refresh")
-    run_in_production("run", "load-flights", "--full-refresh")
     shown = run_in_production("invoke", f"{NAME}:ledger-show", "flights")
     assert re.search(r"^flights .* 179 ", shown, re.MULTILINE), shown
     assert run_in_production("invoke", f"{NAME}:ledger-export").count('"digest"') == 179

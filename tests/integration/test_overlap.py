@@ -1,7 +1,7 @@
 """Reading, uploading and the sessions of different collections overlap.
 
 Each test makes the tap wait for an event of the delivery, so it can only end if the two overlap. No
-test measures time; `benchmarks/overlap.py` does.
+test measures time: docs/benchmarks.md has the figures.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ class WaitingTap(io.RawIOBase):
     """A tap's output: lines, and conditions to wait for before the next line is written."""
 
     def __init__(self, *steps: str | Callable[[], object]) -> None:
-        """Start at the first step."""
         super().__init__()
         self._lines = self._run_steps(steps)
         self.has_ended = False

@@ -16,8 +16,8 @@ import pytest
 from target_segment_objects.delivery.interface import StreamInfo
 from target_segment_objects.exceptions import LedgerError
 from target_segment_objects.ledger.file import Destination, LedgerFile
-from target_segment_objects.ledger.objects import ObjectTable
-from target_segment_objects.ledger.tools.reading import check_ledger, copy_ledger, read_ledger
+from target_segment_objects.ledger.object_table import ObjectTable
+from target_segment_objects.ledger.read_only import check_ledger, copy_ledger, read_ledger
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,7 +15,7 @@ import pytest
 
 from target_segment_objects.delivery.interface import StreamInfo
 from target_segment_objects.ledger.file import Destination, LedgerFile
-from target_segment_objects.ledger.objects import ObjectTable
+from target_segment_objects.ledger.object_table import ObjectTable
 
 if TYPE_CHECKING:
     from pathlib import Path

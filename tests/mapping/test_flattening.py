@@ -14,7 +14,7 @@ from singer_sdk.helpers._flattening import flatten_schema
 from target_segment_objects.mapping.mapper import MappingOptions
 from target_segment_objects.mapping.naming import to_path_name, to_property_name
 from target_segment_objects.mapping.schema import read_json_types, read_property_types
-from tests.mapping.test_fast_path import BothPaths, build_line
+from tests.mapping.test_decoders import Stream, map_both
 
 LEAVES = st.sampled_from(
     [{"type": "integer"}, {"type": ["string", "null"]}, {"type": "array"}, {"type": "object"}]
@@ -74,25 +74,20 @@ def test_depth_means_what_it_means_in_the_sdk(schema: dict[str, Any], depth: int
     ],
 )
 def test_objects_below_the_depth_are_json_text(depth: int | None, sent: dict[str, Any]) -> None:
-    """On both paths, with the digits of the tap; a null is one for all that is in the object."""
-    both = BothPaths(NESTED, options=MappingOptions(max_depth=depth))
-    map_fast = both.compile_fast()
-    line = build_line('{"id":7,"a":{"n":1,"b":{"n":1.50,"c":{"n":"x"}}}}')
-    null = build_line('{"id":7,"a":null}')
-    for mapped in (map_fast(line), both.map_slowly(line)):
-        assert mapped is not None
-        assert json.loads(mapped, parse_float=str)["properties"] == {"id": 7, **sent}
-    for mapped in (map_fast(null), both.map_slowly(null)):
-        assert mapped is not None
-        assert json.loads(mapped)["properties"] == {"id": 7, **dict.fromkeys(sent)}
-    assert not both.warnings
+    """With the digits of the tap; a null is one for all that is in the object."""
+    records = ['{"id":7,"a":{"n":1,"b":{"n":1.50,"c":{"n":"x"}}}}', '{"id":7,"a":null}']
+    mapped = map_both(NESTED, *records, options=MappingOptions(max_depth=depth))
+    value, null = (json.loads(line, parse_float=str)["properties"] for line in mapped.objects)
+    assert value == {"id": 7, **sent}
+    assert null == {"id": 7, **dict.fromkeys(sent)}
+    assert (mapped.untyped, mapped.warnings) == (0, [])
 
 
 @pytest.mark.parametrize(("depth", "harmless"), [(None, False), (3, False), (2, True), (0, True)])
 def test_violation_below_the_depth_does_no_harm(depth: int | None, harmless: bool) -> None:  # noqa: FBT001 - a parameter
     """What is sent as JSON text need not match its schema; what is flattened has to."""
-    both = BothPaths(NESTED, options=MappingOptions(max_depth=depth))
-    line = build_line('{"id":7,"a":{"b":{"c":5}}}')
-    assert both.compile_fast()(line) is None
-    assert (both.map_slowly(line) is not None) is harmless
-    assert len(both.warnings) == harmless
+    stream = Stream(NESTED, options=MappingOptions(max_depth=depth))
+    mapped = stream.map_groups(['{"id":7,"a":{"b":{"c":5}}}'])
+    assert mapped.untyped == 1
+    assert isinstance(mapped.objects[0], bytes) is harmless
+    assert len(mapped.warnings) == harmless

@@ -29,15 +29,15 @@ from target_segment_objects.mapping import naming
 from target_segment_objects.mapping.data_warnings import DataWarnings
 from target_segment_objects.mapping.mapper import MappingOptions, RecordMapper
 from target_segment_objects.mapping.naming import CollectionResolver
-from target_segment_objects.mapping.stream_state import StreamState
 from target_segment_objects.mapping.validation import RecordValidator
 from target_segment_objects.mapping.warehouse.names import to_column_name, to_table_name
 from target_segment_objects.sandbox import objects as strict
 from target_segment_objects.settings import Settings
 from target_segment_objects.singer.reader import MessageReader
+from tests.mapping.test_validation import check_record
 from tests.support import documented_rows, remembered_properties
 from tests.support.documented_rows import DocumentedRow
-from tests.support.remembered_properties import RememberedProperties
+from tests.support.remembered_properties import RememberedProperties, create_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -70,7 +70,7 @@ def compile_mapper(
         {"type": "object", "properties": properties},
         keys,
         options=mapping,
-        state=StreamState("s", log, max_name_length=mapping.max_name_length),
+        state=create_state("s", log, max_name_length=mapping.max_name_length),
     )
 
 
@@ -238,7 +238,8 @@ def test_documented_differences_in_validation(row: Row) -> None:
     warnings: list[str] = []
     validator_warnings = DataWarnings("s", warnings.append)
     try:
-        RecordValidator("s", schema, warnings=validator_warnings).validate(record)
+        validator = RecordValidator("s", schema, warnings=validator_warnings)
+        check_record(validator, record, validator_warnings)
         here = "accepts"
     except InvalidRecordError:
         here = "refuses"
@@ -470,7 +471,7 @@ def test_property_keeps_its_name_across_schemas(
     schemas: list[tuple[set[str], list[set[str]]]],
 ) -> None:
     """In one run, each property of a stream has one name, and no name has two properties."""
-    state = StreamState("s", print)
+    state = create_state("s", print)
     names: dict[str, str] = {}
     for declared, records in schemas:
         mapper = RecordMapper(
@@ -492,14 +493,14 @@ def test_property_keeps_its_name_across_schemas(
 def test_warnings_are_given_once_across_schemas() -> None:
     """A changed SCHEMA does not repeat them."""
     warnings: list[str] = []
-    state = StreamState("s", warnings.append)
+    state = create_state("s", warnings.append)
     for _ in range(2):
         properties: dict[str, Any] = {"id": {}, "ID": {}, "long": {}}
         mapper = RecordMapper(
             "s", "s", {"properties": properties}, ["k"], options=MappingOptions(), state=state
         )
         mapper.map_record({"k": 1, "K": 1, "long": "x" * 600, "n": math.nan})
-        assert mapper.warned_long_paths == {("long",)}
+        assert state.warnings.long_paths == {("long",)}
     assert len(warnings) == len(set(warnings)) == 5
 
 

@@ -18,7 +18,11 @@ from singer_sdk.sinks.core import JSONSchemaValidator
 
 from target_segment_objects.exceptions import InvalidRecordError, UnmappableStreamError
 from target_segment_objects.mapping.data_warnings import DataWarnings
+from target_segment_objects.mapping.properties.property_mapping import PropertyMapping
+from target_segment_objects.mapping.property_tree import DeclaredObject, build_tree
+from target_segment_objects.mapping.schema import read_property_types
 from target_segment_objects.mapping.validation import RecordValidator
+from target_segment_objects.mapping.violations import RecordCheck
 from target_segment_objects.singer.reader import MessageReader
 
 STREAMS = sorted(Path(singer_sdk.testing.__file__).parent.glob("target_test_streams/*.singer"))
@@ -95,13 +99,27 @@ def read_json(text: str) -> Any:  # noqa: ANN401 - JSON of any shape
 def validate(
     schema: dict[str, Any], record: dict[str, Any], warnings: list[str] | None = None
 ) -> InvalidRecordError | None:
-    """Return why a record is invalid; None if it is sent."""
-    log = ([] if warnings is None else warnings).append
+    """Return why a record is invalid for `schema_violations: reject`; None if it is sent."""
+    log = DataWarnings("s", ([] if warnings is None else warnings).append)
     try:
-        RecordValidator("s", schema, warnings=DataWarnings("s", log)).validate(record)
+        check_record(RecordValidator("s", schema, warnings=log), record, log)
     except InvalidRecordError as error:
         return error
     return None
+
+
+def check_record(validator: RecordValidator, record: dict[str, Any], log: DataWarnings) -> None:
+    """Check a record as the mapping does, and warn of what does no harm."""
+    check = RecordCheck(validator, "reject")
+    if check.find_suspects([record]):
+        tree = build_declared_tree(validator.schema)
+        log.warn_schema_mismatches(check.find_harmless(record, tree))
+
+
+def build_declared_tree(schema: dict[str, Any]) -> DeclaredObject:
+    """Return the properties that a schema declares."""
+    types = read_property_types(schema)
+    return build_tree([PropertyMapping(path, "", each) for path, each in types.items()])
 
 
 def is_valid(schema: dict[str, Any], record: dict[str, Any]) -> bool:
@@ -291,7 +309,7 @@ def test_violation_at_json_text_is_one_warning(
         validator = RecordValidator(
             "s", {"properties": {"o": {"properties": {"a": schema}}}}, warnings=state
         )
-        validator.validate({"o": {"a": value}, **other})
+        check_record(validator, {"o": {"a": value}, **other}, state)
     (warning,) = warnings
     assert "'o.a' has values that do not match its schema" in warning
     assert f"which {violation}" in warning

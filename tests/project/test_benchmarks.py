@@ -15,17 +15,14 @@ from click.testing import CliRunner
 
 from benchmarks import __main__ as comparison
 from benchmarks import (
-    compression,
     docs_page,
     end_to_end,
     inputs,
     month,
     outputs,
-    overlap,
     plot,
     profiles,
     sandbox_loading,
-    sdk_settings,
 )
 from benchmarks import ledger as ledger_benchmark
 from benchmarks.runs import OURS, PARQUET, Bench, Candidate, RunFailedError
@@ -112,37 +109,6 @@ def test_sandbox_loading(tmp_path: Path) -> None:
     """Each input has a row, and everything was loaded."""
     printed = run_command(sandbox_loading.main, tmp_path)
     assert [line for line in printed.splitlines() if line.startswith("| A (")]
-
-
-@pytest.mark.slow
-def test_sdk_settings(tmp_path: Path) -> None:
-    """Each setting has a row, with the SDK's own time where it transforms records."""
-    printed = run_command(sdk_settings.main, tmp_path)
-    rows = [line.split(" | ") for line in printed.splitlines() if line.startswith("| ")][2:]
-    assert [row[0] for row in rows[:2]] == ["| lower bound", "| no setting"]
-    assert {len(row) for row in rows} == {3}
-    assert [row[0] for row in rows if row[2] == " |"] == [
-        "| lower bound",
-        "| no setting",
-        "| `add_record_metadata`",
-    ]
-
-
-@pytest.mark.slow
-def test_overlap(tmp_path: Path) -> None:
-    """Both ratios are measured."""
-    printed = run_command(overlap.main, tmp_path)
-    assert "| one collection |" in printed
-    assert "| eight collections |" in printed
-
-
-@pytest.mark.slow
-def test_compression(tmp_path: Path) -> None:
-    """Each installed compressor has a row, relative to zlib 6."""
-    printed = run_command(compression.main, tmp_path)
-    rows = {line.split(" | ")[0]: line for line in printed.splitlines()}
-    assert "| 100% |" in rows["| zlib 6"]
-    assert len([row for row in rows if row.startswith("| zlib ")]) == 4
 
 
 @pytest.mark.slow
@@ -289,8 +255,6 @@ def test_page_needs_all_inputs() -> None:
         "memory",
         "end-to-end",
         "sandbox-loading",
-        "overlap",
-        "compression",
         "ledger",
         "ledger-night",
         "ledger-month",

@@ -1,4 +1,7 @@
-"""Files for GitHub: workflows, hooks and forms are valid and agree with the project."""
+"""Files for GitHub: workflows, hooks and forms agree with the project.
+
+That they are valid, and their actions pinned, is what the hooks check (.pre-commit-config.yaml).
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import sysconfig
 from pathlib import Path
 from typing import Any, Final
 
@@ -64,29 +66,6 @@ def join_steps(job: dict[str, Any]) -> str:
     return "\n".join(step.get("run", "") for step in job.get("steps", ()))
 
 
-@pytest.mark.parametrize(
-    "hook", [hook for hook in HOOKS if list_files_of_hook(hook)], ids=lambda hook: hook["id"]
-)
-def test_files_pass_their_hook(hook: dict[str, Any]) -> None:
-    """Workflows, Dependabot's file and the issue forms pass every hook that checks them."""
-    name, *arguments = shlex.split(hook["entry"])
-    tool = shutil.which(name, path=sysconfig.get_path("scripts")) or shutil.which(name)
-    if tool is None and "manual" in hook.get("stages", ()):
-        pytest.skip(f"{name} is downloaded from GitHub; test.yml runs it")
-    assert tool is not None, f"{name} is missing: it comes with the extra dev"
-    files = list_files_of_hook(hook) if hook.get("pass_filenames", True) else []
-    done = subprocess.run(
-        [tool, *arguments, *files],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=TOOL_SECONDS,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
 def test_every_yaml_file_has_a_schema_check() -> None:
     """Every YAML file for GitHub is checked against a schema by some hook."""
     checked = {
@@ -118,22 +97,6 @@ def test_oldest_and_newest_python_match_the_package() -> None:
     outside_matrix = {name: python for name, python in pythons.items() if "matrix" not in python}
     assert outside_matrix.pop("test.yml: lowest") == oldest
     assert set(outside_matrix.values()) == {newest}
-
-
-def test_actions_are_pinned_by_hash() -> None:
-    """Each has a full commit hash and its version in a comment, the same in all workflows."""
-    pins: dict[str, set[tuple[str, str]]] = {}
-    for line in "\n".join(map(read_text, WORKFLOWS)).splitlines():
-        if (used := re.match(r"\s*(?:- )?uses: (.*)", line)) is None:
-            continue
-        if (own := re.match(r"\./(\S+)", used[1])) is not None:
-            assert (ROOT / own[1]).is_file()
-            continue
-        pinned = re.fullmatch(r"([\w.-]+/[\w./-]+)@([0-9a-f]{40}) # (v\d+\.\d+\.\d+)", used[1])
-        assert pinned is not None, f"not pinned: {line}"
-        pins.setdefault(pinned[1], set()).add((pinned[2], pinned[3]))
-    assert pins
-    assert {action: found for action, found in pins.items() if len(found) > 1} == {}
 
 
 def test_permissions_are_minimal() -> None:

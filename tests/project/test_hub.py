@@ -14,7 +14,7 @@ import pytest
 import yaml
 from referencing import Registry, Resource
 
-from target_segment_objects.cli.ledger.command import run_ledger_command
+from target_segment_objects.cli.ledger_command import run_ledger_command
 from target_segment_objects.target import TargetSegmentObjects
 from tests.support.project import copy_project
 

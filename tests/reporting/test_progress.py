@@ -216,7 +216,6 @@ class FakeRun:
     """A run whose progress the test sets."""
 
     def __init__(self) -> None:
-        """Start before the first record."""
         self.snapshot = ProgressSnapshot(0, 0, 0, 0, None)
 
     def get_snapshot(self) -> ProgressSnapshot:

@@ -99,14 +99,13 @@ def test_the_end_of_a_run_reports_each_collection_and_the_total(
     (job,) = (metric for metric in metrics if metric["metric"] == "job_duration")
     assert [job["tags"][name] for name in names] == [7, 6, 1, 2]
     assert (job["tags"]["records"], job["tags"]["status"]) == (7, "succeeded")
-    # The first record of each stream, and the invalid one.
-    assert job["tags"]["records_slow_path"] == 3
+    assert job["tags"]["records_untyped"] == 1, "the invalid one"
     by_stream = {
         metric["tags"]["stream"]: (metric["tags"]["records"], metric["value"])
         for metric in metrics
-        if metric["metric"] == "records_slow_path"
+        if metric["metric"] == "records_untyped"
     }
-    assert by_stream == {"Users": (5, 1), "orders": (2, 2)}
+    assert by_stream == {"Users": (5, 0), "orders": (2, 1)}
     sizes = [(row.raw_bytes, row.gzip_bytes) for row in sandbox.warehouse.sessions()]
     raw, packed = map(sum, zip(*sizes, strict=True))
     assert (job["tags"]["raw_bytes"], job["tags"]["gzip_bytes"]) == (raw, packed)

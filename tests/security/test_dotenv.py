@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 from singer_sdk.exceptions import ConfigValidationError
 
-from target_segment_objects.environment import load_environment
+from target_segment_objects.settings.environment import load_environment
 from tests.support import record_line, schema_line
 
 if TYPE_CHECKING:

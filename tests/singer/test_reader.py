@@ -5,7 +5,6 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
-import itertools
 import json
 import logging
 import lzma
@@ -15,7 +14,6 @@ import subprocess
 import sys
 import zlib
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import IO, TYPE_CHECKING, Any, cast
 
@@ -26,10 +24,12 @@ from hypothesis import strategies as st
 from singer_sdk.singerlib.encoding.base import SingerMessageType
 
 from target_segment_objects.exceptions import InputError, InvalidMessageError
+from target_segment_objects.mapping import json_lines
 from target_segment_objects.mapping.values import ENCODER, NonFinite
 from target_segment_objects.singer import raw_input
 from target_segment_objects.singer import reader as singer_reader
 from target_segment_objects.singer.reader import MessageReader, ReadingStopped
+from target_segment_objects.singer.record_blocks import RecordBlock
 from tests.support import wait_for
 
 if TYPE_CHECKING:
@@ -283,101 +283,136 @@ def make_record(stream: str, value: object) -> bytes:
     return (RECORD_LINE % (stream, value)).encode()
 
 
-@dataclass
-class RecordingLoader:
-    """Loads the lines of one stream, except those with `slow` in them."""
+def read_blocks(
+    lines: list[bytes], streams: dict[str, str], schemas: dict[str, bytes] | None = None
+) -> tuple[list[Any], dict[str, int]]:
+    """Read lines to the end, and return what the callbacks take, and the counts.
 
-    reader: MessageReader
-    collection: str
-    loaded: list[list[bytes]] = field(default_factory=list)
-
-    def load_lines(self, lines: list[bytes], load_slowly: Callable[[int], None]) -> None:
-        """Keep the lines."""
-        assert not self.reader.is_waiting
-        self.loaded.append(lines)
-        for position, line in enumerate(lines):
-            if b"slow" in line:
-                load_slowly(position)
-
-
-def add_loader(reader: MessageReader, stream: str, collection: str) -> RecordingLoader:
-    """Have the reader pass on a stream's lines."""
-    line = make_record(stream, "")
-    loader = RecordingLoader(reader, collection)
-    reader.fast_loaders[line[: line.find(b'"record"')]] = loader
-    return loader
-
-
-def test_lines_of_a_stream_are_loaded_together() -> None:
-    """A loader gets those between two other messages, may leave lines, and ends with a SCHEMA."""
+    Args:
+        lines: The lines, which are read at the same time.
+        streams: The streams that have a SCHEMA, with the collection of each.
+        schemas: The SCHEMA lines that would change nothing.
+    """
     reader = MessageReader()
-    messages = []
+    reader.streams = {stream: frozenset({name}) for stream, name in streams.items()}
+    reader.current_schemas = schemas or {}
+    taken: list[Any] = []
+    callbacks = dict.fromkeys(MESSAGE_TYPES, taken.append)
+    counts = reader.process_lines(io.BytesIO(b"".join(lines)), callbacks)
+    return taken, dict(counts)
 
-    def handle(message: dict[str, Any]) -> None:
-        messages.append((reader.line_number, reader.line, message["type"]))
-        if message["type"] == "SCHEMA":
-            del reader.fast_loaders[b'{"type":"RECORD","stream":"a",']
 
-    a, b = add_loader(reader, "a", "a"), add_loader(reader, "b", "b")
-    first, second, slow = make_record("a", 1), make_record("a", 2), make_record("a", "slow")
-    other, third = make_record("b", 3), make_record("c", 4)
+def describe_block(block: RecordBlock) -> dict[str, list[bytes]]:
+    """Return the lines of a block by stream."""
+    return {stream: group.lines for stream, group in block.groups.items()}
+
+
+def test_lines_of_a_stream_are_grouped() -> None:
+    """Between two messages that end a block; a stream without a SCHEMA does, too."""
+    first, second, third = (make_record("a", number) for number in (1, 2, 3))
+    other, unknown = make_record("b", 3), make_record("c", 4)
     schema = b'{"type":"RECORD","stream":"a","type":"SCHEMA"}\n'  # the last duplicate counts
-    lines = [first, other, slow, second, STATE_LINE, second, third, schema, first, other]
-    counts = reader.process_lines(io.BytesIO(b"".join(lines)), dict.fromkeys(MESSAGE_TYPES, handle))
-    assert a.loaded == [[first, slow, second], [second]]
-    assert b.loaded == [[other], [other]]
-    assert messages == [
-        (3, slow, "RECORD"),
-        (5, STATE_LINE, "STATE"),
-        (7, third, "RECORD"),
-        (8, schema, "SCHEMA"),
-        (9, first, "RECORD"),
+    lines = [first, other, second, unknown, third, schema, first, other]
+    (one, message, two, schema_message, three), counts = read_blocks(lines, {"a": "a", "b": "b"})
+    assert describe_block(one) == {"a": [first, second], "b": [other]}
+    assert message["stream"] == "c"
+    assert describe_block(two) == {"a": [third]}
+    assert schema_message["type"] == "SCHEMA"
+    assert describe_block(three) == {"a": [first], "b": [other]}
+    assert counts == {"RECORD": 7, "SCHEMA": 1}
+
+
+def test_state_and_repeated_schema_are_held_in_their_place() -> None:
+    """They do not end a block, and know which lines are before them."""
+    schema = b'{"type":"SCHEMA","stream":"a"}\n'
+    records = [make_record(stream, number) for number, stream in enumerate("aabaab")]
+    lines = [*records[:3], STATE_LINE, schema, *records[3:5], STATE_LINE, records[5]]
+    (block,), counts = read_blocks(lines, {"a": "a", "b": "b"}, {"a": schema})
+    a, b = block.groups["a"], block.groups["b"]
+    assert [(held.number, held.header.type, held.ends) for held in block.held] == [
+        (4, "STATE", [(a, 2), (b, 1)]),
+        (5, "SCHEMA", []),
+        (8, "STATE", [(a, 4)]),
     ]
-    assert counts == {"RECORD": 8, "STATE": 1, "SCHEMA": 1}
+    assert counts == {"RECORD": 6, "STATE": 2, "SCHEMA": 1}
+    assert [a.find_line_number(row) for row in range(4)] == [1, 2, 6, 7]
+    assert [b.count_before(number) for number in (3, 4, 9, 10)] == [0, 1, 1, 2]
+    assert block.count_before(8) == 5
 
 
-def test_streams_of_one_collection_keep_their_order() -> None:
-    """A line of the other stream is loaded after all lines before it."""
-    reader = MessageReader()
-    a, b = add_loader(reader, "a", "shared"), add_loader(reader, "b", "shared")
-    b.loaded = a.loaded
+def test_changed_schema_ends_a_block() -> None:
+    """A SCHEMA that is not the last one of its stream, byte for byte."""
+    record, schema = make_record("a", 1), b'{"type":"SCHEMA","stream":"a"}\n'
+    lines = [record, schema.replace(b":", b": "), record]
+    taken, _ = read_blocks(lines, {"a": "a"}, {"a": schema})
+    assert [type(item) for item in taken] == [RecordBlock, dict, RecordBlock]
+
+
+def test_streams_of_one_collection_are_not_in_one_block() -> None:
+    """So a line of the other stream is loaded after all lines before it."""
     lines = [make_record(stream, number) for number, stream in enumerate("aabab")]
-    reader.process_lines(io.BytesIO(b"".join(lines)), {})
-    assert [*itertools.chain(*a.loaded)] == lines
-    assert len(a.loaded) == 4
-
-
-def test_lines_before_a_failing_one_are_loaded() -> None:
-    """Those of other streams, too, and the first failing line of the input is reported."""
-    reader = MessageReader()
-    a, b, c = (add_loader(reader, stream, stream) for stream in "abc")
-    broken = b'{"type":"RECORD","stream":"%c","record": slow\n'
-    lines = [
-        *(make_record("a", 1), make_record("b", 2), make_record("c", 3), make_record("a", 4)),
-        *(broken % b"c", make_record("b", 6), make_record("c", 7), broken % b"a"),
+    blocks, _ = read_blocks(lines, {"a": "shared", "b": "shared"})
+    assert [describe_block(block) for block in blocks] == [
+        {"a": lines[:2]},
+        {"b": lines[2:3]},
+        {"a": lines[3:4]},
+        {"b": lines[4:]},
     ]
-    with pytest.raises(InvalidMessageError, match=r"^Line 5 "):
-        reader.process_lines(io.BytesIO(b"".join(lines)), {})
-    assert a.loaded == [[lines[0], lines[3], lines[7]]]
-    assert b.loaded == [[lines[1], lines[5]]]
-    assert c.loaded == [[lines[2], lines[4], lines[6]]], "it fails at the second of them"
 
 
-def test_line_is_loaded_before_the_reader_waits(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "form",
+    [
+        '{"type":"RECORD","stream":"%s","record":{"id":%d}}',
+        '{"record":{"id":%d},"stream":"%s","type":"RECORD"}',
+        '{"type":"RECORD","stream":"%s","time_extracted":"%d","record":{}}',
+        '{"type":"RECORD","record":{"stream":"x","record":{"id":%d}},"stream":"%s"}',
+        '{"type": "RECORD", "stream": "%s", "version": %d, "record": {}}',
+    ],
+)
+def test_stream_is_found_in_any_order_of_members(form: str) -> None:
+    """Streams that alternate are told apart, also where no line begins as another does."""
+    streams = ["record", "type", "a", "a", "record"]
+    swapped = form.index("%d") < form.index("%s")
+    lines = [
+        (form % ((number, stream) if swapped else (stream, number))).encode() + b"\n"
+        for number, stream in enumerate(streams)
+    ]
+    (block,), _ = read_blocks(lines * 2, {name: name for name in streams})
+    assert describe_block(block) == {
+        "record": [lines[0], lines[4]] * 2,
+        "type": [lines[1]] * 2,
+        "a": [lines[2], lines[3]] * 2,
+    }
+
+
+def test_versions_and_rejections_are_noted() -> None:
+    """A version is noted wherever it stands; a replayed record is known by its member."""
+    versions = [b'{"type":"RECORD","stream":"a","version":%d,"record":{}}\n' % n for n in (1, 1, 2)]
+    late = b'{"type":"RECORD","stream":"a","record":{},"version":3}\n'
+    replayed = b'{"type":"RECORD","stream":"a","record":{},"rejected":{"at":"x"}}\n'
+    (block,), _ = read_blocks([*versions, late, replayed, make_record("a", 1)], {"a": "a"})
+    assert {header.version for header in block.notable} == {1, 2, 3, None}
+    assert [header.rejected for header in block.notable if header.rejected] == [{"at": "x"}]
+
+
+def test_lines_are_passed_on_before_the_reader_waits(tmp_path: Path) -> None:
     """A tap that pauses does not hold back the lines that it has written."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = MessageReader()
-    loader = add_loader(reader, "a", "a")
+    reader.streams = {"a": frozenset({"a"})}
+    loaded: list[dict[str, list[bytes]]] = []
+    callbacks = {"RECORD": lambda block: loaded.append(describe_block(block))}
     line = make_record("a", 1)
     with ThreadPoolExecutor(1) as pool, pipe.open("r+b", buffering=0) as tap:
         tap.write(line + line[:20])
         with pipe.open("rb") as lines:
-            running = pool.submit(reader.process_lines, lines, {})
-            wait_for(lambda: loader.loaded == [[line]])
+            running = pool.submit(reader.process_lines, lines, callbacks)
+            wait_for(lambda: loaded == [{"a": [line]}])
             assert not running.done()
             tap.write(line[20:])
-            wait_for(lambda: loader.loaded == [[line], [line]])
+            wait_for(lambda: loaded == [{"a": [line]}] * 2)
             tap.close()
             running.result(timeout=10)
 
@@ -497,7 +532,7 @@ def test_both_decoders_agree(value: Any, spaced: bool) -> None:  # noqa: ANN401,
         line = msgspec.json.format(line.strip(), indent=0) + b" \r\n"
     reader = MessageReader()
     assert _add_types(reader.deserialize_json(line)) == _add_types(
-        reader._deserialize_leniently(line)  # noqa: SLF001 - the fallback decoder
+        json_lines._decode_leniently(line)  # noqa: SLF001 - the fallback decoder
     )
 
 
@@ -510,7 +545,7 @@ def test_any_line_is_decoded_or_refused(content: bytes | str) -> None:
         message = reader.deserialize_json(line)
     except InvalidMessageError:
         return
-    lenient = reader._deserialize_leniently(line)  # noqa: SLF001 - the fallback decoder
+    lenient = json_lines._decode_leniently(line)  # noqa: SLF001 - the fallback decoder
     assert _add_types(message) == _add_types(lenient)
 
 

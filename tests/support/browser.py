@@ -39,7 +39,6 @@ class Browser:
     """A browser with one tab."""
 
     def __init__(self, driver: Chrome) -> None:
-        """Wrap a driver."""
         self.driver = driver
 
     def emulate(self, *, width: int = 1200, height: int = 900, dark: bool = False) -> None:
@@ -65,10 +64,7 @@ class Browser:
 
 @contextmanager
 def running_browser(profile: Path) -> Iterator[Browser]:
-    """Run the system's Chromium with a new profile.
-
-    Args:
-        profile: An empty folder.
+    """Run the system's Chromium with a new profile, in an empty folder.
 
     Raises:
         RuntimeError: There is none.

@@ -36,7 +36,6 @@ class ManualClock:
     """A clock for the sandbox's sessions that can be advanced."""
 
     def __init__(self) -> None:
-        """Start at the current time."""
         self._ahead = 0.0
 
     def __call__(self) -> float:
@@ -53,6 +52,14 @@ class FaultyProxy:
 
     Each request takes the next step of the script; after its end, all are forwarded. The step
     "hold" keeps a request until the test sets `released`.
+
+    Args:
+        url: The sandbox's address.
+        script: A fault, or None for a request that is forwarded.
+        clock: The sandbox's clock, for "expire".
+        hang_seconds: How long "hang" gives no response.
+        latency_seconds: Minimum duration of every request.
+        bytes_per_second: How fast bodies are read.
     """
 
     def __init__(
@@ -65,16 +72,6 @@ class FaultyProxy:
         latency_seconds: float = 0.0,
         bytes_per_second: float | None = None,
     ) -> None:
-        """Prepare it.
-
-        Args:
-            url: The sandbox's address.
-            script: A fault, or None for a request that is forwarded.
-            clock: The sandbox's clock, for "expire".
-            hang_seconds: How long "hang" gives no response.
-            latency_seconds: Minimum duration of every request.
-            bytes_per_second: How fast bodies are read.
-        """
         self.upstream = urlsplit(url).netloc
         self.script = deque(script)
         self.clock = clock

@@ -7,7 +7,6 @@ class FrozenClock:
     """A clock that only the test moves."""
 
     def __init__(self) -> None:
-        """Start at any time."""
         self.now = 1000.0
 
     def __call__(self) -> float:

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from email.message import Message
-    from types import TracebackType
 
     from typing_extensions import Self
 
@@ -90,7 +89,6 @@ class ScriptedServer:
     """Answers from a script for each call, then as documented."""
 
     def __init__(self) -> None:
-        """Listen; requests are answered once the block is entered."""
         self.requests: list[Request] = []
         self.peak_concurrency = 0
         self._concurrency = 0
@@ -113,12 +111,7 @@ class ScriptedServer:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Stop, and reset the open connections."""
         self._server.shutdown()
         self._server.server_close()

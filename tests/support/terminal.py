@@ -15,7 +15,6 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
-    from types import TracebackType
 
     from typing_extensions import Self
 
@@ -32,6 +31,14 @@ class Terminal:
     Attributes:
         seen: Every line that was ever visible.
         raw: All bytes written.
+
+    Args:
+        arguments: The command line.
+        folder: Where it runs.
+        environment: Additional variables.
+        output: Where standard output goes: a file, the terminal (True), or nowhere (False).
+        has_input: Whether standard input is the terminal, too, instead of a pipe.
+        has_errors: Whether standard error is the terminal, instead of nowhere.
     """
 
     def __init__(
@@ -44,16 +51,6 @@ class Terminal:
         has_input: bool = False,
         has_errors: bool = True,
     ) -> None:
-        """Start the process.
-
-        Args:
-            arguments: The command line.
-            folder: Where it runs.
-            environment: Additional variables.
-            output: Where standard output goes: a file, the terminal (True), or nowhere (False).
-            has_input: Whether standard input is the terminal, too, instead of a pipe.
-            has_errors: Whether standard error is the terminal, instead of nowhere.
-        """
         self.seen: set[str] = set()
         self.raw = b""
         self._is_closing = threading.Event()
@@ -80,12 +77,7 @@ class Terminal:
         """Return the running process."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """End the process if it is still running."""
         if self.process.poll() is None:
             self.process.kill()

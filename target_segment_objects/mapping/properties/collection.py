@@ -8,7 +8,7 @@ runs where a ledger remembers it. Streams that share a collection share its colu
 A new type that the first one can hold is converted; for any other, `type_changes` decides. The
 declared types count, not the values, so that a run stops at a SCHEMA, before its records.
 
-What keeps the memory across runs is passed in: this module does no I/O.
+What remembers them across runs is passed in: this module does no I/O.
 """
 
 from __future__ import annotations
@@ -17,12 +17,11 @@ import functools
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from target_segment_objects.exceptions import UnmappableStreamError
 from target_segment_objects.mapping.naming import find_free_name, shorten_name
-from target_segment_objects.mapping.properties.mapping import PropertyMapping
-from target_segment_objects.mapping.properties.names import PropertyNames
+from target_segment_objects.mapping.properties.memory import PropertyMemory, SentProperty
+from target_segment_objects.mapping.properties.property_mapping import PropertyMapping
+from target_segment_objects.mapping.properties.property_names import ObjectTree, PropertyNames
 from target_segment_objects.mapping.properties.type_changes import (
     OBJECT,
     TypeChange,
@@ -39,68 +38,37 @@ if TYPE_CHECKING:
     from target_segment_objects.mapping.naming import PropertyPath
 
 
-class SentProperty(msgspec.Struct, frozen=True):
-    """A property under one of its names.
-
-    Attributes:
-        stream: The stream that has it.
-        path: The names from the record down to the property.
-        name: Its name in Segment.
-        type: The type of its values; None if every value so far was null, so that a warehouse has
-            no column.
-    """
-
-    stream: str
-    path: PropertyPath
-    name: str
-    type: PropertyType | None
-
-
-def _ignore(*_: object) -> None:
-    """Do nothing."""
-
-
-class PropertyMemory(msgspec.Struct, frozen=True, kw_only=True):
-    """What is remembered of a collection's properties, and what it is used for.
-
-    Attributes:
-        known: The properties of earlier runs, in the order in which they got their names. If a path
-            has several, the last is the one that it is sent under.
-        save: Stores a property, or its type, before it is sent.
-        type_changes: What happens when a property's type cannot hold its new type.
-        log_info: Takes a stream and a message about a value that is converted.
-        log_warning: Takes a stream and a warning.
-        advice: Ends the message of a changed type: how to forget the first one.
-    """
-
-    known: Sequence[SentProperty] = ()
-    save: Callable[[SentProperty], object] = _ignore
-    type_changes: TypeChanges = "fail"
-    log_info: Callable[[str, str], object] = _ignore
-    log_warning: Callable[[str, str], object] = _ignore
-    advice: str = ""
-
-
 class CollectionProperties:
     """The columns of one collection.
 
     Attributes:
         revision: Grows with what may change how properties are sent that were mapped before.
+
+    Args:
+        collection: The name of the collection.
+        memory: What earlier runs have sent, and what is to be remembered of this one.
+        type_changes: What happens when a property's type cannot hold its new type.
+        log_info: Takes a stream and a message about values that are converted.
+        log_warning: Takes a stream and a warning.
+        max_name_length: The most characters of a new name; None for no limit.
     """
 
     def __init__(
-        self, collection: str, memory: PropertyMemory, *, max_name_length: int | None = None
+        self,
+        collection: str,
+        memory: PropertyMemory,
+        *,
+        type_changes: TypeChanges,
+        log_info: Callable[[str, str], object],
+        log_warning: Callable[[str, str], object],
+        max_name_length: int | None = None,
     ) -> None:
-        """Start with what is remembered.
-
-        Args:
-            collection: The name of the collection, for messages.
-            memory: What earlier runs have sent.
-            max_name_length: The most characters of a new name; None for no limit.
-        """
         self.revision = 0
         self._collection = collection
         self._memory = memory
+        self._type_changes = type_changes
+        self._log_info = log_info
+        self._log_warning = log_warning
         self._names = defaultdict[str, PropertyNames](  # by stream
             functools.partial(PropertyNames, max_name_length)
         )
@@ -108,9 +76,9 @@ class CollectionProperties:
         self._types: dict[str, PropertyType | None] = {}  # by name
         self._newer_names: dict[str, list[str]] = {}  # by the first name; the newest is the last
         self._reserved: set[str] = set()  # the newer names of all properties
-        self._children: dict[PropertyPath, dict[str, None]] = {}
+        self._objects = ObjectTree()
         self._logged: set[tuple[str, PropertyPath, PropertyType]] = set()
-        for prop in memory.known:
+        for prop in memory.read_properties(collection):
             self._restore(prop)
 
     # Names
@@ -129,8 +97,8 @@ class CollectionProperties:
         added = {path: name for path, name in shared if names.restore_name(path, name)}
         added |= names.assign_names(names.find_unnamed(unnamed), self._reserved)
         for path, name in added.items():
-            self._add_children(path)
-            self._memory.save(SentProperty(stream, path, name, self._types.setdefault(name, None)))
+            self._objects.add_property(path)
+            self._save(SentProperty(stream, path, name, self._types.setdefault(name, None)))
 
     def get_name(self, stream: str, path: PropertyPath) -> str:
         """Return the name that a stream's property got first."""
@@ -160,10 +128,6 @@ class CollectionProperties:
     ) -> dict[PropertyPath, PropertyMapping]:
         """Return how properties with names are sent from now on.
 
-        Args:
-            stream: Their stream.
-            types: The type of each now.
-
         Raises:
             UnmappableStreamError: A type has changed, and `type_changes` is `fail`.
         """
@@ -187,7 +151,7 @@ class CollectionProperties:
     def store_type(self, stream: str, prop: PropertyMapping) -> None:
         """Store the type of a property whose first value is about to be sent."""
         self._types[prop.name] = prop.type
-        self._memory.save(SentProperty(stream, prop.path, prop.name, prop.type))
+        self._save(SentProperty(stream, prop.path, prop.name, prop.type))
         if len(self._names) > 1:
             self.revision += 1
 
@@ -196,23 +160,24 @@ class CollectionProperties:
     @property
     def has_objects(self) -> bool:
         """Whether any property is in an object that is flattened."""
-        return bool(self._children)
+        return bool(self._objects)
 
     def find_object(self, path: PropertyPath) -> Sequence[str] | None:
         """Return the names in an object that is flattened; None if it is not."""
-        children = self._children.get(path)
-        if children is None:
-            return None
-        if self.has_values_in(path) or not any(
-            names.find_name(path) for names in self._names.values()
+        children = self._objects.list_children(path)
+        if children and (
+            self.has_values_in(path)
+            or not any(names.find_name(path) for names in self._names.values())
         ):
-            return list(children)
+            return [child[-1] for child in children]
         return None
 
     def has_values_in(self, path: PropertyPath) -> bool:
         """Return whether a property in an object has had a value."""
-        children = self._list_children(path)
-        return any(self.has_value(child) or self.has_values_in(child) for child in children)
+        return any(
+            self.has_value(child) or self.has_values_in(child)
+            for child in self._objects.list_children(path)
+        )
 
     def has_value(self, path: PropertyPath) -> bool:
         """Return whether a property has had a value of its own."""
@@ -229,21 +194,11 @@ class CollectionProperties:
         return None
 
     def list_properties_in(self, path: PropertyPath) -> Iterator[PropertyPath]:
-        """Yield the properties in an object, which may be objects in it."""
-        for child in self._list_children(path):
-            if child in self._children:
-                yield from self.list_properties_in(child)
-            else:
-                yield child
+        """Yield the properties in an object, at any depth."""
+        return self._objects.list_properties(path)
 
     def change_shape(self, stream: str, path: PropertyPath, new: str, names: Sequence[str]) -> None:
         """Begin to send an object's properties, or what was an object, under other names.
-
-        Args:
-            stream: The stream of the property.
-            path: What was flattened, or what is an object now.
-            new: The new type.
-            names: The new names.
 
         Raises:
             UnmappableStreamError: `type_changes` is `fail`.
@@ -253,7 +208,7 @@ class CollectionProperties:
         self._refuse_changes(stream, [change])
         self.revision += 1
         old = "the properties of the object keep" if first is None else "its column keeps"
-        self._memory.log_warning(
+        self._log_warning(
             stream,
             f"Stream '{stream}': {change}. From now on it is sent as {change.new_name}, and {old} "
             "the last values.",
@@ -267,23 +222,19 @@ class CollectionProperties:
         first = names.find_name(prop.path)
         if first is None:
             names.restore_name(prop.path, prop.name)
-            self._add_children(prop.path)
+            self._objects.add_property(prop.path)
         elif prop.name not in (newer := self._newer_names.setdefault(first, [])):
             newer.append(prop.name)
             self._reserved.add(prop.name)
         self._types[prop.name] = self._types.get(prop.name) or prop.type
 
-    def _add_children(self, path: PropertyPath) -> None:
-        for depth in range(1, len(path)):
-            self._children.setdefault(path[:depth], {})[path[depth]] = None
-
-    def _list_children(self, path: PropertyPath) -> Iterator[PropertyPath]:
-        return ((*path, name) for name in self._children.get(path, ()))
+    def _save(self, prop: SentProperty) -> None:
+        self._memory.save_property(self._collection, prop)
 
     def _refuse_changes(self, stream: str, changes: Sequence[TypeChange]) -> None:
-        if not changes or self._memory.type_changes != "fail":
+        if not changes or self._type_changes != "fail":
             return
-        advice = self._memory.advice
+        advice = self._memory.describe_reset(self._collection)
         if len(self._names) > 1:
             advice = f"Streams of the collection {self._collection} share its columns. {advice}"
         raise UnmappableStreamError(explain_failure(stream, changes, advice.rstrip()))
@@ -292,8 +243,8 @@ class CollectionProperties:
         self, stream: str, change: TypeChange, prop: PropertyMapping, new_type: PropertyType
     ) -> PropertyMapping:
         """Send a property by a new type, which its type does not hold."""
-        if self._memory.type_changes == "warn":
-            self._memory.log_warning(
+        if self._type_changes == "warn":
+            self._log_warning(
                 stream,
                 f"Stream '{stream}': {change}. A warehouse's column keeps its first type, so "
                 f"values of {prop.name} may be lost.",
@@ -307,9 +258,9 @@ class CollectionProperties:
         self._reserved.add(name)
         self._newer_names.setdefault(older[0], []).append(name)
         self._types[name] = new_type
-        self._memory.save(SentProperty(stream, prop.path, name, new_type))
+        self._save(SentProperty(stream, prop.path, name, new_type))
         self.revision += 1
-        self._memory.log_warning(
+        self._log_warning(
             stream,
             f"Stream '{stream}': {change}. From now on it is sent as {name}, and {prop.name} keeps "
             "its last values.",
@@ -321,7 +272,7 @@ class CollectionProperties:
             return
         self._logged.add((stream, prop.path, new_type))
         change = TypeChange(prop.path, prop.type.value, new_type.value, prop.name)
-        self._memory.log_info(
+        self._log_info(
             stream,
             f"Stream '{stream}': {change}. It is still sent as the first, because a warehouse's "
             "column keeps its type.",

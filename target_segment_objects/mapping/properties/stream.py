@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from target_segment_objects.mapping.naming import format_path, to_path_name
-from target_segment_objects.mapping.properties.mapping import PropertyMapping
+from target_segment_objects.mapping.properties.property_mapping import PropertyMapping
 from target_segment_objects.mapping.properties.type_changes import OBJECT, has_type
 from target_segment_objects.mapping.schema import PropertyType
 
@@ -35,13 +35,6 @@ class StreamProperties:
         collection: CollectionProperties,
         log_warning: Callable[[str], object],
     ) -> None:
-        """Start without a SCHEMA.
-
-        Args:
-            stream: The stream's name.
-            collection: The properties of its collection.
-            log_warning: Takes a warning; gets each at most once.
-        """
         self.version = 0
         self._stream = stream
         self._collection = collection
@@ -49,13 +42,13 @@ class StreamProperties:
         self._revision = collection.revision
         self._declared: Mapping[PropertyPath, PropertyType] = {}
         self._declared_objects: frozenset[PropertyPath] = frozenset()
-        self._unsent: dict[PropertyPath, PropertyMapping] = {}
+        self._valueless: dict[PropertyPath, PropertyMapping] = {}
         self._undeclared: dict[PropertyPath, PropertyMapping] = {}
 
     @property
-    def unsent(self) -> Collection[PropertyPath]:
+    def valueless(self) -> Collection[PropertyPath]:
         """The properties that have had no value yet. Their types are stored with the first."""
-        return self._unsent.keys()
+        return self._valueless.keys()
 
     @property
     def undeclared(self) -> Mapping[PropertyPath, PropertyMapping]:
@@ -115,9 +108,6 @@ class StreamProperties:
     def map_undeclared(self, values: Mapping[PropertyPath, object]) -> list[PropertyMapping]:
         """Return how a record's undeclared properties are sent, sorted by their paths.
 
-        Args:
-            values: Path to value.
-
         Raises:
             UnmappableStreamError: A value does not have the type that was first sent, and
                 `type_changes` is `fail`.
@@ -143,20 +133,20 @@ class StreamProperties:
             yield from self.expand_object((*path, name), child)
 
     def store_first_values(self, properties: Mapping[str, Scalar]) -> None:
-        """Store the types of properties with the first value, just before they are sent.
-
-        Args:
-            properties: Name to value, as they are sent.
-        """
+        """Store the types of properties with the first value, just before they are sent."""
         self.store_types(
-            [path for path, prop in self._unsent.items() if properties.get(prop.name) is not None]
+            [
+                path
+                for path, prop in self._valueless.items()
+                if properties.get(prop.name) is not None
+            ]
         )
 
     def store_types(self, paths: Iterable[PropertyPath]) -> None:
         """Store the types of properties whose first value is about to be sent."""
         was_outdated = self.is_outdated
         for path in paths:
-            prop = self._unsent.pop(path, None)
+            prop = self._valueless.pop(path, None)
             if prop is not None:
                 self._collection.store_type(self._stream, prop)
         if not was_outdated:
@@ -166,25 +156,28 @@ class StreamProperties:
         types = self._fit_shapes()
         self._collection.assign_names(self._stream, types)
         selected = self._collection.select(self._stream, types)
-        unsent = {**self._unsent, **selected}
-        self._unsent = {path: prop for path, prop in unsent.items() if self._is_unsent(prop)}
+        self._valueless = {
+            path: prop
+            for path, prop in {**self._valueless, **selected}.items()
+            if self._is_valueless(prop)
+        }
         self._revision = self._collection.revision
         return [selected[path] for path in types]
 
     def _has_kept_type(self, path: PropertyPath) -> bool:
         return self._collection.find_type(path) not in {None, PropertyType.STRING}
 
-    def _is_unsent(self, prop: PropertyMapping) -> bool:
+    def _is_valueless(self, prop: PropertyMapping) -> bool:
         return self._collection.get_type(prop.name) is None
 
     # Undeclared properties
 
     def _map_first(self, path: PropertyPath) -> PropertyMapping:
         """Return how an undeclared property was sent; as a string if it was not."""
-        default = self._declared.get(path) or self._get_unsent_type(path)
+        default = self._declared.get(path) or self._get_valueless_type(path)
         prop = self._collection.map_property(self._stream, path, default)
-        if self._is_unsent(prop):
-            self._unsent[path] = prop
+        if self._is_valueless(prop):
+            self._valueless[path] = prop
         return prop
 
     def _map_undeclared(self, path: PropertyPath, value: object) -> PropertyMapping:
@@ -197,9 +190,9 @@ class StreamProperties:
             self._collection.change_shape(self._stream, path, new, [prop.name])
         if has_type(value, prop.type):
             return prop
-        if path in self._unsent:
+        if path in self._valueless:
             selected = PropertyMapping(path, prop.name, PropertyType.STRING, prop.older_names)
-            self._unsent[path] = selected
+            self._valueless[path] = selected
         else:
             types = {path: PropertyType.STRING}
             selected = self._collection.select(self._stream, types)[path]
@@ -228,14 +221,14 @@ class StreamProperties:
             elif self._is_flattened(path):
                 for child in self._collection.list_properties_in(path):
                     sent = self._collection.find_type(child)
-                    fitted.setdefault(child, sent or self._get_unsent_type(child))
+                    fitted.setdefault(child, sent or self._get_valueless_type(child))
             else:
                 fitted[path] = declared
         return fitted
 
-    def _get_unsent_type(self, path: PropertyPath) -> PropertyType:
+    def _get_valueless_type(self, path: PropertyPath) -> PropertyType:
         """Return the type that an earlier SCHEMA declared of a property without a value."""
-        return self._unsent[path].type if path in self._unsent else PropertyType.STRING
+        return self._valueless[path].type if path in self._valueless else PropertyType.STRING
 
     def _find_outer(self, path: PropertyPath) -> PropertyPath | None:
         """Return the object around a declared property if it was sent as JSON text.

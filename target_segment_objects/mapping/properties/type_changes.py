@@ -81,13 +81,7 @@ def build_new_name(name: str, new_type: PropertyType) -> str:
 
 
 def explain_failure(stream: str, changes: Sequence[TypeChange], advice: str) -> str:
-    """Return why a stream stops, and what the user can do.
-
-    Args:
-        stream: Its name.
-        changes: The changes; at least one.
-        advice: How the first type can be forgotten; empty if it is not remembered.
-    """
+    """Return why a stream stops, and what the user can do."""
     listed = [str(change) for change in changes[:_MAX_LISTED]]
     if len(changes) > _MAX_LISTED:
         listed.append(f"and {len(changes) - _MAX_LISTED} more")

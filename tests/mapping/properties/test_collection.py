@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from target_segment_objects.exceptions import UnmappableStreamError
-from target_segment_objects.mapping.properties.collection import SentProperty
+from target_segment_objects.mapping.properties.memory import SentProperty
 from target_segment_objects.mapping.schema import PropertyType
 from target_segment_objects.singer.reader import MessageReader
 from tests.support.remembered_properties import ADVICE, RememberedProperties, compile_mapper

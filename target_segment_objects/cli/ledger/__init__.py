@@ -1,1 +1,0 @@
-"""The command `segment-objects-ledger`."""

@@ -1,0 +1,361 @@
+"""Load the records of a run: map them, deliver their objects, reject what cannot be sent.
+
+Everything happens in the order of the input, although the records of a stream are mapped together:
+what is before a failing line is delivered, nothing after it is, and a STATE is added when all lines
+before it are delivered or rejected.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias
+
+from singer_sdk.singerlib.json import serialize_json
+
+from target_segment_objects.exceptions import InputError, SegmentObjectsError
+from target_segment_objects.mapping.json_lines import UnreadableLineError
+from target_segment_objects.run.output import MappedStream, RejectedRecord
+from target_segment_objects.singer.batch_files import read_record_blocks
+from target_segment_objects.singer.reader import ReadingStopped
+from target_segment_objects.singer.record_blocks import HeldMessage, MessageHeader, RecordBlock
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from target_segment_objects.exceptions import InvalidRecordError
+    from target_segment_objects.mapping.mapped_records import MappedRecords
+    from target_segment_objects.mapping.mapper import RecordMapper
+    from target_segment_objects.run.context import RunContext
+    from target_segment_objects.singer.reader import MessageReader
+    from target_segment_objects.singer.record_blocks import LineGroup
+    from target_segment_objects.singer.replay import ReplayLog
+    from target_segment_objects.singer.transformed_streams import DroppedStream, TransformedStream
+    from target_segment_objects.sinks import SegmentObjectsSink
+
+    LineMapper: TypeAlias = RecordMapper | TransformedStream | DroppedStream
+    _Objects: TypeAlias = tuple[SegmentObjectsSink, Sequence[int], list[bytes]]
+
+
+class StreamOutput(NamedTuple):
+    """What stream maps make of a stream: one of its outputs.
+
+    Attributes:
+        mapper: Maps the lines of the tap.
+        sink: Takes the objects; None if the stream is dropped.
+    """
+
+    mapper: LineMapper
+    sink: SegmentObjectsSink | None
+
+
+class TapStream(NamedTuple):
+    """A stream of the tap.
+
+    Attributes:
+        name: Its name, as the tap has it.
+        schema_line: Its current SCHEMA message, as the tap wrote it.
+        outputs: What is made of its records.
+        mapped: The mappings that were made from its SCHEMA.
+    """
+
+    name: str
+    schema_line: bytes
+    outputs: Sequence[StreamOutput]
+    mapped: Sequence[MappedStream]
+
+
+class RecordLoader:
+    """Loads the records of a run.
+
+    Args:
+        context: The parts of the run.
+        reader: Reads the tap's output.
+        replay_log: Takes the headers of replayed records.
+        config: The settings as the SDK has them.
+
+    Attributes:
+        streams: The streams that have a SCHEMA, by the names that the tap has for them.
+    """
+
+    def __init__(
+        self,
+        context: RunContext,
+        reader: MessageReader,
+        replay_log: ReplayLog,
+        config: Mapping[str, Any],
+    ) -> None:
+        self.streams: dict[str, TapStream] = {}
+        self._context = context
+        self._reader = reader
+        self._replay_log = replay_log
+        self._config = config
+
+    def add_stream(self, stream: TapStream) -> None:
+        """Take a stream as its SCHEMA declares it now."""
+        self.streams[stream.name] = stream
+        self._reader.streams[stream.name] = frozenset(
+            output.sink.collection for output in stream.outputs if output.sink is not None
+        )
+
+    def load_block(self, block: RecordBlock) -> None:
+        """Load RECORD messages, and what is held between them.
+
+        Raises:
+            InvalidMessageError: A line is not a message of its stream.
+            SegmentObjectsError: A record ends the run, or delivery has failed.
+        """
+        for header in block.notable:
+            if header.version is not None:
+                self._context.deletion_notes.add_record_version(
+                    header.stream, {"version": header.version}
+                )
+            if header.rejected is not None:
+                self._replay_log.add_record({"stream": header.stream, "rejected": header.rejected})
+        number, failure = self._load_groups(block, are_messages=True)
+        if isinstance(failure, UnreadableLineError):
+            self._reader.line_number = int(number)
+            self._reader.raise_invalid(failure.reason)
+        if failure is not None:
+            raise failure
+
+    def load_batch(self, message: dict[str, Any], declared: Collection[str]) -> None:
+        """Load the records of a BATCH message's files.
+
+        Args:
+            message: The message.
+            declared: The names of the properties that the stream's SCHEMA declares.
+
+        Raises:
+            InputError: A file cannot be read, or a line is not a record.
+            ReadingStopped: The reader was asked to stop.
+            SegmentObjectsError: A record ends the run, or delivery has failed.
+        """
+        stream = self.streams[message["stream"]]
+        storage = (self._config.get("batch_config") or {}).get("storage")
+        first_number = 1
+        for lines in read_record_blocks(message, storage, self._reader.waiting, declared=declared):
+            if self._reader.stop_requested:
+                raise ReadingStopped
+            block = RecordBlock()
+            block.start_span(MessageHeader(stream=stream.name), frozenset(), first_number).extend(
+                lines
+            )
+            number, failure = self._load_groups(block, are_messages=False)
+            if isinstance(failure, UnreadableLineError):
+                self._refuse_batch_line(stream.name, int(number))
+            if failure is not None:
+                raise failure
+            first_number += len(lines)
+
+    def _refuse_batch_line(self, stream: str, number: int) -> NoReturn:
+        msg = (
+            f"Record {number} of the BATCH files of stream '{stream}' (line "
+            f"{self._reader.line_number} of the input) is not a JSON object. Everything before it "
+            "is delivered."
+        )
+        raise InputError(msg)
+
+    def _load_groups(
+        self, block: RecordBlock, *, are_messages: bool
+    ) -> tuple[float, Exception | None]:
+        """Map the groups of a block, and deliver in the order of the input.
+
+        Returns:
+            The number of the line that ends the run, and why; everything before it is delivered.
+        """
+        mapped, limit, failure = self._map_groups(block, are_messages=are_messages)
+        events: list[tuple[int, HeldMessage | _Reject]] = [
+            (message.number, message) for message in block.held
+        ]
+        for group in mapped.values():
+            events += group.list_rejects()
+        for number, event in sorted(events, key=lambda item: item[0]):
+            if number >= limit:
+                break
+            try:
+                if isinstance(event, HeldMessage):
+                    self._handle_held(event, mapped)
+                else:
+                    self._reject(event, mapped, number, are_messages=are_messages)
+            except SegmentObjectsError as error:
+                limit, failure = number, error
+                break
+        for group in mapped.values():
+            self._deliver(group, group.count_before(limit))
+            if failure is not None and group.stops_with(failure):
+                self._context.stats.count_read(group.stream.name, 1)
+        return limit, failure
+
+    def _map_groups(
+        self, block: RecordBlock, *, are_messages: bool
+    ) -> tuple[dict[str, _MappedGroup], float, Exception | None]:
+        """Map the groups of a block, as far as the first line that ends the run.
+
+        Returns:
+            The mapped groups by stream, the number of that line, and why it ends the run.
+        """
+        mapped: dict[str, _MappedGroup] = {}
+        limit: float = math.inf
+        failure: Exception | None = None
+        for lines in block.groups.values():
+            if failure is not None:
+                del lines.lines[lines.count_before(int(limit)) :]
+            group = mapped[lines.stream] = self._map_group(lines, are_messages=are_messages)
+            if group.failure is not None:
+                row, failure = group.failure
+                limit = lines.find_line_number(row)
+        return mapped, limit, failure
+
+    def _map_group(self, group: LineGroup, *, are_messages: bool) -> _MappedGroup:
+        """Map the lines of a group for each output of its stream."""
+        stream, stats = self.streams[group.stream], self._context.stats
+        parts = []
+        for output in stream.outputs:
+            map_lines = output.mapper.map_messages if are_messages else output.mapper.map_lines
+            mapped = map_lines(group.lines)
+            if output.sink is not None:
+                stats.count_violations(
+                    output.sink.stream_name, output.sink.collection, mapped.violations
+                )
+            parts.append((output, mapped))
+        stats.streams[stream.name].untyped += max(mapped.untyped for _, mapped in parts)
+        return _MappedGroup(stream, group, parts)
+
+    def _deliver(self, mapped: _MappedGroup, end: int) -> None:
+        """Count and deliver the records of a group before a position."""
+        self._context.stats.count_read(mapped.stream.name, mapped.advance(end))
+        mapped.deliver_before(end)
+
+    def _handle_held(self, message: HeldMessage, mapped: Mapping[str, _MappedGroup]) -> None:
+        """Handle a message when all before it is delivered."""
+        for lines, end in message.ends:
+            self._deliver(mapped[lines.stream], end)
+        if message.header.type == "STATE":
+            self.add_state(message.header.value)
+        else:
+            self.note_schema(message.header.stream)
+
+    def add_state(self, value: Any) -> None:  # noqa: ANN401 - STATE is any JSON
+        """Add a STATE's value, which covers everything before it."""
+        self._context.deletion_notes.add_state(value)
+        self._context.delivery.add_state(value)
+
+    def note_schema(self, stream: str) -> None:
+        """Note that the SCHEMA of a stream has come."""
+        for mapped in self.streams[stream].mapped:
+            self._context.deletion_notes.add_schema(mapped, self._config)
+
+    def _reject(
+        self,
+        reject: _Reject,
+        mapped: Mapping[str, _MappedGroup],
+        number: int,
+        *,
+        are_messages: bool,
+    ) -> None:
+        """Reject a record, when it is known how many were read before it."""
+        if self._context.settings.reject_limit is not None:
+            for group in mapped.values():
+                self._deliver(group, group.count_before(number))
+        self._deliver(reject.group, reject.row + 1)
+        for error in reject.errors:
+            self._context.deletion_notes.add_reject(error)
+        stream, line = reject.group.stream, reject.group.lines.lines[reject.row]
+        if not are_messages:
+            line = _build_message(stream.name, line)
+        # A traceback would keep what its frames have of the record.
+        error = reject.errors[-1].with_traceback(None)
+        self._context.reject_record(RejectedRecord(error, stream.schema_line, line))
+
+
+class _Reject(NamedTuple):
+    """A record that cannot be sent: its group, its row, and why, for each output."""
+
+    group: _MappedGroup
+    row: int
+    errors: list[InvalidRecordError]
+
+
+class _MappedGroup:
+    """A group whose records are mapped, and delivered step by step.
+
+    Args:
+        stream: The stream.
+        lines: Its lines.
+        parts: What each output has made of them.
+
+    Attributes:
+        failure: The row at which the stream stops, and why.
+    """
+
+    def __init__(
+        self,
+        stream: TapStream,
+        lines: LineGroup,
+        parts: Sequence[tuple[StreamOutput, MappedRecords]],
+    ) -> None:
+        self.stream = stream
+        self.lines = lines
+        failures = [mapped.failure for _, mapped in parts if mapped.failure is not None]
+        self.failure = min(failures, key=lambda failure: failure[0], default=None)
+        self._parts = parts
+        self._starts = [0] * len(parts)  # of the objects that are not delivered
+        self._position = 0  # of the first line that is not read
+        collections = [output.sink.collection for output, _ in parts if output.sink is not None]
+        self._shares_collection = len({*collections}) < len(collections)
+
+    def stops_with(self, failure: Exception) -> bool:
+        """Return whether a failure is that of a record of this group that was read."""
+        is_own = self.failure is not None and self.failure[1] is failure
+        return is_own and not isinstance(failure, UnreadableLineError)
+
+    def count_before(self, number: float) -> int:
+        """Return how many lines are before a line number."""
+        return len(self.lines.lines) if number == math.inf else self.lines.count_before(int(number))
+
+    def list_rejects(self) -> list[tuple[int, _Reject]]:
+        """Return the records that cannot be sent, by line number."""
+        errors: dict[int, list[InvalidRecordError]] = {}
+        for _, mapped in self._parts:
+            for row, error in mapped.rejects:
+                errors.setdefault(row, []).append(error)
+        return [
+            (self.lines.find_line_number(row), _Reject(self, row, errors[row])) for row in errors
+        ]
+
+    def advance(self, end: int) -> int:
+        """Count lines as read, and return how many of them were not before."""
+        count = max(0, end - self._position)
+        self._position += count
+        return count
+
+    def deliver_before(self, end: int) -> None:
+        """Deliver the objects of the rows before a position."""
+        pending: list[_Objects] = []
+        for at, (output, mapped) in enumerate(self._parts):
+            start = self._starts[at]
+            stop = self._starts[at] = bisect.bisect_left(mapped.rows, end, start)
+            if output.sink is not None and start < stop:
+                rows, objects = mapped.rows[start:stop], mapped.objects[start:stop]
+                pending.append((output.sink, rows, objects))
+        if self._shares_collection and len(pending) > 1:
+            pending = _interleave(pending)
+        for sink, _, objects in pending:
+            sink.add_objects(objects)
+
+
+def _interleave(pending: Sequence[_Objects]) -> list[_Objects]:
+    """Return objects one by one, in the order of their rows."""
+    single: list[_Objects] = [
+        (sink, [row], [line])
+        for sink, rows, objects in pending
+        for row, line in zip(rows, objects, strict=True)
+    ]
+    return sorted(single, key=lambda item: item[1][0])
+
+
+def _build_message(stream: str, record_line: bytes) -> bytes:
+    """Return the RECORD message of a record of a BATCH file."""
+    name = serialize_json(stream).encode()
+    return b'{"type":"RECORD","stream":%b,"record":%b}' % (name, record_line.strip())
