@@ -17,8 +17,8 @@ from pathlib import Path
 from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 
+from target_segment_objects.sandbox.terminal_report import print_report
 from target_segment_objects.sandbox.warehouse.database import Warehouse
-from target_segment_objects.sandbox.warehouse.report import print_report
 
 HERE = Path(__file__).parent
 SAMPLE = HERE.parent / "samples" / "nycflights13.singer.gz"

@@ -29,7 +29,7 @@ def main() -> None:
     """Load the sample and some objects with mistakes, and take the picture."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with Sandbox(folder / "warehouse.duckdb", has_page=True) as sandbox:
+        with Sandbox(folder / "warehouse.duckdb", serve_page=True) as sandbox:
             load_mistakes(BareClient(sandbox.url))
             load_sample(folder, sandbox.url)
             picture = take_picture(folder / "profile", sandbox.page_url)

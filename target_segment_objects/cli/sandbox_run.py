@@ -51,7 +51,7 @@ def run_in_sandbox(
     try:
         sandbox_class = sandbox.load_sandbox()
         with ExitStack() as stack:
-            running = stack.enter_context(sandbox_class(warehouse, has_page=open_page))
+            running = stack.enter_context(sandbox_class(warehouse, serve_page=open_page))
             # These win over what is configured: the sandbox's objects must not go to Segment.
             forced = {"api_url": running.url, "write_key": _SANDBOX_KEY}
             target = TargetSegmentObjects(config={**config, **forced})
@@ -83,8 +83,10 @@ def _load_and_serve(
     ledger: LedgerBinding,
 ) -> int:
     """Load while the page is open, and serve it until the user has seen enough."""
-    from target_segment_objects.sandbox.browser import open_browser  # noqa: PLC0415 - rarely used
-    from target_segment_objects.sandbox.stop_signals import catch_stop_signals  # noqa: PLC0415
+    from target_segment_objects.sandbox.foreground import (  # noqa: PLC0415 - rarely used
+        catch_stop_signals,
+        open_browser,
+    )
 
     # Not in the log, which may be at the level WARNING: without the address there is no page.
     click.echo(f"Sandbox: {running.page_url}", err=True)
@@ -106,14 +108,12 @@ def _load_and_serve(
 def _print_report(warehouse: Path) -> None:
     from rich.console import Console  # noqa: PLC0415 - not before it is needed
 
+    from target_segment_objects.sandbox.terminal_report import print_report  # noqa: PLC0415
+
     # Come with the extra, too.
     from target_segment_objects.sandbox.warehouse.database import Warehouse  # noqa: PLC0415
-    from target_segment_objects.sandbox.warehouse.database_file import (  # noqa: PLC0415
-        translated_errors,
-    )
-    from target_segment_objects.sandbox.warehouse.report import print_report  # noqa: PLC0415
 
-    with translated_errors(warehouse), Warehouse.open(warehouse, read_only=True) as loaded:
+    with Warehouse.open(warehouse, read_only=True) as loaded:
         print_report(loaded, Console(stderr=True))
 
 
@@ -121,7 +121,7 @@ def _print_open_report(running: Sandbox) -> None:
     """Print the report on a warehouse that stays open. The target's sessions have all ended."""
     from rich.console import Console  # noqa: PLC0415 - not before it is needed
 
-    from target_segment_objects.sandbox.warehouse.report import print_report  # noqa: PLC0415
+    from target_segment_objects.sandbox.terminal_report import print_report  # noqa: PLC0415
 
     running.record_open_sessions()
     print_report(running.warehouse, Console(stderr=True))

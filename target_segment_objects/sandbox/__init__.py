@@ -1,16 +1,16 @@
 """A local Segment: the Objects Bulk API over HTTP, and a warehouse in a DuckDB file.
 
 The sandbox rejects what Segment's documentation says is rejected, and shows what would land in a
-warehouse. It imports nothing of this package but `limits` and `reserved_names`, which are facts.
-The target's tests rely on it, so it implements the rules a second time instead of calling the
-target's own code.
+warehouse. It imports nothing of this package but facts (`limits`, `reserved_names`, `exit_codes`)
+and tools without rules (`gzip_reading`, `loopback`, `plurals`). The target's tests rely on it, so
+it implements the rules a second time instead of calling the target's own code.
 
-    names → objects → warehouse: columns → loading → database → report
-    activity        → api: parts, sessions, middleware → application
-    activity, warehouse → page
-    api, page → server → cli
+    column_names → objects → warehouse → uploads, sessions → session_queue → endpoints
+    warehouse → wording → terminal_report; sessions, request_log, terminal_report → page
+    endpoints, page → server → cli
 
-`activity` is what has happened since the start.
+An uploaded file is checked line by line (`objects`), waits on disk with the record of its session
+(`session_queue`), and is merged into tables (`warehouse`).
 
 This module is cheap to import. Only `load_sandbox` imports rich and the packages of the extra
 `sandbox` (DuckDB, Starlette, uvicorn).
@@ -49,8 +49,7 @@ def load_sandbox() -> type[Sandbox]:
         raise SandboxNotInstalledError
     try:
         # The report, too: a package that it lacks is then found before a run, not after it.
-        from target_segment_objects.sandbox import server  # noqa: PLC0415 - see above
-        from target_segment_objects.sandbox.warehouse import report  # noqa: F401, PLC0415
+        from target_segment_objects.sandbox import server, terminal_report  # noqa: F401, PLC0415
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in _OPTIONAL_MODULES:
             raise SandboxNotInstalledError from error

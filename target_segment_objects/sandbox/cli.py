@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from target_segment_objects import sandbox
-from target_segment_objects.sandbox.browser import open_browser
-from target_segment_objects.sandbox.loopback import is_loopback
-from target_segment_objects.sandbox.stop_signals import catch_stop_signals
+from target_segment_objects.loopback import is_loopback
+from target_segment_objects.plurals import format_count
+from target_segment_objects.sandbox.foreground import catch_stop_signals, open_browser
 
 if TYPE_CHECKING:
     from target_segment_objects.sandbox.server import Sandbox
@@ -73,7 +73,7 @@ def main() -> None:
     help="What HTTP Basic must encode: `write_key:` (user-name), `write_key` (bare-key), the key "
     "and a newline (key-and-newline), or any of them, as Segment's documentation has all three.",
 )
-@click.option("--open", "opens_browser", is_flag=True, help="Open the page in the browser.")
+@click.option("--open", "open_page", is_flag=True, help="Open the page in the browser.")
 @click.option("--quiet", is_flag=True, help="Do not log the requests.")
 def serve_api(
     *,
@@ -83,7 +83,7 @@ def serve_api(
     allow_remote: bool,
     write_key: str | None,
     auth_form: str,
-    opens_browser: bool,
+    open_page: bool,
     quiet: bool,
 ) -> None:
     """Serve the API until SIGINT (Ctrl-C) or SIGTERM, and log each request to standard error.
@@ -95,9 +95,8 @@ def serve_api(
     the address that is printed.
     """
     sandbox_class = _load_sandbox()
-    # May be missing.
-    from target_segment_objects.sandbox.activity.request_lines import print_request  # noqa: PLC0415
-    from target_segment_objects.sandbox.api.middleware import AuthForm  # noqa: PLC0415
+    from target_segment_objects.sandbox.credentials import AuthForm  # noqa: PLC0415 - slow
+    from target_segment_objects.sandbox.request_log import print_request  # noqa: PLC0415 - may be missing
 
     try:
         with (
@@ -109,7 +108,7 @@ def serve_api(
                 allow_remote=allow_remote,
                 write_key=write_key or None,
                 auth_form=AuthForm(auth_form),
-                has_page=True,
+                serve_page=True,
                 on_request=None if quiet else print_request,
             ) as running,
         ):
@@ -117,7 +116,7 @@ def serve_api(
                 click.echo(_REMOTE_WARNING, err=True)
             click.echo(f"api_url: {running.url}")
             click.echo(f"Open {running.page_url} to look inside. Press Ctrl-C to stop.")
-            if opens_browser:
+            if open_page:
                 open_browser(running.make_single_use_url())
             wait_until_stopped()
             _say_what_is_loaded(running)
@@ -148,14 +147,13 @@ def show_warehouse(warehouse: Path, rows: int) -> None:
     from rich.console import Console  # noqa: PLC0415 - may be missing
 
     from target_segment_objects.sandbox.running_server import fetch_report  # noqa: PLC0415 - slow
+    from target_segment_objects.sandbox.terminal_report import print_report  # noqa: PLC0415 - may be missing
     from target_segment_objects.sandbox.warehouse.database import Warehouse  # noqa: PLC0415 - may be missing
-    from target_segment_objects.sandbox.warehouse.database_file import translated_errors  # noqa: PLC0415 - may be missing
-    from target_segment_objects.sandbox.warehouse.report import print_report  # noqa: PLC0415 - may be missing
 
     console = Console(highlight=False)
     try:
         try:
-            with translated_errors(warehouse), Warehouse.open(warehouse, read_only=True) as opened:
+            with Warehouse.open(warehouse, read_only=True) as opened:
                 print_report(opened, console, rows=rows)
         except sandbox.WarehouseInUseError:
             report = fetch_report(
@@ -170,8 +168,6 @@ def show_warehouse(warehouse: Path, rows: int) -> None:
 
 def _say_what_is_loaded(running: Sandbox) -> None:
     """Say why the end of a server has to wait."""
-    from target_segment_objects.sandbox.warehouse.wording import format_count  # noqa: PLC0415
-
     waiting = running.waiting_sessions
     if waiting:
         sessions = format_count(len(waiting), "accepted session")

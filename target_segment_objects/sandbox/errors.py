@@ -15,7 +15,6 @@ class SandboxNotInstalledError(ImportError):
     """Raised when a package of the extra `sandbox` is missing."""
 
     def __init__(self) -> None:
-        """Say what to install."""
         super().__init__(
             "The sandbox needs more packages. Run: pip install 'target-segment-objects[sandbox]'"
         )
@@ -30,7 +29,14 @@ class WarehouseInUseError(WarehouseError):
 
 
 class RejectedRequestError(Exception):
-    """Raised for a request that breaks a rule of the API. Becomes the HTTP response."""
+    """Raised for a request that breaks a rule of the API. Becomes the HTTP response.
+
+    Args:
+        reason: What is wrong and how to fix it.
+        status: HTTP status of the response.
+        line: Number of the invalid line in the uploaded file, from 1, if there is one.
+        headers: Additional headers of the response.
+    """
 
     def __init__(
         self,
@@ -40,25 +46,11 @@ class RejectedRequestError(Exception):
         line: int | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Keep the parts of the response.
-
-        Args:
-            reason: What is wrong and how to fix it.
-            status: HTTP status of the response.
-            line: Number of the invalid line in the uploaded file, from 1, if there is one.
-            headers: Additional headers of the response.
-        """
         super().__init__(reason)
         self.reason = reason
         self.status = status
         self.line = line
         self.headers = headers
-
-    def with_line(self, line: int) -> RejectedRequestError:
-        """Return the same error with a line number."""
-        return RejectedRequestError(
-            self.reason, status=self.status, line=line, headers=self.headers
-        )
 
     def to_json(self) -> dict[str, dict[str, str | int]]:
         """Return the response's JSON: `{"error": {"reason": …, "line": …}}`."""

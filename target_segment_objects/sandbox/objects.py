@@ -24,8 +24,8 @@ from target_segment_objects.limits import (
     MAX_OBJECT_BYTES,
     VALUE_BYTES_LIMIT,
 )
+from target_segment_objects.sandbox.column_names import column_name, snake_case
 from target_segment_objects.sandbox.errors import RejectedRequestError
-from target_segment_objects.sandbox.names import column_name, snake_case
 
 
 class IntegerText(str):
@@ -50,7 +50,7 @@ The sandbox's choice, which bounds its memory: a table in Postgres or Redshift h
 columns. Segment documents no limit for an object.
 """
 
-_KEYS: Final = frozenset({"id", "collection", "properties"})
+_KEYS: Final = ("id", "collection", "properties")
 _VALUE_TYPES: Final = frozenset({str, int, IntegerText, FloatText, bool, type(None)})
 _TOP_LEVEL_STRINGS: Final = 5  # three keys, the id and the collection
 _COLLECTION_NAME: Final = re.compile(r"[a-z](?:[a-z_]*[a-z])?")
@@ -166,15 +166,14 @@ def parse_strictly(line: bytes) -> Object:
         reason = f"the object is larger than {MAX_OBJECT_BYTES} bytes"
         raise RejectedRequestError(reason)
     fields = _check_keys(_decode_json(line))
-    object_id = _check_id(fields["id"])
-    properties = _check_properties(fields["properties"])
+    object_id, properties = _check_id(fields["id"]), fields["properties"]
+    shape = _check_properties(properties)
     if b"\\u" in line:
         _check_surrogates(object_id, properties)
     if len(line) >= VALUE_BYTES_LIMIT:  # JSON is never shorter than the UTF-8 it encodes
         _check_value_sizes(properties)
     collection = _check_collection(fields["collection"])
-    values = tuple(value for _, value in properties)
-    return Object(object_id, collection, _require_shape(properties), values, len(line))
+    return Object(object_id, collection, shape, tuple(dict(properties).values()), len(line))
 
 
 @lru_cache(maxsize=128)
@@ -208,8 +207,7 @@ _DECODER: Final = json.JSONDecoder(
 
 def _decode_json(line: bytes) -> Any:  # noqa: ANN401 - JSON of any shape: `_check_keys` checks it
     if not line.strip():
-        reason = "the line is empty"
-        raise RejectedRequestError(reason)
+        raise RejectedRequestError("the line is empty")
     try:
         return _DECODER.decode(line.decode())
     except UnicodeDecodeError as error:
@@ -223,20 +221,19 @@ def _decode_json(line: bytes) -> Any:  # noqa: ANN401 - JSON of any shape: `_che
 
 def _check_keys(decoded: object) -> dict[str, Any]:
     if not isinstance(decoded, tuple):
-        reason = "not a JSON object"
-        raise RejectedRequestError(reason)
+        raise RejectedRequestError("not a JSON object")
     fields = dict(decoded)
-    for key in _KEYS - fields.keys():
-        reason = f"the key {key} is missing"
-        raise RejectedRequestError(reason)
-    for key in fields.keys() - _KEYS:
-        reason = (
-            f"the key {_quote_name(key)} is not allowed: use id, collection and properties only"
-        )
-        raise RejectedRequestError(reason)
+    for key in _KEYS:
+        if key not in fields:
+            reason = f"the key {key} is missing"
+            raise RejectedRequestError(reason)
+    for key in fields:
+        if key not in _KEYS:
+            name = _quote_name(key)
+            reason = f"the key {name} is not allowed: use id, collection and properties only"
+            raise RejectedRequestError(reason)
     if len(decoded) != len(fields):
-        reason = "a key occurs twice"
-        raise RejectedRequestError(reason)
+        raise RejectedRequestError("a key occurs twice")
     return fields
 
 
@@ -262,51 +259,41 @@ def _is_collection(name: str) -> bool:
     return len(name) <= MAX_COLLECTION_CHARACTERS and bool(_COLLECTION_NAME.fullmatch(name))
 
 
-def _check_properties(value: object) -> Properties:
-    if not isinstance(value, tuple) or not value:
-        reason = "properties must be an object with at least one property"
-        raise RejectedRequestError(reason)
-    if len(value) > MAX_PROPERTIES:
+def _check_properties(properties: Any) -> Shape:  # noqa: ANN401 - JSON of any shape
+    if not isinstance(properties, tuple) or not properties:
+        raise RejectedRequestError("properties must be an object with at least one property")
+    if len(properties) > MAX_PROPERTIES:
         reason = f"the object has more than {MAX_PROPERTIES} properties"
         raise RejectedRequestError(reason)
-    if not {type(member) for _, member in value} <= _VALUE_TYPES:
-        _reject_nested_value(value)
-    _require_shape(value)
-    return value
-
-
-def _require_shape(properties: Properties) -> Shape:
-    shape = _find_shape(tuple(name for name, _ in properties))
-    return _reject_duplicate_name(properties) if shape is None else shape
-
-
-def _reject_nested_value(properties: tuple[tuple[str, object], ...]) -> NoReturn:
-    name = next(name for name, value in properties if type(value) not in _VALUE_TYPES)
-    reason = (
-        f"the property {_quote_name(name)} holds a list or an object: a value must be a string, "
-        "a number, a boolean or null"
-    )
-    raise RejectedRequestError(reason)
-
-
-def _reject_duplicate_name(properties: Properties) -> NoReturn:
-    columns: dict[str, str] = {}
-    for name, _ in properties:
-        column = snake_case(name)
-        if not column:
+    for name, value in properties:
+        if type(value) not in _VALUE_TYPES:
             reason = (
-                f"the property {_quote_name(name)} has no ASCII letter or digit for a column name"
+                f"the property {_quote_name(name)} holds a list or an object: a value must be a "
+                "string, a number, a boolean or null"
             )
             raise RejectedRequestError(reason)
-        if column in columns:
+    names = tuple(name for name, _ in properties)
+    return _find_shape(names) or _reject_names(names)
+
+
+def _reject_names(names: tuple[str, ...]) -> NoReturn:
+    """Reject the first name that has no column, or the column of a name before it."""
+    by_column: dict[str, str] = {}
+    for name in names:
+        column = snake_case(name)
+        if not column or column in by_column:
             break
-        columns[column] = name
-    reason = (
-        f"the property {_quote_name(name)} occurs twice"
-        if columns[column] == name
-        else f"the properties {_quote_name(columns[column])} and {_quote_name(name)} "
-        "get the same column name: rename one"
-    )
+        by_column[column] = name
+    quoted = _quote_name(name)
+    if not column:
+        reason = f"the property {quoted} has no ASCII letter or digit for a column name"
+    elif by_column[column] == name:
+        reason = f"the property {quoted} occurs twice"
+    else:
+        reason = (
+            f"the properties {_quote_name(by_column[column])} and {quoted} get the same column "
+            "name: rename one"
+        )
     raise RejectedRequestError(reason)
 
 
@@ -318,8 +305,7 @@ def _check_surrogates(object_id: str, properties: Properties) -> None:
     try:
         "".join(strings).encode()
     except UnicodeEncodeError:
-        reason = "an unpaired surrogate: it is not a character"
-        raise RejectedRequestError(reason) from None
+        raise RejectedRequestError("an unpaired surrogate: it is not a character") from None
 
 
 def _check_value_sizes(properties: Properties) -> None:

@@ -52,7 +52,7 @@ def check_database_files(path: Path) -> None:
 
 
 def restrict_database_files(path: Path) -> None:
-    """Take an existing warehouse from other users, as an older sandbox may have left it."""
+    """Close an existing warehouse to other users: an older sandbox may have left it open."""
     for file in _list_database_files(path):
         with suppress(OSError):  # there is none, or it is another user's
             file.chmod(0o700 if file.is_dir() else 0o600)

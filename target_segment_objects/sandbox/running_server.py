@@ -8,16 +8,16 @@ from __future__ import annotations
 import json
 import re
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urlsplit
 
 import requests
 import urllib3
 
+from target_segment_objects.loopback import is_loopback
 from target_segment_objects.sandbox.errors import WarehouseError
-from target_segment_objects.sandbox.loopback import is_loopback
 from target_segment_objects.sandbox.private_files import read_own_file, replace_file
-from target_segment_objects.sandbox.warehouse.wording import escape_text
+from target_segment_objects.sandbox.wording import escape_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -39,11 +39,8 @@ _COLOR: Final = re.compile(r"(\x1b\[[0-9;]*m)")
 def publish_address(warehouse: Path, url: str, token: str) -> Iterator[None]:
     """Write the file while the sandbox runs.
 
-    Args:
-        warehouse: The file of the warehouse.
-        url: The address of the sandbox.
-        token: What a reader of its page must have. Another sandbox that has the address later has
-            another token.
+    A reader of its page must have the token. Another sandbox that gets the address later has
+    another one.
 
     Raises:
         WarehouseError: The file cannot be written.
@@ -63,45 +60,64 @@ def fetch_report(warehouse: Path, *, rows: int, width: int, color_system: str | 
     Another program may have the address of a killed sandbox. So its answer is bounded, and nothing
     in it can control the terminal.
 
-    Args:
-        warehouse: The file of the warehouse.
-        rows: Number of rows to show of each collection.
-        width: Characters of a line.
-        color_system: How to color it, as rich names it; `None` for no colors.
-
     Raises:
         WarehouseError: The sandbox cannot load a session.
     """
-    address = _read_address(warehouse)
-    if address is None:
+    answer = _ask_server(
+        warehouse, "/report.txt", {"rows": rows, "width": width, "color": color_system}
+    )
+    if answer is None:
         return None
-    url, token = address
-    query: dict[str, str | int | None] = {
-        "token": token,
-        "rows": rows,
-        "width": width,
-        "color": color_system,
-    }
-    try:
-        status, text = _get_text(f"{url}/report.txt", query)
-    except (OSError, urllib3.exceptions.HTTPError):  # nobody listens; the end is missing
-        return None
-    if status == requests.codes.unavailable:
-        raise WarehouseError(escape_text(text, _MAX_ERROR_CHARACTERS))
-    return _escape_report(text) if status == requests.codes.ok else None
+    if answer.status == requests.codes.unavailable:
+        raise WarehouseError(escape_text(answer.text, _MAX_ERROR_CHARACTERS))
+    return _escape_report(answer.text) if answer.status == requests.codes.ok else None
 
 
 def find_server(warehouse: Path) -> str | None:
     """Return the address of the sandbox that serves a warehouse, or `None` if none does."""
+    answer = _ask_server(warehouse, "/static/icon.svg", {})
+    return None if answer is None or answer.status != requests.codes.ok else answer.url
+
+
+class _Answer(NamedTuple):
+    """What the program at an address of a sandbox says. It may be another one."""
+
+    url: str
+    status: int
+    text: str
+
+
+def _ask_server(
+    warehouse: Path, path: str, query: Mapping[str, str | int | None]
+) -> _Answer | None:
+    """Return the answer of the sandbox that serves a warehouse, cut off where it is too large."""
     address = _read_address(warehouse)
     if address is None:
         return None
     url, token = address
     try:
-        status, _ = _get_text(f"{url}/static/icon.svg", {"token": token})
-    except (OSError, urllib3.exceptions.HTTPError):
+        with (
+            requests.Session() as session,
+            _open_response(session, f"{url}{path}", {"token": token, **query}) as response,
+        ):
+            body = response.raw.read(_MAX_REPORT_BYTES, decode_content=False)
+            return _Answer(url, response.status_code, body.decode(errors="replace"))
+    except (OSError, urllib3.exceptions.HTTPError):  # nobody listens; the end is missing
         return None
-    return url if status == requests.codes.ok else None
+
+
+def _open_response(
+    session: requests.Session, url: str, query: Mapping[str, str | int | None]
+) -> requests.Response:
+    session.trust_env = False  # no proxy
+    return session.get(
+        url,
+        params=query,
+        timeout=(_CONNECT_TIMEOUT_SECONDS, _READ_TIMEOUT_SECONDS),
+        headers={"Accept-Encoding": "identity"},
+        allow_redirects=False,
+        stream=True,
+    )
 
 
 def _read_address(warehouse: Path) -> tuple[str, str] | None:
@@ -116,27 +132,6 @@ def _read_address(warehouse: Path) -> tuple[str, str] | None:
     except (ValueError, RecursionError):
         pass
     return None
-
-
-def _get_text(url: str, query: Mapping[str, str | int | None]) -> tuple[int, str]:
-    """Return the status and the body of an answer, cut off where it is too large.
-
-    Raises:
-        OSError: There is no answer.
-        urllib3.exceptions.HTTPError: Its end is missing.
-    """
-    with requests.Session() as session:
-        session.trust_env = False  # no proxy
-        with session.get(
-            url,
-            params=query,
-            timeout=(_CONNECT_TIMEOUT_SECONDS, _READ_TIMEOUT_SECONDS),
-            headers={"Accept-Encoding": "identity"},
-            allow_redirects=False,
-            stream=True,
-        ) as response:
-            body = response.raw.read(_MAX_REPORT_BYTES, decode_content=False)
-            return response.status_code, body.decode(errors="replace")
 
 
 def _escape_report(text: str) -> str:

@@ -27,7 +27,7 @@ from target_segment_objects.exceptions import (
     TransientApiError,
     UnreachableError,
 )
-from target_segment_objects.segment.urls import is_loopback
+from target_segment_objects.loopback import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

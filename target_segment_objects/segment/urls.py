@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import re
 from typing import Final
 from urllib.parse import urlsplit
 
 from target_segment_objects.exceptions import InvalidUrlError
+from target_segment_objects.loopback import is_loopback
 
 _FORBIDDEN_CHARACTER: Final = re.compile(r"[^!-~]|[@?#\\]")
 """A user name, a query, a fragment, or what two URL parsers may read in two ways."""
@@ -36,13 +36,3 @@ def validate_api_url(url: str) -> None:
             "machine. Use https://."
         )
         raise InvalidUrlError(msg)
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether a host is certainly this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

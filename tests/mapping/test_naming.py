@@ -13,7 +13,7 @@ from target_segment_objects import limits
 from target_segment_objects.exceptions import UnmappableStreamError
 from target_segment_objects.mapping import naming
 from target_segment_objects.mapping.naming import CollectionResolver
-from target_segment_objects.sandbox.names import snake_case as warehouse_name
+from target_segment_objects.sandbox.column_names import snake_case as warehouse_name
 
 # Few characters, so that names collide often; and any string.
 NAMES = st.text("aAbB2_- é名", min_size=1, max_size=4) | st.text(min_size=1, max_size=6)

@@ -21,8 +21,8 @@ from rich.console import Console
 
 from target_segment_objects.sandbox import SandboxNotInstalledError, load_sandbox
 from target_segment_objects.sandbox.server import Sandbox
+from target_segment_objects.sandbox.terminal_report import print_report
 from target_segment_objects.sandbox.warehouse.database import Warehouse
-from target_segment_objects.sandbox.warehouse.report import print_report
 from tests.support import wait_for
 from tests.support.bare_http import BareClient, begin_upload, object_line
 from tests.support.frozen_clock import FrozenClock
@@ -305,7 +305,7 @@ def test_show_asks_no_other_server(tmp_path: Path) -> None:
         process.kill()
         process.communicate(timeout=30)
     port = url.rpartition(":")[2]
-    with Sandbox(path), Sandbox(other, port=int(port), has_page=True):
+    with Sandbox(path), Sandbox(other, port=int(port), serve_page=True):
         done = run_command("show", path)
         assert (done.returncode, done.stdout) == (1, "")
         assert "in use by another process" in done.stderr

@@ -56,7 +56,7 @@ def check_modes(folder: Path) -> list[str]:
 @pytest.mark.usefixtures("umask")
 def test_only_the_user_can_read_the_files(tmp_path: Path, loading_gate: threading.Event) -> None:
     """Warehouse, log, waiting parts and address are private, while it runs and afterwards."""
-    with Sandbox(tmp_path / "w.duckdb", has_page=True) as sandbox:
+    with Sandbox(tmp_path / "w.duckdb", serve_page=True) as sandbox:
         client = BareClient(sandbox.url)
         client.load_files(object_line())
         client.upload_lines(client.start_session(), object_line())
@@ -199,7 +199,7 @@ def test_linked_address_is_replaced(tmp_path: Path) -> None:
     (target := tmp_path / "target").write_text("precious")
     address = tmp_path / "w.duckdb.server.json"
     address.symlink_to(target)
-    with Sandbox(tmp_path / "w.duckdb", has_page=True):
+    with Sandbox(tmp_path / "w.duckdb", serve_page=True):
         assert not address.is_symlink()
         assert fetch_report(tmp_path / "w.duckdb", rows=1, width=80, color_system=None)
     assert target.read_text() == "precious"

@@ -29,7 +29,7 @@ SERVE = [sys.executable, "-m", "target_segment_objects.sandbox.cli", "serve", "-
 @pytest.fixture
 def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
     """A running sandbox with a page and a row."""
-    with Sandbox(tmp_path / "warehouse.duckdb", has_page=True) as running:
+    with Sandbox(tmp_path / "warehouse.duckdb", serve_page=True) as running:
         BareClient(running.url).load_files(object_line({"name": "Ada"}))
         _ = running.warehouse
         yield running
@@ -85,7 +85,7 @@ def test_every_start_has_another_token(tmp_path: Path) -> None:
     """The address of an earlier run does not work."""
     tokens = set()
     for _ in range(2):
-        with Sandbox(tmp_path / "w.duckdb", has_page=True) as sandbox:
+        with Sandbox(tmp_path / "w.duckdb", serve_page=True) as sandbox:
             tokens.add(token := read_token(sandbox.page_url))
             assert re.fullmatch(r"[0-9a-f]{32}", token)
     assert len(tokens) == 2

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from starlette.datastructures import Headers
 
-from target_segment_objects.sandbox.own_requests import find_reason
+from target_segment_objects.sandbox.middleware import find_reason
 from target_segment_objects.sandbox.server import Sandbox
 from tests.support import wait_for
 from tests.support.bare_http import FINISH_HEADERS, UPLOAD_HEADERS, BareClient, object_line
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from target_segment_objects.sandbox.activity.requests import RequestRecord
+    from target_segment_objects.sandbox.request_log import RequestRecord
 
 CALLS = {
     "start": ("/v0/start", {}),
@@ -65,7 +65,7 @@ def requests_seen() -> list[RequestRecord]:
 def sandbox(tmp_path: Path, requests_seen: list[RequestRecord]) -> Iterator[Sandbox]:
     """A running sandbox with a page."""
     path = tmp_path / "warehouse.duckdb"
-    with Sandbox(path, has_page=True, on_request=requests_seen.append) as running:
+    with Sandbox(path, serve_page=True, on_request=requests_seen.append) as running:
         yield running
 
 

@@ -69,7 +69,7 @@ def test_view_over_another_file(warehouse_file: Path, tmp_path: Path) -> None:
     assert "Ada" in done.stdout
     assert SECRET not in done.stdout
     assert "stolen" not in done.stdout
-    with Sandbox(warehouse_file, has_page=True) as sandbox:
+    with Sandbox(warehouse_file, serve_page=True) as sandbox:
         assert sandbox.warehouse.collections() == ["users"]
         assert [*sandbox.warehouse.list_columns()] == ["users"]
 

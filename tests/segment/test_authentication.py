@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from target_segment_objects.exceptions import AuthenticationError
-from target_segment_objects.sandbox.api.middleware import AuthForm as SandboxForm
+from target_segment_objects.sandbox.credentials import AuthForm as SandboxForm
 from target_segment_objects.sandbox.server import Sandbox
 from target_segment_objects.segment.authentication import AuthForm, WriteKeyAuth
 from target_segment_objects.segment.client import Client

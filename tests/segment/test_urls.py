@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from target_segment_objects.exceptions import InvalidUrlError, SegmentObjectsError
+from target_segment_objects.loopback import is_loopback
 from target_segment_objects.segment.client import Client
-from target_segment_objects.segment.urls import is_loopback, validate_api_url
+from target_segment_objects.segment.urls import validate_api_url
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """The page: the warehouse, the sessions and the requests of a running sandbox, for a browser.
 
-    timeline, formatting → views → application
+    timeline, views, rendering, security → pages
 
 It only reads. All HTML comes from the templates, which escape every value.
 """

@@ -18,6 +18,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 SECURITY_HEADERS: Final = {
@@ -42,7 +44,6 @@ class PageToken:
     """What a reader of the pages must have. Thread-safe."""
 
     def __init__(self) -> None:
-        """Create a random token."""
         self.value = secrets.token_hex(16)
         self._lock = threading.Lock()
         self._unused: set[str] = set()
@@ -71,49 +72,38 @@ class PageToken:
         return is_unused
 
 
-class TokenMiddleware:
-    """Refuses requests without the token."""
+def require_token(app: ASGIApp, *, token: PageToken) -> ASGIApp:
+    """Refuse requests without the token. One with it in its address gets the cookie."""
 
-    def __init__(self, app: ASGIApp, *, token: PageToken) -> None:
-        """Wrap an application."""
-        self._app = app
-        self._token = token
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle a request."""
+    async def handle(scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
         # A cookie is for all ports of a host: the port in its name keeps sandboxes apart. It is the
         # port that the browser sees, which may be that of a container.
         cookie = f"segment-sandbox-{request.base_url.port or 80}"
-        if self._token.is_valid(request.cookies.get(cookie, "")):
-            await self._app(scope, receive, send)
-            return
-        if not self._token.use(request.query_params.get("token", "")):
+        if token.is_valid(request.cookies.get(cookie, "")):
+            await app(scope, receive, send)
+        elif token.use(request.query_params.get("token", "")):
+            value = f"{cookie}={token.value}; Path=/; HttpOnly; SameSite=Strict"
+            await app(scope, receive, _add_headers(send, {"Set-Cookie": value}))
+        else:
             await PlainTextResponse(_REFUSAL, 403)(scope, receive, send)
-            return
 
-        async def send_with_cookie(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                value = f"{cookie}={self._token.value}; Path=/; HttpOnly; SameSite=Strict"
-                MutableHeaders(scope=message).append("Set-Cookie", value)
-            await send(message)
-
-        await self._app(scope, receive, send_with_cookie)
+    return handle
 
 
-class SecurityHeadersMiddleware:
-    """Adds the headers to every response."""
+def add_security_headers(app: ASGIApp) -> ASGIApp:
+    """Add the headers to every response."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        """Wrap an application."""
-        self._app = app
+    async def handle(scope: Scope, receive: Receive, send: Send) -> None:
+        await app(scope, receive, _add_headers(send, SECURITY_HEADERS))
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle a request."""
+    return handle
 
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(SECURITY_HEADERS)
-            await send(message)
 
-        await self._app(scope, receive, send_with_headers)
+def _add_headers(send: Send, headers: Mapping[str, str]) -> Send:
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message).update(headers)
+        await send(message)
+
+    return send_with_headers

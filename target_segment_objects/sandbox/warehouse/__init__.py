@@ -1,1 +1,1 @@
-"""The warehouse: a DuckDB file that objects are loaded into, and the report on it."""
+"""The warehouse: a DuckDB file that objects are loaded into."""

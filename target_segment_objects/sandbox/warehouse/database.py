@@ -1,8 +1,9 @@
 """The warehouse: a DuckDB file with a table for each collection, and metadata about the loads.
 
 The collections' tables are in the schema `main`: `id` is the primary key, and every other column is
-a property, as described in `columns`. The schema `sandbox_metadata` has two tables: `sessions`, and
-`losses` with the number of losses by column and kind, and the id of one example, but never a value.
+a property, as described in `column_types`. The schema `sandbox_metadata` has the tables `sessions`;
+`losses`, with the number of losses by column and kind, and the id of one example, but never a
+value; and `parts`, which `history` describes.
 
 The objects of one session are loaded in one transaction. The methods are thread-safe.
 
@@ -14,22 +15,29 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
-from datetime import datetime  # noqa: TC003 - for msgspec, which stores a `SessionRow`
+from datetime import timezone
 from typing import TYPE_CHECKING, Any, Final
 
 import duckdb
 import pyarrow as pa
 
+from target_segment_objects.sandbox.column_names import collection_name, table_name
 from target_segment_objects.sandbox.errors import WarehouseError
-from target_segment_objects.sandbox.names import collection_name, table_name
+from target_segment_objects.sandbox.session_record import SessionRecord
 from target_segment_objects.sandbox.warehouse import history
 from target_segment_objects.sandbox.warehouse.database_file import (
+    SESSION_COLUMNS,
     connect_to_file,
     ensure_metadata,
+    translate_error,
     translated_errors,
 )
-from target_segment_objects.sandbox.warehouse.loading import ObjectLoader, read_columns
+from target_segment_objects.sandbox.warehouse.losses import Loss
+from target_segment_objects.sandbox.warehouse.table_loader import (
+    ObjectLoader,
+    read_column_types,
+    read_columns,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -39,9 +47,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from target_segment_objects.sandbox.objects import Object
-    from target_segment_objects.sandbox.warehouse.columns import ColumnType
+    from target_segment_objects.sandbox.warehouse.column_types import ColumnType
     from target_segment_objects.sandbox.warehouse.history import History
-    from target_segment_objects.sandbox.warehouse.schema import Columns
+    from target_segment_objects.sandbox.warehouse.session_columns import Columns
 
 _COLLECTION_TABLES: Final = """
 SELECT table_name FROM information_schema.columns
@@ -62,83 +70,32 @@ _KILOBYTES_PER_COLUMN: Final = 150  # measured; DuckDB allocates blocks for each
 
 _MAX_INDEX_MB: Final = 16_384
 
+_ARROW_TYPES: Final = {
+    "BIGINT": pa.int64(),
+    "TIMESTAMP": pa.timestamp("us"),
+    "VARCHAR": pa.string(),
+    "VARCHAR[]": pa.list_(pa.string()),
+}
 _SESSION_SCHEMA: Final = pa.schema(
-    {
-        "sync_id": pa.string(),
-        "outcome": pa.string(),
-        "collections": pa.list_(pa.string()),
-        **dict.fromkeys(("parts", "objects", "raw_bytes", "gzip_bytes"), pa.int64()),
-        **dict.fromkeys(("started", "ended"), pa.timestamp("us")),
-        "error": pa.string(),
-    }
+    {name: _ARROW_TYPES[kind] for name, kind in SESSION_COLUMNS.items()}
 )
 
 
-@dataclass(frozen=True, slots=True)
-class SessionRow:
-    """A session that has ended.
-
-    Attributes:
-        sync_id: Its id.
-        outcome: `loaded`; `error` if it was finished with an error; `expired`; or `open` if the
-            sandbox was stopped before it was finished.
-        collections: Names of its collections, sorted.
-        parts: Number of its uploaded files.
-        objects: Number of objects in them.
-        raw_bytes: Their uncompressed size.
-        gzip_bytes: Their compressed size.
-        started: When it was started; UTC, without a time zone.
-        ended: When it ended; UTC, without a time zone.
-        error: The error that it was finished with, or an empty string.
-    """
-
-    sync_id: str
-    outcome: str
-    collections: tuple[str, ...]
-    parts: int
-    objects: int
-    raw_bytes: int
-    gzip_bytes: int
-    started: datetime
-    ended: datetime
-    error: str
-
-
-@dataclass(frozen=True, slots=True)
-class Loss:
-    """Values that a column could not store unchanged.
-
-    Attributes:
-        collection: The collection.
-        column: The column.
-        kind: A value of `columns.LossKind`.
-        count: Number of values.
-        example_id: The id of the first object with such a value.
-    """
-
-    collection: str
-    column: str
-    kind: str
-    count: int
-    example_id: str
-
-
 class Warehouse:
-    """An open warehouse. A context manager that closes it."""
+    """An open warehouse. A context manager that closes it, and tells what is wrong with the file.
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Wrap a connection that `open` has prepared."""
+    `open` makes one.
+    """
+
+    def __init__(self, path: Path, connection: duckdb.DuckDBPyConnection) -> None:
+        self._path = path
         self._connection = connection
         self._index_mb = 0  # on top of the limit
         self._lock = threading.Lock()
 
     @classmethod
     def open(cls, path: Path, *, read_only: bool = False) -> Self:
-        """Open the file of a warehouse.
-
-        Args:
-            path: The file. It is created if it is missing, unless `read_only` is set.
-            read_only: Whether to open the file for reading only.
+        """Open the file of a warehouse. It is created if it is missing, unless it is only read.
 
         Raises:
             WarehouseInUseError: Another process has opened it.
@@ -154,7 +111,7 @@ class Warehouse:
         except BaseException:
             connection.close()
             raise
-        return cls(connection)
+        return cls(path, connection)
 
     def close(self) -> None:
         """Close the file after the running call, if there is one."""
@@ -171,30 +128,32 @@ class Warehouse:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close the warehouse."""
+        """Close the warehouse.
+
+        Raises:
+            WarehouseError: DuckDB could not read the file.
+        """
         self.close()
+        if isinstance(error, duckdb.Error):
+            raise translate_error(self._path, error) from error
 
     @contextmanager
     def snapshot(self) -> Iterator[Self]:
         """Open the content as it is now, for reading. It does not wait for a running load."""
         with self._connection.cursor() as connection:
             connection.begin()
-            yield type(self)(connection)
+            yield type(self)(self._path, connection)
 
     def load_session(
         self,
-        session: SessionRow,
+        session: SessionRecord,
         objects: Iterable[Object],
         columns: Columns,
         kept_files: Sequence[Path] = (),
     ) -> None:
         """Merge objects in their order and record the session, in one transaction.
 
-        Args:
-            session: The session.
-            objects: Its objects.
-            columns: The columns of its objects.
-            kept_files: Its compressed files, if they are kept as the history of its objects.
+        The compressed files, if any, are kept as the history of the objects.
         """
         column_count = sum(map(len, columns.values()))
         limit = MEMORY_LIMIT_MB + self._index_mb + column_count * _KILOBYTES_PER_COLUMN // 1000
@@ -207,17 +166,13 @@ class Warehouse:
                 history.keep_parts(connection, session.sync_id, kept_files)
 
     def allow_more_memory(self) -> bool:
-        """Double the memory for what grows with the objects that were ever loaded: the indexes.
-
-        Returns:
-            Whether it was doubled; it is not if that would be too much.
-        """
+        """Double the memory for the indexes, which grow with the objects; False at its limit."""
         if self._index_mb >= _MAX_INDEX_MB:
             return False
         self._index_mb = max(MEMORY_LIMIT_MB, 2 * self._index_mb)
         return True
 
-    def record_sessions(self, sessions: Iterable[SessionRow]) -> None:
+    def record_sessions(self, sessions: Iterable[SessionRecord]) -> None:
         """Record sessions whose objects are not loaded, in one transaction."""
         with self._transaction() as connection:
             _insert_sessions(connection, sessions)
@@ -230,7 +185,7 @@ class Warehouse:
     def column_types(self, collection: str) -> dict[str, ColumnType]:
         """Return the columns of a collection but `id`; none if there is no such collection."""
         with self._lock:
-            return read_columns(self._connection, collection) or {}
+            return read_column_types(self._connection, collection) or {}
 
     def collections(self) -> list[str]:
         """Return the names of the collections, sorted by their tables."""
@@ -239,15 +194,8 @@ class Warehouse:
 
     def columns(self, collection: str) -> dict[str, str]:
         """Return the columns of a collection and their types, in the order of creation."""
-        return {
-            row["column_name"]: row["data_type"]
-            for row in self._fetch_rows(
-                "SELECT column_name, data_type FROM information_schema.columns"
-                " WHERE table_catalog = current_database() AND table_schema = 'main'"
-                " AND table_name = ? ORDER BY ordinal_position",
-                table_name(collection),
-            )
-        }
+        with self._lock:
+            return read_columns(self._connection, collection)
 
     def list_columns(self) -> dict[str, list[str]]:
         """Return the names of the columns of each collection."""
@@ -263,14 +211,7 @@ class Warehouse:
     def rows(
         self, collection: str, *, limit: int | None = None, offset: int = 0, search: str = ""
     ) -> list[dict[str, Any]]:
-        """Return the rows of a collection, ordered by id. Times are UTC, without a time zone.
-
-        Args:
-            collection: Its name.
-            limit: Number of rows to return at most.
-            offset: Number of rows to skip.
-            search: Return only rows whose ids contain this.
-        """
+        """Return rows whose ids contain a text, ordered by id. Times are UTC, without a zone."""
         table = self._require_collection(collection)
         return self._fetch_rows(
             f'SELECT * FROM main."{table}" WHERE contains("id", ?) ORDER BY "id" LIMIT ? OFFSET ?',  # noqa: S608 - an existing table
@@ -302,14 +243,14 @@ class Warehouse:
             )
         ]
 
-    def sessions(self) -> list[SessionRow]:
+    def sessions(self) -> list[SessionRecord]:
         """Return all ended sessions, in the order of their ends."""
-        return [
-            SessionRow(**{**row, "collections": tuple(row["collections"])})
-            for row in self._fetch_rows(
-                "SELECT * FROM sandbox_metadata.sessions ORDER BY ended, started"
-            )
-        ]
+        rows = self._fetch_rows("SELECT * FROM sandbox_metadata.sessions ORDER BY ended, started")
+        for row in rows:
+            row["collections"] = tuple(row["collections"])
+            for name in ("started", "ended"):
+                row[name] = row[name].replace(tzinfo=timezone.utc)
+        return [SessionRecord(**row) for row in rows]
 
     def find_history(self, collection: str, object_id: str) -> History:
         """Return which sessions brought which properties of an object."""
@@ -358,9 +299,13 @@ def _prepare_connection(
         connection.execute("SET lock_configuration = true")
 
 
-def _insert_sessions(connection: duckdb.DuckDBPyConnection, sessions: Iterable[SessionRow]) -> None:
+def _insert_sessions(
+    connection: duckdb.DuckDBPyConnection, sessions: Iterable[SessionRecord]
+) -> None:
     """Insert sessions, all at once: DuckDB takes milliseconds for each statement."""
-    rows = [asdict(session) for session in sessions]
+    rows = [
+        {name: getattr(session, name) for name in _SESSION_SCHEMA.names} for session in sessions
+    ]
     connection.register("ended_sessions", pa.Table.from_pylist(rows, _SESSION_SCHEMA))
     connection.execute(
         "INSERT INTO sandbox_metadata.sessions FROM ended_sessions ON CONFLICT DO NOTHING"

@@ -19,19 +19,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+SESSION_COLUMNS: Final[Mapping[str, str]] = {
+    "sync_id": "VARCHAR",
+    "outcome": "VARCHAR",
+    "collections": "VARCHAR[]",
+    **dict.fromkeys(("parts", "objects", "raw_bytes", "gzip_bytes"), "BIGINT"),
+    **dict.fromkeys(("started", "ended"), "TIMESTAMP"),
+    "error": "VARCHAR",
+}
+"""The fields of a `SessionRecord` that the warehouse stores."""
+
 _METADATA: Final[Mapping[str, Mapping[str, str]]] = {
-    "sessions": {
-        "sync_id": "VARCHAR",
-        "outcome": "VARCHAR",
-        "collections": "VARCHAR[]",
-        "parts": "BIGINT",
-        "objects": "BIGINT",
-        "raw_bytes": "BIGINT",
-        "gzip_bytes": "BIGINT",
-        "started": "TIMESTAMP",
-        "ended": "TIMESTAMP",
-        "error": "VARCHAR",
-    },
+    "sessions": SESSION_COLUMNS,
     "losses": {
         "collection": "VARCHAR",
         "column_name": "VARCHAR",
@@ -107,7 +106,7 @@ def translated_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except duckdb.Error as error:
-        raise _translate_error(path, error) from error
+        raise translate_error(path, error) from error
 
 
 def describe_error(error: Exception) -> str:
@@ -155,7 +154,7 @@ def _has_metadata(
     }
 
 
-def _translate_error(path: Path, error: duckdb.Error) -> WarehouseError:
+def translate_error(path: Path, error: duckdb.Error) -> WarehouseError:
     """Return in one line why DuckDB could not open or read a file."""
     reason = describe_error(error)
     if any(words in reason for words in _LOCKED):

@@ -35,14 +35,7 @@ _MAY_ESCAPE_ID: Final = re.compile(rb'"id"\s*:\s*"[^"]*\\|\\u006[49]')
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """What a session brought of an object.
-
-    Attributes:
-        sync_id: The session.
-        part: Number of the part in the session, from 1.
-        line: Number of the line in the part, from 1.
-        properties: The properties as they were sent.
-    """
+    """What a session brought of an object, and where: the numbers of part and line are from 1."""
 
     sync_id: str
     part: int
@@ -64,13 +57,7 @@ class History:
 
 
 def keep_parts(connection: duckdb.DuckDBPyConnection, sync_id: str, paths: Iterable[Path]) -> None:
-    """Keep the parts of a session, and delete the oldest that are too many.
-
-    Args:
-        connection: A connection with an open transaction.
-        sync_id: The session.
-        paths: Its compressed files, in their order.
-    """
+    """Keep the compressed parts of a session, within a transaction, and delete the oldest ones."""
     # `INSERT … SELECT max(position) + 1, ?` would take several times as long.
     [(position,)] = connection.execute(
         "SELECT coalesce(max(position), 0) FROM sandbox_metadata.parts"

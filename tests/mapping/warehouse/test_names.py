@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from target_segment_objects import reserved_names
 from target_segment_objects.mapping import naming
 from target_segment_objects.mapping.warehouse import names
-from target_segment_objects.sandbox import names as sandbox_names
+from target_segment_objects.sandbox import column_names as sandbox_names
 
 
 def test_docstring_examples_pass() -> None:

@@ -53,7 +53,7 @@ class Site:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Serve sessions of each kind, losses, rejections, markup, and long ids, names and values."""
     path = tmp_path_factory.mktemp("site") / "w.duckdb"
-    with Sandbox(path, has_page=True) as sandbox:
+    with Sandbox(path, serve_page=True) as sandbox:
         client = BareClient(sandbox.url)
         wide = {f"a_column_with_a_long_name_{number}": number for number in range(60)}
         client.load_files(

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from target_segment_objects.sandbox.activity.sessions import Call, SessionActivity
+from target_segment_objects.sandbox.page.rendering import SEVERITIES
 from target_segment_objects.sandbox.page.timeline import (
     SCALE,
     Bar,
     group_sessions,
     merge_sessions,
 )
-from target_segment_objects.sandbox.warehouse.database import SessionRow
+from target_segment_objects.sandbox.session_record import Call, SessionRecord
+from target_segment_objects.sandbox.wording import STATE_LABELS
 
 if TYPE_CHECKING:
     from target_segment_objects.sandbox.page.timeline import SessionGroup
@@ -27,19 +28,26 @@ def at(seconds: float) -> datetime:
     return NOON + timedelta(seconds=seconds)
 
 
-def build_row(sync_id: str, started: float, ended: float, outcome: str = "loaded") -> SessionRow:
-    """Return a session of an earlier run."""
-    times = [at(seconds).replace(tzinfo=None) for seconds in (started, ended)]
-    return SessionRow(sync_id, outcome, ("users",), 1, 2, 30, 20, times[0], times[1], "")
-
-
-def draw(*sessions: SessionActivity | SessionRow, now: float = 1000) -> list[SessionGroup]:
-    """Draw sessions of this run and of earlier ones."""
-    merged = merge_sessions(
-        [session for session in sessions if isinstance(session, SessionActivity)],
-        [session for session in sessions if isinstance(session, SessionRow)],
+def build_record(
+    sync_id: str, started: float, ended: float | None = None, **fields: object
+) -> SessionRecord:
+    """Return a session of this run, which runs if it has no end."""
+    return SessionRecord(
+        sync_id=sync_id,
+        started=at(started),
+        ended=None if ended is None else at(ended),
+        **fields,  # type: ignore[arg-type]  # fields of any type
     )
-    return group_sessions(merged, at(now))
+
+
+def build_row(sync_id: str, started: float, ended: float, outcome: str = "loaded") -> SessionRecord:
+    """Return a session of an earlier run."""
+    return build_record(sync_id, started, ended, outcome=outcome)
+
+
+def draw(*sessions: SessionRecord, now: float = 1000) -> list[SessionGroup]:
+    """Draw sessions."""
+    return group_sessions(merge_sessions(sessions, ()), at(now))
 
 
 @pytest.mark.parametrize(("pause", "count"), [(30, 1), (30.1, 2)])
@@ -47,7 +55,7 @@ def test_a_long_pause_begins_a_group(pause: float, count: int) -> None:
     """Sessions with a pause of more than 30 seconds between them are two loads."""
     groups = draw(build_row("a", 0, 10), build_row("b", 10 + pause, 50))
     assert len(groups) == count
-    assert groups[0].sessions[-1].sync_id == "b"  # the newest group is the first
+    assert groups[0].sessions[-1].record.sync_id == "b"  # the newest group is the first
 
 
 def test_pause_counts_from_the_latest_end() -> None:
@@ -57,19 +65,19 @@ def test_pause_counts_from_the_latest_end() -> None:
 
 def test_bars_share_a_scale() -> None:
     """Bars are at their times on the scale of the group; the load follows the Finish."""
-    session = SessionActivity(
+    session = build_record(
         "a",
-        at(0),
-        state="loaded",
+        0,
+        6,
+        outcome="loaded",
         calls=(
             Call("upload", at(1), at(2), was_accepted=True),
             Call("upload", at(3), at(4)),
             Call("keep-alive", at(5), at(5), was_accepted=True),
             Call("finish", at(6), at(6), was_accepted=True),
         ),
-        accepted=at(6),
         load_started=at(6),
-        ended=at(8),
+        loaded=at(8),
     )
     [group] = draw(session, build_row("b", 2, 10))
     assert group.seconds == 10
@@ -82,28 +90,29 @@ def test_bars_share_a_scale() -> None:
         Bar("load", 600, 200),
     )
     assert second.bars == (Bar("session", 200, 800),)
-    assert (first.open_seconds, first.load_seconds) == (6, 2)
+    assert (session.open_seconds, session.load_seconds) == (6, 2)
 
 
 def test_running_session_grows() -> None:
     """A session without an end, and its running upload, last until now."""
-    session = SessionActivity("a", at(0), calls=(Call("upload", at(5)),))
+    session = build_record("a", 0, calls=(Call("upload", at(5)),))
     [group] = draw(session, now=10)
     assert group.sessions[0].bars == (Bar("session", 0, SCALE), Bar("upload", 500, 500))
-    assert (group.sessions[0].state, group.sessions[0].tone) == ("running", "busy")
+    assert (session.state, SEVERITIES[session.state]) == ("running", "busy")
 
 
 def test_states() -> None:
     """A finished session waits, is loading, is loaded; what an earlier run left is not running."""
     [group] = draw(
-        SessionActivity("a", at(0), state="accepted", accepted=at(1)),
-        SessionActivity("b", at(1), state="accepted", accepted=at(2), load_started=at(2)),
-        SessionActivity("e", at(1.5), state="accepted", load_started=at(2), error="full"),
+        build_record("a", 0, 1),
+        build_record("b", 1, 2, load_started=at(2)),
+        build_record("e", 1.5, 2, load_started=at(2), error="full"),
         build_row("c", 2, 3, "open"),
         build_row("d", 3, 4, "expired"),
         now=10,
     )
-    assert [(session.label, session.tone) for session in group.sessions] == [
+    states = [session.record.state for session in group.sessions]
+    assert [(STATE_LABELS[state], SEVERITIES.get(state, "bad")) for state in states] == [
         ("accepted, not loaded yet", "busy"),
         ("loading", "busy"),
         ("could not be loaded", "bad"),
@@ -114,9 +123,9 @@ def test_states() -> None:
 
 def test_session_of_this_run_wins() -> None:
     """A session that is in both sources is shown once, with its calls."""
-    kept = SessionActivity("a", at(0), calls=(Call("upload", at(0), at(1)),), ended=at(1))
-    [group] = draw(kept, build_row("a", 0, 1))
-    assert [len(session.calls) for session in group.sessions] == [1]
+    shown = build_record("a", 0, 1, outcome="loaded", calls=(Call("upload", at(0), at(1)),))
+    [session] = merge_sessions([shown], [build_row("a", 0, 1)])
+    assert len(session.calls) == 1
 
 
 def test_bars_stay_inside() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from urllib.parse import urlsplit
 
 from target_segment_objects import limits
-from target_segment_objects.sandbox.api.middleware import AuthForm
+from target_segment_objects.sandbox.credentials import AuthForm
 from target_segment_objects.sandbox.server import Sandbox
 from tests.support import wait_for
 from tests.support.bare_http import (

@@ -21,8 +21,6 @@ from tests.support.bare_http import BareClient, basic_auth, object_line
 from tests.support.documented_rows import DocumentedRow, count_rows, read_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.support.bare_http import ApiResponse
 
 DOCUMENTATION = Path(__file__).parents[3] / "docs" / "sandbox.md"
@@ -50,17 +48,10 @@ def list_rows(heading: str) -> list[Any]:
     ]
 
 
-@pytest.fixture(scope="module")
-def shared_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    """One sandbox for the rows that need no options."""
-    with Sandbox(tmp_path_factory.mktemp("shared") / "warehouse.duckdb") as sandbox:
-        yield sandbox
-
-
 @pytest.fixture
-def lab(shared_sandbox: Sandbox, tmp_path: Path) -> Lab:
+def lab(client: BareClient, tmp_path: Path) -> Lab:
     """Where the requests are made."""
-    return Lab(BareClient(shared_sandbox.url), tmp_path)
+    return Lab(client, tmp_path)
 
 
 def check_answer(response: ApiResponse, row: DocumentedRow) -> None:

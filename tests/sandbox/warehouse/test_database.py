@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import doctest
 import json
-import string
 import subprocess
 import sys
 from datetime import datetime, timedelta, timezone
@@ -17,14 +15,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from target_segment_objects.sandbox import WarehouseError, names
+from target_segment_objects.sandbox import WarehouseError
 from target_segment_objects.sandbox.errors import RejectedRequestError
-from target_segment_objects.sandbox.names import snake_case
 from target_segment_objects.sandbox.objects import MAX_PROPERTIES, Object, parse_object
-from target_segment_objects.sandbox.warehouse.columns import ColumnType
-from target_segment_objects.sandbox.warehouse.database import Loss, SessionRow, Warehouse
-from target_segment_objects.sandbox.warehouse.loading import MAX_STAGED_OBJECTS
-from target_segment_objects.sandbox.warehouse.schema import ColumnCollector, Columns
+from target_segment_objects.sandbox.session_record import LOADED, SessionRecord
+from target_segment_objects.sandbox.warehouse.column_types import ColumnType
+from target_segment_objects.sandbox.warehouse.database import Warehouse
+from target_segment_objects.sandbox.warehouse.losses import Loss
+from target_segment_objects.sandbox.warehouse.session_columns import ColumnCollector, Columns
+from target_segment_objects.sandbox.warehouse.table_loader import MAX_STAGED_OBJECTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -43,10 +42,10 @@ def make_object(properties: str, object_id: str = "1", collection: str = "users"
     return parse_object(f'{start[:-1]},"properties":{properties}}}'.encode())
 
 
-def make_session_row(sync_id: str = "s") -> SessionRow:
-    """Return the row of a session. Only its id matters here."""
-    now = datetime.now(timezone.utc).replace(tzinfo=None)
-    return SessionRow(sync_id, "loaded", ("users",), 1, 1, 1, 1, now, now, "")
+def make_record(sync_id: str = "s") -> SessionRecord:
+    """Return the record of a session. Only its id matters here."""
+    now = datetime.now(timezone.utc)
+    return SessionRecord(sync_id=sync_id, outcome=LOADED, started=now, ended=now)
 
 
 def collect_columns(objects: Iterable[Object]) -> Columns:
@@ -59,57 +58,8 @@ def collect_columns(objects: Iterable[Object]) -> Columns:
 
 def load_objects(warehouse: Warehouse, *objects: Object) -> None:
     """Load objects as one session."""
-    row = make_session_row(f"s{len(warehouse.sessions())}")
+    row = make_record(f"s{len(warehouse.sessions())}")
     warehouse.load_session(row, objects, collect_columns(objects))
-
-
-# Names
-
-
-def test_snake_case_doctests() -> None:
-    """All examples in the docstring are right."""
-    results = doctest.testmod(names)
-    assert results.attempted >= 10
-    assert not results.failed
-
-
-@pytest.mark.parametrize(
-    ("name", "column"),
-    [
-        pytest.param("sampleText", "sample_text", id="camel case"),
-        pytest.param("CStringRef", "cstring_ref", id="acronym"),
-        pytest.param("FOO:BAR$BAZ", "foo_bar_baz", id="punctuation"),
-        pytest.param("THE5r", "the5r", id="digit after capitals"),
-        pytest.param("edf_6N", "edf_6n", id="digit and capital"),
-        pytest.param("Enabled 2FA", "enabled_2fa", id="spaces"),
-        pytest.param("___$$Base64Encode", "base64_encode", id="leading symbols"),
-        pytest.param("lk0B@bFmjrLQ_Z6YL", "lk0_b_b_fmjr_lq_z6yl", id="mixed"),
-        pytest.param("", "", id="empty"),
-        pytest.param("_", "", id="underscore"),
-        pytest.param("a", "a", id="letter"),
-        pytest.param("A1b2C3", "a1b2_c3", id="alternating"),
-        pytest.param("1a", "1a", id="leading digit"),
-        pytest.param("already_snake_case", "already_snake_case", id="snake case"),
-        pytest.param("__a__b__", "a_b", id="repeated underscores"),
-        pytest.param("naïve", "na_ve", id="accent"),
-        pytest.param("ÜBER", "ber", id="leading accent"),
-        pytest.param("\u212a", "", id="kelvin sign"),
-        pytest.param("a\0b\n", "a_b", id="control characters"),
-    ],
-)
-def test_snake_case(name: str, column: str) -> None:
-    """A word is capitals and digits, then small letters and digits; all else separates."""
-    assert snake_case(name) == column
-
-
-@given(st.text(alphabet=string.ascii_letters + string.digits + "_ -é"))
-def test_snake_case_is_stable(name: str) -> None:
-    """A converted name does not change again: lowercase words joined by one underscore."""
-    column = snake_case(name)
-    assert snake_case(column) == column
-    assert not set(column) - set(string.ascii_lowercase + string.digits + "_")
-    assert column == column.strip("_")
-    assert "__" not in column
 
 
 # Column types: first value, later value, column type, stored value, kind of loss
@@ -441,7 +391,7 @@ def test_session_is_loaded_completely_or_not_at_all(warehouse: Warehouse) -> Non
 
     with pytest.raises(ValueError, match="read error"):
         warehouse.load_session(
-            make_session_row("failed"), fail_after_many(), {"users": {"b": ColumnType.INTEGER}}
+            make_record("failed"), fail_after_many(), {"users": {"b": ColumnType.INTEGER}}
         )
     assert warehouse.columns("users") == {"id": "VARCHAR", "a": "BIGINT"}
     assert warehouse.rows("users") == [{"id": "1", "a": 1}]
@@ -502,8 +452,9 @@ WIDE_OBJECTS = """
 import datetime, json, sys
 from pathlib import Path
 from target_segment_objects.sandbox.objects import MAX_PROPERTIES, parse_object
-from target_segment_objects.sandbox.warehouse.database import SessionRow, Warehouse
-from target_segment_objects.sandbox.warehouse.schema import ColumnCollector
+from target_segment_objects.sandbox.session_record import SessionRecord
+from target_segment_objects.sandbox.warehouse.database import Warehouse
+from target_segment_objects.sandbox.warehouse.session_columns import ColumnCollector
 
 def read_objects():
     if sys.argv[2] == "many":
@@ -521,8 +472,8 @@ def read_objects():
         if number == 200 and sys.argv[2] == "dense":
             return
 
-now = datetime.datetime(2024, 1, 1)
-row = SessionRow("s", "loaded", ("users",), 1, 1, 1, 1, now, now, "")
+now = datetime.datetime(2024, 1, 1, tzinfo=datetime.timezone.utc)
+row = SessionRecord(sync_id="s", outcome="loaded", started=now, ended=now)
 collector = ColumnCollector()
 for item in read_objects():
     collector.add_object(item)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gzip
 import os
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 import pytest
 
+from target_segment_objects.sandbox.session_record import LOADED, SessionRecord
 from target_segment_objects.sandbox.warehouse import history
-from target_segment_objects.sandbox.warehouse.database import SessionRow, Warehouse
+from target_segment_objects.sandbox.warehouse.database import Warehouse
 from tests.support.bare_http import object_line
 
 if TYPE_CHECKING:
@@ -33,8 +34,8 @@ def write_part(path: Path, lines: bytes) -> Path:
 
 def keep_parts(warehouse: Warehouse, sync_id: str, paths: list[Path]) -> None:
     """Record a session without objects that has parts."""
-    now = datetime(2024, 1, 31)  # noqa: DTZ001 - as the warehouse stores it
-    row = SessionRow(sync_id, "loaded", ("users",), len(paths), 0, 0, 0, now, now, "")
+    now = datetime(2024, 1, 31, tzinfo=timezone.utc)
+    row = SessionRecord(sync_id=sync_id, outcome=LOADED, parts=len(paths), started=now, ended=now)
     warehouse.load_session(row, [], {}, paths)
 
 

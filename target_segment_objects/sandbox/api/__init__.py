@@ -1,1 +1,0 @@
-"""The Objects Bulk API over HTTP: sessions, uploads, and the rules for requests."""
