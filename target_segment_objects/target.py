@@ -283,6 +283,8 @@ class TargetSegmentObjects(Target):
             self.loader.load_block(message_dict)
             return
         stream = self.message_reader.require_stream(message_dict, "record")
+        if not isinstance(message_dict["record"], dict):
+            self.message_reader.raise_invalid("its record is not an object")
         raise _missing_schema_error(stream, self.message_reader.line_number)
 
     def _process_batch_message(self, message_dict: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ untyped, and its columns have the same values.
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import cached_property
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -115,7 +116,8 @@ class TypedDecoder:
             raise UnsupportedSchemaError("its properties are not declared in a plain way")
         columns = {prop.path: position for position, prop in enumerate(properties)}
         places = [columns[path] for path in fields.paths]  # where each field's column goes
-        self._order = [fields.paths.index(prop.path) for prop in properties]
+        built = {path: position for position, path in enumerate(fields.paths)}
+        self._order = [built[prop.path] for prop in properties]
         self._metadata = (
             None if make_metadata is None else MetadataColumns(make_metadata, properties)
         )
@@ -123,7 +125,6 @@ class TypedDecoder:
         message_type = define_message_type(stream, self.record_type, members)
         self._decode_message = msgspec.json.Decoder(message_type, float_hook=Decimal).decode
         self._decode_record = msgspec.json.Decoder(self.record_type, float_hook=Decimal).decode
-        self._hash_records = compile_struct_digests(self.record_type)
         self._numbers = [places[position] for position, _ in fields.numbers]
         self._texts = [(places[text.position], text) for text in fields.json_texts]
         self._checks = [(places[position], check) for position, check in fields.checks]
@@ -226,7 +227,11 @@ class TypedDecoder:
         inexact: set[int] = set()
         for position in self._numbers:
             inexact.update(odd.get(position, ()), find_tiny_numbers(columns[position]))
-        return self._hash_records(decoded.records), inexact
+        return self._hash_structs(decoded.records), inexact
+
+    @cached_property
+    def _hash_structs(self) -> Callable[[Sequence[msgspec.Struct]], list[str]]:
+        return compile_struct_digests(self.record_type)
 
 
 def _decode_lines(
