@@ -106,7 +106,7 @@ class RecordLoader:
             SegmentObjectsError: A record ends the run, or delivery has failed.
         """
         for header in block.notable:
-            if header.version is not None:
+            if header.has_version:
                 self._context.deletion_notes.add_record_version(
                     header.stream, {"version": header.version}
                 )
@@ -164,27 +164,34 @@ class RecordLoader:
         Returns:
             The number of the line that ends the run, and why; everything before it is delivered.
         """
+        stats = self._context.stats
+        read_before = stats.records_read
         mapped, limit, failure = self._map_groups(block, are_messages=are_messages)
-        events: list[tuple[int, HeldMessage | _Reject]] = [
-            (message.number, message) for message in block.held
-        ]
+        events: list[tuple[int, HeldMessage | _Reject]] = []
+        if stats.uses_ledger:
+            events += [(message.number, message) for message in block.held]
         for group in mapped.values():
             events += group.list_rejects()
         for number, event in sorted(events, key=lambda item: item[0]):
             if number >= limit:
                 break
+            stats.records_read = read_before + block.count_before(number)
             try:
                 if isinstance(event, HeldMessage):
                     self._handle_held(event, mapped)
                 else:
-                    self._reject(event, mapped, number, are_messages=are_messages)
+                    stats.records_read += 1
+                    self._reject(event, are_messages=are_messages)
             except SegmentObjectsError as error:
                 limit, failure = number, error
                 break
+        stats.records_read = read_before + _count_read(block, limit, failure)
+        if not stats.uses_ledger:
+            self._handle_last_state(block, mapped, limit)
         for group in mapped.values():
             self._deliver(group, group.count_before(limit))
             if failure is not None and group.stops_with(failure):
-                self._context.stats.count_read(group.stream.name, 1)
+                stats.streams[group.stream.name].read += 1
         return limit, failure
 
     def _map_groups(
@@ -219,22 +226,46 @@ class RecordLoader:
                     output.sink.stream_name, output.sink.collection, mapped.violations
                 )
             parts.append((output, mapped))
-        stats.streams[stream.name].untyped += max(mapped.untyped for _, mapped in parts)
         return _MappedGroup(stream, group, parts)
 
     def _deliver(self, mapped: _MappedGroup, end: int) -> None:
         """Count and deliver the records of a group before a position."""
-        self._context.stats.count_read(mapped.stream.name, mapped.advance(end))
+        if count := mapped.advance(end):
+            stats = self._context.stats.streams[mapped.stream.name]
+            stats.read += count
+            stats.untyped += mapped.take_untyped()
         mapped.deliver_before(end)
 
     def _handle_held(self, message: HeldMessage, mapped: Mapping[str, _MappedGroup]) -> None:
         """Handle a message when all before it is delivered."""
         for lines, end in message.ends:
             self._deliver(mapped[lines.stream], end)
-        if message.header.type == "STATE":
-            self.add_state(message.header.value)
+        header = message.header
+        if header.type == "STATE":
+            self.add_state(header.read_value())
+        elif header.type == "ACTIVATE_VERSION":
+            self._context.deletion_notes.add_activation(header.stream, header.version)
         else:
-            self.note_schema(message.header.stream)
+            self.note_schema(header.stream)
+
+    def _handle_last_state(
+        self, block: RecordBlock, mapped: Mapping[str, _MappedGroup], limit: float
+    ) -> None:
+        """Handle the last STATE of a block: it says more than those before it.
+
+        Only a ledger needs to know where the other messages stand.
+        """
+        before = [message for message in block.held if message.number < limit]
+        for message in before:
+            if message.header.type == "ACTIVATE_VERSION":
+                self._context.deletion_notes.add_activation(
+                    message.header.stream, message.header.version
+                )
+        states = [message for message in before if message.header.type == "STATE"]
+        if states:
+            for group in mapped.values():
+                self._deliver(group, group.count_before(states[-1].number))
+            self.add_state(states[-1].header.read_value())
 
     def add_state(self, value: Any) -> None:  # noqa: ANN401 - STATE is any JSON
         """Add a STATE's value, which covers everything before it."""
@@ -246,18 +277,8 @@ class RecordLoader:
         for mapped in self.streams[stream].mapped:
             self._context.deletion_notes.add_schema(mapped, self._config)
 
-    def _reject(
-        self,
-        reject: _Reject,
-        mapped: Mapping[str, _MappedGroup],
-        number: int,
-        *,
-        are_messages: bool,
-    ) -> None:
-        """Reject a record, when it is known how many were read before it."""
-        if self._context.settings.reject_limit is not None:
-            for group in mapped.values():
-                self._deliver(group, group.count_before(number))
+    def _reject(self, reject: _Reject, *, are_messages: bool) -> None:
+        """Reject a record."""
         self._deliver(reject.group, reject.row + 1)
         for error in reject.errors:
             self._context.deletion_notes.add_reject(error)
@@ -267,6 +288,13 @@ class RecordLoader:
         # A traceback would keep what its frames have of the record.
         error = reject.errors[-1].with_traceback(None)
         self._context.reject_record(RejectedRecord(error, stream.schema_line, line))
+
+
+def _count_read(block: RecordBlock, limit: float, failure: Exception | None) -> int:
+    """Return how many records of a block were read, with that at which a stream stops."""
+    if failure is None:
+        return block.count_lines()
+    return block.count_before(int(limit)) + (not isinstance(failure, UnreadableLineError))
 
 
 class _Reject(NamedTuple):
@@ -302,6 +330,7 @@ class _MappedGroup:
         self._parts = parts
         self._starts = [0] * len(parts)  # of the objects that are not delivered
         self._position = 0  # of the first line that is not read
+        self._untyped = max(mapped.untyped for _, mapped in parts)
         collections = [output.sink.collection for output, _ in parts if output.sink is not None]
         self._shares_collection = len({*collections}) < len(collections)
 
@@ -323,6 +352,11 @@ class _MappedGroup:
         return [
             (self.lines.find_line_number(row), _Reject(self, row, errors[row])) for row in errors
         ]
+
+    def take_untyped(self) -> int:
+        """Return how many records were decoded untyped, once."""
+        untyped, self._untyped = self._untyped, 0
+        return untyped
 
     def advance(self, end: int) -> int:
         """Count lines as read, and return how many of them were not before."""

@@ -34,7 +34,10 @@ if TYPE_CHECKING:
     from target_segment_objects.mapping.stream_state import StreamState
 
 _PROPERTIES_PER_RECORD: Final = 16
-"""Compiling takes about 10 µs a property; a record that is decoded untyped, some 100 µs."""
+_MAX_RECORDS: Final = 32
+"""Compiling takes 20 µs a property. So many records save that, or fewer of a narrow stream."""
+
+_MAX_PATIENCE: Final = 64
 
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -86,6 +89,7 @@ class StreamLayout:
         self._compiled_for: tuple[object, ...] = ()
         self._can_use_types = use_types
         self._untyped_count = 0  # records that were decoded untyped since the layout was compiled
+        self._patience = 1  # grows, because in some streams each record has something new
         self.types: TypedDecoder | None = None
         types = _read_types(stream, schema, options.max_depth)
         self._insert_properties(self._sent.map_declared(types, find_untyped_properties(schema)))
@@ -114,11 +118,12 @@ class StreamLayout:
             min(len(self._sent.undeclared), MAX_UNDECLARED + 1),
         )
         layout = self._layout
-        if (
-            layout is None
-            or self._compiled_for[0] != self._sent.version
-            or (self._compiled_for != depends_on and self._is_worth(self._untyped_count))
-        ):
+        is_outdated = layout is None or self._compiled_for[0] != self._sent.version
+        if not is_outdated and self._compiled_for != depends_on:
+            is_outdated = self._is_worth(self._untyped_count / self._patience)
+            if is_outdated:
+                self._patience = min(2 * self._patience, _MAX_PATIENCE)
+        if layout is None or is_outdated:
             layout = self._layout = compile_layout(
                 self._collection,
                 self.properties,
@@ -159,10 +164,10 @@ class StreamLayout:
         self.tree = build_tree(properties)
         self._layout = None
 
-    def _is_worth(self, count: int) -> bool:
+    def _is_worth(self, count: float) -> bool:
         """Return whether so many records take more time than compiling what saves it."""
         property_count = len(self.properties) + len(self._sent.undeclared)
-        return count * _PROPERTIES_PER_RECORD >= property_count
+        return count >= min(property_count / _PROPERTIES_PER_RECORD, _MAX_RECORDS)
 
     def _create_decoder(self, layout: Layout, example: Record) -> TypedDecoder | None:
         """Return the typed decoder; None if no types express the schema."""

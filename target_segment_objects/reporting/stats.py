@@ -95,7 +95,7 @@ class RunStats:
 
     Attributes:
         streams: The counts of each stream. A stream is added when it is first asked for.
-        records_read: Records read.
+        records_read: Records read so far.
         records_rejected: Records that could not be sent.
         uses_ledger: Whether a ledger may leave objects out.
     """
@@ -123,11 +123,6 @@ class RunStats:
         """Objects accepted by Segment."""
         with self._lock:
             return sum(collection.sent for collection in self._collections.values())
-
-    def count_read(self, stream: str, count: int) -> None:
-        """Count records that were read."""
-        self.streams[stream].read += count
-        self.records_read += count
 
     def count_rejected(self, stream: str, collection: str) -> None:
         """Count a record that cannot be sent."""

@@ -23,7 +23,7 @@ from singer_sdk.singerlib.encoding.base import GenericSingerReader
 
 from target_segment_objects.exceptions import InputError, InvalidMessageError
 from target_segment_objects.mapping.json_lines import UnreadableLineError, decode_object
-from target_segment_objects.mapping.values import DECODING_ERRORS
+from target_segment_objects.mapping.values import DECODING_ERRORS, ENCODER
 from target_segment_objects.singer.raw_input import (
     BYTE_ORDER_MARK,
     GZIP_ERRORS,
@@ -333,6 +333,7 @@ def _decode_header(line: bytes) -> MessageHeader:
         members = decode_object(line)
     except UnreadableLineError:
         return MessageHeader()
-    return MessageHeader(
-        **{name: members[name] for name in MessageHeader.__struct_fields__ if name in members}
-    )
+    read = {name: members[name] for name in MessageHeader.__struct_fields__ if name in members}
+    if "value" in read:
+        read["value"] = msgspec.Raw(ENCODER.encode(read["value"]))
+    return MessageHeader(**read)

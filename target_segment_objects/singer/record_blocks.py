@@ -2,8 +2,8 @@
 
 The records of a group are mapped together. Streams of different collections do not depend on each
 other, so their records may change places; streams that share a collection are never in one block.
-A STATE, or a SCHEMA that changes nothing, does not end a block: it is held until the lines before
-it are delivered.
+A STATE, an ACTIVATE_VERSION, or a SCHEMA that changes nothing does not end a block: it is held
+until the lines before it are delivered.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from msgspec import UNSET
+
+from target_segment_objects.mapping.json_lines import decode_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,7 +55,8 @@ class HeldMessage(NamedTuple):
 
     Attributes:
         number: Its line number.
-        header: Its header: that of a STATE, or of a SCHEMA that changes nothing.
+        header: Its header: that of a STATE, of an ACTIVATE_VERSION, or of a SCHEMA that changes
+            nothing.
         ends: Each group that got lines since the last such message, with the number of its lines
             before this one.
     """
@@ -71,14 +74,23 @@ class MessageHeader(msgspec.Struct):
         stream: The name of its stream.
         version: The version of its table, in some taps.
         rejected: Why and when a record was rejected, in a dead-letter file.
-        value: The value of a STATE.
+        value: The JSON of a STATE's value.
     """
 
     type: Any = None
     stream: Any = None
-    version: Any = None
+    version: Any = UNSET
     rejected: Any = None
-    value: Any = UNSET
+    value: msgspec.Raw = msgspec.Raw()  # empty where the member is missing
+
+    @property
+    def has_version(self) -> bool:
+        """Whether the message names a version."""
+        return self.version is not UNSET and self.version is not None
+
+    def read_value(self) -> Any:  # noqa: ANN401 - STATE is any JSON
+        """Return the value of a STATE."""
+        return decode_json(self.value)
 
 
 class RecordBlock:
@@ -96,6 +108,9 @@ class RecordBlock:
         self.held: list[HeldMessage] = []
         self.notable: list[MessageHeader] = []
         self._collections: set[str] = set()
+        self._span_numbers: list[int] = []  # the number of the first line of each span
+        self._spans: list[tuple[LineGroup, int]] = []  # its group, and its position in it
+        self._totals: list[int] = []  # the number of lines before it
         self._changed: dict[str, LineGroup] = {}  # by stream, since the last held message
 
     @property
@@ -106,7 +121,7 @@ class RecordBlock:
     def count_messages(self) -> Counter[str]:
         """Return the number of messages of each type."""
         counts = Counter(message.header.type for message in self.held)
-        counts["RECORD"] += sum(len(group.lines) for group in self.groups.values())
+        counts["RECORD"] += self.count_lines()
         return counts
 
     def can_add(self, stream: str, collections: frozenset[str]) -> bool:
@@ -123,25 +138,30 @@ class RecordBlock:
             group = self.groups[stream] = LineGroup(stream)
             self._collections |= collections
         self._changed[stream] = group
-        if header.version is not None or header.rejected is not None:
+        self._totals.append(self.count_lines())
+        self._span_numbers.append(number)
+        self._spans.append((group, len(group.lines)))
+        if header.has_version or header.rejected is not None:
             self.notable.append(header)
         return group.start_span(number)
 
     def hold(
         self, number: int, line: bytes, header: MessageHeader, current_schemas: Mapping[str, bytes]
     ) -> bool:
-        """Keep a STATE that comes after other messages, or a SCHEMA that changes nothing.
+        """Keep a message that comes after others, or a SCHEMA that changes nothing.
 
         Returns:
             Whether the message is kept.
         """
-        is_state = header.type == "STATE" and header.value is not UNSET and self.has_messages
-        is_same = (
-            header.type == "SCHEMA"
-            and isinstance(header.stream, str)
-            and current_schemas.get(header.stream) == line
-        )
-        if not (is_state or is_same):
+        if header.type == "STATE":
+            is_held = self.has_messages and bool(header.value)
+        elif not isinstance(header.stream, str):
+            is_held = False
+        elif header.type == "ACTIVATE_VERSION":
+            is_held = self.has_messages and header.version is not UNSET
+        else:
+            is_held = header.type == "SCHEMA" and current_schemas.get(header.stream) == line
+        if not is_held:
             return False
         ends = [(group, len(group.lines)) for group in self._changed.values()]
         self.held.append(HeldMessage(number, header, ends))
@@ -150,4 +170,15 @@ class RecordBlock:
 
     def count_before(self, number: int) -> int:
         """Return how many RECORD lines are before a line number."""
-        return sum(group.count_before(number) for group in self.groups.values())
+        span = bisect.bisect_left(self._span_numbers, number) - 1
+        if span < 0:
+            return 0
+        end = self._totals[span + 1] if span + 1 < len(self._totals) else self.count_lines()
+        return min(self._totals[span] + number - self._span_numbers[span], end)
+
+    def count_lines(self) -> int:
+        """Return the number of RECORD lines."""
+        if not self._spans:
+            return 0
+        group, start = self._spans[-1]
+        return self._totals[-1] + len(group.lines) - start

@@ -322,21 +322,23 @@ def test_lines_of_a_stream_are_grouped() -> None:
     assert counts == {"RECORD": 7, "SCHEMA": 1}
 
 
-def test_state_and_repeated_schema_are_held_in_their_place() -> None:
-    """They do not end a block, and know which lines are before them."""
+def test_other_messages_are_held_in_their_place() -> None:
+    """A STATE, an ACTIVATE_VERSION and a SCHEMA that is repeated do not end a block."""
     schema = b'{"type":"SCHEMA","stream":"a"}\n'
     records = [make_record(stream, number) for number, stream in enumerate("aabaab")]
-    lines = [*records[:3], STATE_LINE, schema, *records[3:5], STATE_LINE, records[5]]
+    version = b'{"type":"ACTIVATE_VERSION","stream":"a","version":1}\n'
+    lines = [*records[:3], STATE_LINE, schema, *records[3:5], version, STATE_LINE, records[5]]
     (block,), counts = read_blocks(lines, {"a": "a", "b": "b"}, {"a": schema})
     a, b = block.groups["a"], block.groups["b"]
     assert [(held.number, held.header.type, held.ends) for held in block.held] == [
         (4, "STATE", [(a, 2), (b, 1)]),
         (5, "SCHEMA", []),
-        (8, "STATE", [(a, 4)]),
+        (8, "ACTIVATE_VERSION", [(a, 4)]),
+        (9, "STATE", []),
     ]
-    assert counts == {"RECORD": 6, "STATE": 2, "SCHEMA": 1}
+    assert counts == {"RECORD": 6, "STATE": 2, "SCHEMA": 1, "ACTIVATE_VERSION": 1}
     assert [a.find_line_number(row) for row in range(4)] == [1, 2, 6, 7]
-    assert [b.count_before(number) for number in (3, 4, 9, 10)] == [0, 1, 1, 2]
+    assert [b.count_before(number) for number in (3, 4, 10, 11)] == [0, 1, 1, 2]
     assert block.count_before(8) == 5
 
 
@@ -391,8 +393,11 @@ def test_versions_and_rejections_are_noted() -> None:
     versions = [b'{"type":"RECORD","stream":"a","version":%d,"record":{}}\n' % n for n in (1, 1, 2)]
     late = b'{"type":"RECORD","stream":"a","record":{},"version":3}\n'
     replayed = b'{"type":"RECORD","stream":"a","record":{},"rejected":{"at":"x"}}\n'
-    (block,), _ = read_blocks([*versions, late, replayed, make_record("a", 1)], {"a": "a"})
-    assert {header.version for header in block.notable} == {1, 2, 3, None}
+    odd = b'{"type":"RECORD","stream":"a","record":{},"version":[4]}\n'
+    lines = [odd, *versions, late, replayed, make_record("a", 1)]
+    (block,), _ = read_blocks(lines, {"a": "a"})
+    assert block.notable.pop(0).version == [4]
+    assert {header.version for header in block.notable if header.has_version} == {1, 2, 3}
     assert [header.rejected for header in block.notable if header.rejected] == [{"at": "x"}]
 
 
