@@ -57,12 +57,14 @@ class TapStream(NamedTuple):
         schema_line: Its current SCHEMA message, as the tap wrote it.
         outputs: What is made of its records.
         mapped: The mappings that were made from its SCHEMA.
+        shares_collection: Whether several outputs have the same collection.
     """
 
     name: str
     schema_line: bytes
     outputs: Sequence[StreamOutput]
     mapped: Sequence[MappedStream]
+    shares_collection: bool
 
 
 class RecordLoader:
@@ -216,17 +218,16 @@ class RecordLoader:
 
     def _map_group(self, group: LineGroup, *, are_messages: bool) -> _MappedGroup:
         """Map the lines of a group for each output of its stream."""
-        stream, stats = self.streams[group.stream], self._context.stats
-        parts = []
+        stream = self.streams[group.stream]
+        mapped = _MappedGroup(stream, group)
         for output in stream.outputs:
             map_lines = output.mapper.map_messages if are_messages else output.mapper.map_lines
-            mapped = map_lines(group.lines)
-            if output.sink is not None:
-                stats.count_violations(
-                    output.sink.stream_name, output.sink.collection, mapped.violations
-                )
-            parts.append((output, mapped))
-        return _MappedGroup(stream, group, parts)
+            part = map_lines(group.lines)
+            mapped.add_part(output.sink, part)
+            if part.violations and output.sink is not None:
+                name, collection = output.sink.stream_name, output.sink.collection
+                self._context.stats.count_violations(name, collection, part.violations)
+        return mapped
 
     def _deliver(self, mapped: _MappedGroup, end: int) -> None:
         """Count and deliver the records of a group before a position."""
@@ -311,28 +312,28 @@ class _MappedGroup:
     Args:
         stream: The stream.
         lines: Its lines.
-        parts: What each output has made of them.
 
     Attributes:
         failure: The row at which the stream stops, and why.
     """
 
-    def __init__(
-        self,
-        stream: TapStream,
-        lines: LineGroup,
-        parts: Sequence[tuple[StreamOutput, MappedRecords]],
-    ) -> None:
+    def __init__(self, stream: TapStream, lines: LineGroup) -> None:
         self.stream = stream
         self.lines = lines
-        failures = [mapped.failure for _, mapped in parts if mapped.failure is not None]
-        self.failure = min(failures, key=lambda failure: failure[0], default=None)
-        self._parts = parts
-        self._starts = [0] * len(parts)  # of the objects that are not delivered
+        self.failure: tuple[int, Exception] | None = None
+        self._parts: list[tuple[SegmentObjectsSink | None, MappedRecords]] = []
+        self._starts: list[int] = []  # of the objects of each part that are not delivered
         self._position = 0  # of the first line that is not read
-        self._untyped = max(mapped.untyped for _, mapped in parts)
-        collections = [output.sink.collection for output, _ in parts if output.sink is not None]
-        self._shares_collection = len({*collections}) < len(collections)
+        self._untyped = 0
+
+    def add_part(self, sink: SegmentObjectsSink | None, mapped: MappedRecords) -> None:
+        """Add what an output of the stream has made of the lines."""
+        self._parts.append((sink, mapped))
+        self._starts.append(0)
+        self._untyped = max(self._untyped, mapped.untyped)
+        failure = mapped.failure
+        if failure is not None and (self.failure is None or failure[0] < self.failure[0]):
+            self.failure = failure
 
     def stops_with(self, failure: Exception) -> bool:
         """Return whether a failure is that of a record of this group that was read."""
@@ -367,13 +368,12 @@ class _MappedGroup:
     def deliver_before(self, end: int) -> None:
         """Deliver the objects of the rows before a position."""
         pending: list[_Objects] = []
-        for at, (output, mapped) in enumerate(self._parts):
+        for at, (sink, mapped) in enumerate(self._parts):
             start = self._starts[at]
             stop = self._starts[at] = bisect.bisect_left(mapped.rows, end, start)
-            if output.sink is not None and start < stop:
-                rows, objects = mapped.rows[start:stop], mapped.objects[start:stop]
-                pending.append((output.sink, rows, objects))
-        if self._shares_collection and len(pending) > 1:
+            if sink is not None and start < stop:
+                pending.append((sink, mapped.rows[start:stop], mapped.objects[start:stop]))
+        if len(pending) > 1 and self.stream.shares_collection:
             pending = _interleave(pending)
         for sink, _, objects in pending:
             sink.add_objects(objects)

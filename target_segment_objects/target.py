@@ -244,7 +244,9 @@ class TargetSegmentObjects(Target):
                 keys = tuple(sink.key_properties)
                 mapped.append(MappedStream(stream, sink.stream_name, keys, sink.mapper))
             outputs.append(StreamOutput(self._create_mapper(stream, stream_map, sink), sink))
-        self.loader.add_stream(TapStream(stream, schema_line, outputs, mapped))
+        collections = {sink.collection for _, sink in outputs if sink is not None}
+        shares_collection = len(collections) < len(mapped)
+        self.loader.add_stream(TapStream(stream, schema_line, outputs, mapped, shares_collection))
 
     def _replace_sinks(self) -> None:
         """Have streams use the current sinks: stream maps can give several streams one name."""

@@ -2,11 +2,13 @@
 
 What is done for a whole column takes a fraction of the time of doing it value by value. A value
 that needs more than that is odd: its row is added to a set, and its value in the column that is
-returned has no meaning. The caller converts it by itself, with `values`.
+returned has no meaning. The caller converts it by itself, with `values`. What is compiled is shared
+by all streams.
 """
 
 from __future__ import annotations
 
+import functools
 from decimal import Decimal
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -95,6 +97,7 @@ def is_number(value: object) -> bool:
 # Conversion
 
 
+@functools.cache
 def compile_conversion(
     property_type: PropertyType, *, send_nulls: bool, max_length: int | None
 ) -> ColumnConversion:
@@ -121,6 +124,7 @@ def compile_conversion(
     return lambda column, odd: convert_texts(_set_aside(column, _TEXTS, odd), odd)
 
 
+@functools.cache
 def compile_length_check(max_length: int | None) -> ColumnConversion:
     """Return what finds the strings of a column that are too long.
 
@@ -162,6 +166,7 @@ def _is_too_large(text: str) -> bool:
     return size >= limits.VALUE_BYTES_LIMIT
 
 
+@functools.cache
 def compile_number_conversion(*, is_nullable: bool, send_nulls: bool) -> ColumnConversion:
     """Return what converts numbers that were not decoded: copied, with a point if they have none.
 
@@ -262,6 +267,7 @@ def convert_timestamps(column: Column, _: set[int]) -> Column:
     ]
 
 
+@functools.cache
 def compile_text_conversion(
     max_length: int | None, *, is_finite: bool = False, is_limited: bool = True
 ) -> ColumnConversion:

@@ -9,7 +9,9 @@ until the lines before it are delivered.
 from __future__ import annotations
 
 import bisect
+import itertools
 from collections import Counter
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -39,6 +41,14 @@ class LineGroup(msgspec.Struct, eq=False):
         self._span_starts.append(len(self.lines))
         self._span_numbers.append(number)
         return self.lines
+
+    def list_spans(self) -> list[tuple[int, int]]:
+        """Return the lines without a gap between them: the number of the first, and how many."""
+        ends = [*self._span_starts[1:], len(self.lines)]
+        return [
+            (number, end - start)
+            for number, start, end in zip(self._span_numbers, self._span_starts, ends, strict=True)
+        ]
 
     def find_line_number(self, position: int) -> int:
         """Return the line number of the line at a position."""
@@ -108,9 +118,6 @@ class RecordBlock:
         self.held: list[HeldMessage] = []
         self.notable: list[MessageHeader] = []
         self._collections: set[str] = set()
-        self._span_numbers: list[int] = []  # the number of the first line of each span
-        self._spans: list[tuple[LineGroup, int]] = []  # its group, and its position in it
-        self._totals: list[int] = []  # the number of lines before it
         self._changed: dict[str, LineGroup] = {}  # by stream, since the last held message
 
     @property
@@ -138,9 +145,6 @@ class RecordBlock:
             group = self.groups[stream] = LineGroup(stream)
             self._collections |= collections
         self._changed[stream] = group
-        self._totals.append(self.count_lines())
-        self._span_numbers.append(number)
-        self._spans.append((group, len(group.lines)))
         if header.has_version or header.rejected is not None:
             self.notable.append(header)
         return group.start_span(number)
@@ -168,17 +172,21 @@ class RecordBlock:
         self._changed = {}
         return True
 
-    def count_before(self, number: int) -> int:
-        """Return how many RECORD lines are before a line number."""
-        span = bisect.bisect_left(self._span_numbers, number) - 1
-        if span < 0:
-            return 0
-        end = self._totals[span + 1] if span + 1 < len(self._totals) else self.count_lines()
-        return min(self._totals[span] + number - self._span_numbers[span], end)
-
     def count_lines(self) -> int:
         """Return the number of RECORD lines."""
-        if not self._spans:
+        return sum(len(group.lines) for group in self.groups.values())
+
+    def count_before(self, number: int) -> int:
+        """Return how many RECORD lines are before a line number; called when all were added."""
+        numbers, totals = self._spans
+        span = bisect.bisect_left(numbers, number) - 1
+        if span < 0:
             return 0
-        group, start = self._spans[-1]
-        return self._totals[-1] + len(group.lines) - start
+        return min(totals[span] + number - numbers[span], totals[span + 1])
+
+    @cached_property
+    def _spans(self) -> tuple[list[int], list[int]]:
+        """The number of the first line of each span of all groups, and of the lines before it."""
+        spans = sorted(span for group in self.groups.values() for span in group.list_spans())
+        counts = (count for _, count in spans)
+        return [number for number, _ in spans], [*itertools.accumulate(counts, initial=0)]
