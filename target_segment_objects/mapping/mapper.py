@@ -202,17 +202,17 @@ class RecordMapper:
         start = 0
         while start < len(lines) and self._renew_properties(group, start):
             layout = self._layout.get_layout()
-            self._layout.compile_types(
-                layout,
-                len(lines) - start,
-                functools.partial(_read_example, lines[start], self.stream, decoding),
-            )
+            if self._layout.types is None:
+                example = functools.partial(_read_example, lines[start], self.stream, decoding)
+                self._layout.compile_types(layout, len(lines) - start, example)
             span = self._map_typed(layout, lines, start, decoding)
-            if not (start or span.left):
-                if span.first_values:
-                    self._store_before(len(lines), span.first_values)
-                return MappedRecords(span.objects, span.rows, count=len(lines))
-            start = self._map_left(layout, lines, span, decoding, group)
+            if start or span.left:
+                start = self._map_left(layout, lines, span, decoding, group)
+                continue
+            if span.first_values:
+                self._store_before(len(lines), span.first_values)
+            group.objects, group.rows, group.count = span.objects, span.rows, len(lines)
+            break
         return group
 
     def _map_typed(
@@ -224,8 +224,11 @@ class RecordMapper:
         if types is None:
             return _TypedSpan([], (), every_row, ())
         decoded = decoding.typed(types, lines[start:] if start else lines)
-        left = {every_row[at] for at in decoded.undecoded}
-        rows: Sequence[int] = [row for row in every_row if row not in left] if left else every_row
+        left: set[int] = set()
+        rows: Sequence[int] = every_row
+        if decoded.undecoded:
+            left.update(every_row[at] for at in decoded.undecoded)
+            rows = [row for row in every_row if row not in left]
         if not rows:
             return _TypedSpan([], (), every_row, ())
         failed: set[int] = set()
@@ -319,14 +322,12 @@ class RecordMapper:
         Returns:
             Whether the group can go on. If not, it has the failure at this row.
         """
-        if group.failure is not None:
-            return False
-        try:
-            self._layout.renew_properties()
-        except SegmentObjectsError as error:
-            group.failure = (row, error)
-            return False
-        return True
+        if group.failure is None and self._sent.is_outdated:
+            try:
+                self._layout.renew_properties()
+            except SegmentObjectsError as error:
+                group.failure = (row, error)
+        return group.failure is None
 
     def _make_metadata(self) -> Record:
         metadata: Record = {}

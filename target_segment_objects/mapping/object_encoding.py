@@ -77,14 +77,17 @@ class ObjectEncoder:
             for position, prop in enumerate(properties)
             for name in self._list_names(prop)
         ]
+        self._has_one_name_each = len(self._names) == len(properties)
         self._undeclared = properties[declared_count:]
         self._declared_names = {name.name for name in self._names if name.position < declared_count}
         self._make_properties = _define_properties(self._names, omit_defaults=not send_nulls)
         empty = _Object(hashlib.sha256().hexdigest(), collection, {})
         self._largest_empty = 0 if is_keyed else len(ENCODER.encode(empty))
 
-    def select_columns(self, columns: Sequence[Column]) -> list[Column]:
+    def select_columns(self, columns: Sequence[Column]) -> Sequence[Column]:
         """Return the column that is sent under each name."""
+        if self._has_one_name_each:
+            return columns
         return [
             select_nulls(columns[name.position]) if name.is_older else columns[name.position]
             for name in self._names

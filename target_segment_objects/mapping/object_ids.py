@@ -59,7 +59,7 @@ def build_ids(
     """
     odd: set[int] = set()
     parts = [_format_keys(column, odd) for column in columns]
-    is_single = len(parts) == 1
+    is_single = len(columns) == 1
     ids = (
         parts[0] if is_single else [join_key_values(values) for values in zip(*parts, strict=True)]
     )

@@ -100,10 +100,9 @@ class StreamLayout:
         Raises:
             UnmappableStreamError: A type does not fit what the other stream has sent.
         """
-        if self._sent.is_outdated:
-            properties = self._sent.renew()
-            if properties != self._unsorted:
-                self._insert_properties(properties)
+        properties = self._sent.renew()
+        if properties != self._unsorted:
+            self._insert_properties(properties)
 
     def count_untyped(self, count: int) -> None:
         """Count records that were decoded untyped."""

@@ -117,7 +117,8 @@ class TypedDecoder:
         columns = {prop.path: position for position, prop in enumerate(properties)}
         places = [columns[path] for path in fields.paths]  # where each field's column goes
         built = {path: position for position, path in enumerate(fields.paths)}
-        self._order = [built[prop.path] for prop in properties]
+        order = [built[prop.path] for prop in properties]
+        self._order = None if order == [*range(len(order))] else order
         self._metadata = (
             None if make_metadata is None else MetadataColumns(make_metadata, properties)
         )
@@ -161,7 +162,9 @@ class TypedDecoder:
     def build_columns(self, decoded: DecodedLines, invalid: set[int]) -> list[Column]:
         """Return the columns of at least one record, and add to a set the rows not found valid."""
         built = build_struct_columns(decoded.records, self._nested)
-        columns = [built[position] for position in self._order]
+        columns = built
+        if self._order is not None:
+            columns = [built[position] for position in self._order]
         if self._metadata is not None:
             self._metadata.fill_columns(columns, decoded.messages)
         for position, are_valid in self._checks:
