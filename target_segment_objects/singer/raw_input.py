@@ -64,8 +64,18 @@ def open_input(
         require_gzip: Refuse a file that is not gzip, such as an empty one.
         is_complete: Whether nobody writes to the file any more, so that gzip may be read ahead.
     """
+    _enlarge_pipe(file)
     raw = _RawInput(file, wait, require_gzip=require_gzip, is_complete=is_complete)
     return io.BufferedReader(raw, _BUFFER_BYTES)
+
+
+def _enlarge_pipe(file: IO[bytes]) -> None:
+    """Let a pipe hold as much as is read at a time: while the tap is ahead, blocks are larger."""
+    with contextlib.suppress(ImportError, AttributeError, OSError, ValueError):
+        import fcntl  # noqa: PLC0415 - not on Windows
+
+        # Linux alone has the size of a pipe; elsewhere, or for another file, this fails.
+        fcntl.fcntl(file.fileno(), fcntl.F_SETPIPE_SZ, _BUFFER_BYTES)
 
 
 class LineTooLongError(OSError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
 import io
 import json
@@ -639,6 +640,17 @@ class FailingInput(io.RawIOBase):
             raise self.error
         buffer[: len(STATE_LINE)] = STATE_LINE
         return len(STATE_LINE)
+
+
+def test_pipe_holds_what_is_read_at_a_time() -> None:
+    """While the tap is ahead, so many lines are loaded together."""
+    fcntl = pytest.importorskip("fcntl")
+    if not hasattr(fcntl, "F_GETPIPE_SZ"):
+        pytest.skip("only Linux has the size of a pipe")
+    read_end, write_end = os.pipe()
+    with open(read_end, "rb") as lines, open(write_end, "wb"):  # noqa: PTH123 - descriptors
+        raw_input.open_input(lines, contextlib.nullcontext)
+        assert fcntl.fcntl(lines.fileno(), fcntl.F_GETPIPE_SZ) >= 256 * 1024
 
 
 def test_stop_requested() -> None:
