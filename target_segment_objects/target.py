@@ -35,7 +35,7 @@ from target_segment_objects.versions import find_version
 
 if TYPE_CHECKING:
     from singer_sdk.helpers.capabilities import CapabilitiesEnum
-    from singer_sdk.mapper import StreamMap
+    from singer_sdk.mapper import PluginMapper, StreamMap
 
     from target_segment_objects.record_loading import LineMapper
 
@@ -243,7 +243,9 @@ class TargetSegmentObjects(Target):
                 _share_schema(stream_map, sink)
                 keys = tuple(sink.key_properties)
                 mapped.append(MappedStream(stream, sink.stream_name, keys, sink.mapper))
-            outputs.append(StreamOutput(self._create_mapper(stream, stream_map, sink), sink))
+            outputs.append(
+                StreamOutput(_create_mapper(self.mapper, stream, stream_map, sink), sink)
+            )
         collections = {sink.collection for _, sink in outputs if sink is not None}
         shares_collection = len(collections) < len(mapped)
         self.loader.add_stream(TapStream(stream, schema_line, outputs, mapped, shares_collection))
@@ -259,25 +261,6 @@ class TargetSegmentObjects(Target):
             ):
                 self.message_reader.current_schemas.pop(stream.name, None)
                 self._add_stream(stream.name, stream.schema_line)
-
-    def _create_mapper(
-        self, stream: str, stream_map: StreamMap, sink: SegmentObjectsSink | None
-    ) -> LineMapper:
-        """Return what maps the lines of a stream to the objects of a sink."""
-        is_same = type(stream_map) is SameRecordTransform and stream_map.stream_alias == stream
-        if sink is not None and is_same:
-            return sink.mapper
-        # Not at the start: most runs have no stream maps.
-        from target_segment_objects.singer import transformed_streams  # noqa: PLC0415
-
-        if sink is None:
-            return transformed_streams.DroppedStream(stream)
-        projection = None
-        if len(self.mapper.stream_maps[stream]) == 1:
-            projection = transformed_streams.find_projection(
-                self.mapper.stream_maps_dict, stream, stream_map
-            )
-        return transformed_streams.TransformedStream(stream, stream_map, projection, sink.mapper)
 
     def _process_record_message(self, message_dict: dict[str, Any] | RecordBlock) -> None:
         """Load the records of a block; our reader passes no others of streams with a SCHEMA."""
@@ -303,6 +286,26 @@ class TargetSegmentObjects(Target):
     def _process_state_message(self, message_dict: dict[str, Any]) -> None:
         self._assert_line_requires(message_dict, requires={"value"})
         self.loader.add_state(message_dict["value"])
+
+
+def _create_mapper(
+    mapper: PluginMapper, stream: str, stream_map: StreamMap, sink: SegmentObjectsSink | None
+) -> LineMapper:
+    """Return what maps the lines of a stream to the objects of a sink."""
+    is_same = type(stream_map) is SameRecordTransform and stream_map.stream_alias == stream
+    if sink is not None and is_same:
+        return sink.mapper
+    # Not at the start: most runs have no stream maps.
+    from target_segment_objects.singer import transformed_streams  # noqa: PLC0415
+
+    if sink is None:
+        return transformed_streams.DroppedStream(stream)
+    projection = None
+    if len(mapper.stream_maps[stream]) == 1:
+        projection = transformed_streams.find_projection(
+            mapper.stream_maps_dict, stream, stream_map
+        )
+    return transformed_streams.TransformedStream(stream, stream_map, projection, sink.mapper)
 
 
 def _check_schema_message(reader: MessageReader, message: dict[str, Any]) -> None:

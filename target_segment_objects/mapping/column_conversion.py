@@ -18,6 +18,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from target_segment_objects import limits
 from target_segment_objects.mapping.columns import select_present
+from target_segment_objects.mapping.json_lines import decode_json
 from target_segment_objects.mapping.schema import PropertyType
 from target_segment_objects.mapping.values import (
     ENCODER,
@@ -86,7 +87,7 @@ def _decode_values(values: list[Any]) -> list[Any]:
 
 def decode_value(value: Any) -> Any:  # noqa: ANN401 - of any type
     """Return a value of a column as it is in a decoded record."""
-    return _decode(value) if type(value) is Raw else value
+    return decode_json(bytes(value)) if type(value) is Raw else value
 
 
 def is_number(value: object) -> bool:

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
     from target_segment_objects.mapping.json_lines import Record
     from target_segment_objects.mapping.layout import Layout
+    from target_segment_objects.mapping.mapping_options import MappingOptions
     from target_segment_objects.mapping.naming import PropertyPath
-    from target_segment_objects.mapping.options import MappingOptions
     from target_segment_objects.mapping.properties.property_mapping import PropertyMapping
     from target_segment_objects.mapping.stream_state import StreamState
     from target_segment_objects.mapping.typed_decoder import DecodedLines
@@ -210,7 +210,7 @@ class RecordMapper:
                 start = self._map_left(layout, lines, span, decoding, group)
                 continue
             if span.first_values:
-                self._store_before(len(lines), span.first_values)
+                self._sent.store_before(len(lines), span.first_values)
             group.objects, group.rows, group.count = span.objects, span.rows, len(lines)
             break
         return group
@@ -277,14 +277,14 @@ class RecordMapper:
         end = len(lines)
         first_values = span.first_values
         for rows in _split_rows(span.left, [row for row, _ in first_values]):
-            first_values = self._store_before(rows[0], first_values)
+            first_values = self._sent.store_before(rows[0], first_values)
             part = self._decode_and_map(layout, lines, rows, decoding)
             group.add(part, rows)
             self._layout.count_untyped(part.count)
             if part.count < len(rows):
                 end = rows[part.count - 1] + 1 if group.failure is None else group.failure[0]
                 break
-        self._store_before(end, first_values)
+        self._sent.store_before(end, first_values)
         count = bisect.bisect_left(span.rows, end)
         group.add_objects(span.objects[:count], span.rows[:count])
         group.count = end
@@ -308,13 +308,6 @@ class RecordMapper:
         if failure is not None and mapped.count == len(messages) and mapped.failure is None:
             mapped.failure = (len(messages), failure)
         return mapped
-
-    def _store_before(
-        self, end: int, first_values: Sequence[tuple[int, PropertyPath]]
-    ) -> Sequence[tuple[int, PropertyPath]]:
-        """Store the types of properties with a first value before a row; return the others."""
-        self._sent.store_types([path for row, path in first_values if row < end])
-        return [(row, path) for row, path in first_values if row >= end]
 
     def _renew_properties(self, group: MappedRecords, row: int) -> bool:
         """Map the properties again if another stream of the collection has changed how.

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from target_segment_objects.mapping.json_lines import Record
     from target_segment_objects.mapping.layout import Layout
+    from target_segment_objects.mapping.mapping_options import MappingOptions
     from target_segment_objects.mapping.naming import PropertyPath
-    from target_segment_objects.mapping.options import MappingOptions
     from target_segment_objects.mapping.properties.property_mapping import PropertyMapping
     from target_segment_objects.mapping.schema import PropertyType
     from target_segment_objects.mapping.stream_state import StreamState

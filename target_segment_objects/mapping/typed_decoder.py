@@ -118,7 +118,8 @@ class TypedDecoder:
         places = [columns[path] for path in fields.paths]  # where each field's column goes
         built = {path: position for position, path in enumerate(fields.paths)}
         order = [built[prop.path] for prop in properties]
-        self._order = None if order == [*range(len(order))] else order
+        is_ordered = order == [*range(len(order))]
+        self._order = None if is_ordered and not ignored else order
         self._metadata = (
             None if make_metadata is None else MetadataColumns(make_metadata, properties)
         )

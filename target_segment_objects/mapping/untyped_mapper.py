@@ -208,7 +208,7 @@ class UntypedMapper:
         for row in sorted(extra_values):
             if row in errors:
                 continue
-            first_values = self._store_before(row, first_values)
+            first_values = self._sent.store_before(row, first_values)
             try:
                 extras = self._map_row_extras(extra_values[row])
                 line = layout.encoder.encode_object(ids[row], selected, row, extras)
@@ -226,14 +226,7 @@ class UntypedMapper:
             if self._sent.version != version or self._sent.is_outdated:
                 mapped.count = row + 1
                 break
-        self._store_before(mapped.count, first_values)
-
-    def _store_before(
-        self, end: int, first_values: Sequence[tuple[int, PropertyPath]]
-    ) -> list[tuple[int, PropertyPath]]:
-        """Store the types of properties with a first value before a row; return the others."""
-        self._sent.store_types([path for row, path in first_values if row < end])
-        return [(row, path) for row, path in first_values if row >= end]
+        self._sent.store_before(mapped.count, first_values)
 
     def _map_row_extras(self, raw_values: Mapping[PropertyPath, object]) -> RowExtras:
         """Return how the properties of one record that have no column are sent.

@@ -95,6 +95,8 @@ def explain_encoding_error(error: Exception) -> str:
 
 def is_finite(value: float | Decimal) -> bool:
     """Return whether a number is neither NaN nor an infinity (`math` calls 1E400 infinite)."""
+    if isinstance(value, int):  # one of 400 digits is too large for `math`
+        return True
     return value.is_finite() if isinstance(value, Decimal) else math.isfinite(value)
 
 

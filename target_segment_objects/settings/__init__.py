@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from target_segment_objects.delivery.scheduler import DeliveryOptions
-from target_segment_objects.mapping.options import MappingOptions
+from target_segment_objects.mapping.mapping_options import MappingOptions
 from target_segment_objects.segment.client import (
     DEFAULT_API_URL,
     DEFAULT_MAX_RETRIES,

@@ -157,7 +157,8 @@ class MessageReader(GenericSingerReader[bytes]):
                 header = self._read_header(line, record_prefix)
                 if block.hold(number, line, header, self.current_schemas):
                     continue
-            collections = self._find_collections(header)
+            # A RECORD without a SCHEMA is passed on by itself, as any other message.
+            collections = self.streams.get(header.stream) if header.is_record else None
             if collections is None or not block.can_add(header.stream, collections):
                 if block.has_messages:
                     yield block
@@ -175,7 +176,7 @@ class MessageReader(GenericSingerReader[bytes]):
     def _read_header(self, line: bytes, prefix: bytes) -> MessageHeader:
         """Return the header of a line; an empty one if it is no JSON object."""
         header = _decode_header(line)
-        if header.type == "RECORD" and isinstance(header.stream, str):
+        if header.is_record:
             self._learn_prefix(prefix, header)
         return header
 
@@ -187,11 +188,6 @@ class MessageReader(GenericSingerReader[bytes]):
         if _decode_header(prefix + b":0}") == header:
             self._headers[prefix] = header
             self._prefix_of[header.stream] = prefix
-
-    def _find_collections(self, header: MessageHeader) -> frozenset[str] | None:
-        """Return the collections of a RECORD line; None for any other, or without a SCHEMA."""
-        is_record = header.type == "RECORD" and isinstance(header.stream, str)
-        return self.streams.get(header.stream) if is_record else None
 
     def _decode_message(self, line: bytes) -> Message:
         """Decode the current line."""

@@ -94,6 +94,11 @@ class MessageHeader(msgspec.Struct):
     value: msgspec.Raw = msgspec.Raw()  # empty where the member is missing
 
     @property
+    def is_record(self) -> bool:
+        """Whether it is a RECORD message of some stream."""
+        return self.type == "RECORD" and isinstance(self.stream, str)
+
+    @property
     def has_version(self) -> bool:
         """Whether the message names a version."""
         return self.version is not UNSET and self.version is not None

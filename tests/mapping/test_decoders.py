@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import tempfile
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from target_segment_objects.exceptions import InvalidRecordError, UnmappableStreamError
 from target_segment_objects.mapping.mapper import RecordMapper
-from target_segment_objects.mapping.options import MappingOptions
+from target_segment_objects.mapping.mapping_options import MappingOptions
 from target_segment_objects.mapping.properties.memory import SentProperty
 from target_segment_objects.mapping.schema import PropertyType
 from target_segment_objects.mapping.validation import RecordValidator
@@ -404,6 +405,7 @@ def test_definition_that_refers_to_itself_is_compiled() -> None:
         ("-0.0", "0"),
         ("1e2", "100"),
         ("1.5E-3", "0.0015"),
+        pytest.param("7" * 300, hashlib.sha256(b"7" * 300).hexdigest(), id="300 digits"),
     ],
     ids=shorten,
 )
@@ -412,6 +414,16 @@ def test_number_keys(number: str, object_id: str) -> None:
     mapped = map_both({"properties": {"id": {"type": "number"}}}, f'{{"id": {number}}}')
     assert json.loads(mapped.line)["id"] == object_id
     assert mapped.untyped == 0
+
+
+@pytest.mark.parametrize("number", ["9" * 4400, "1e99999999999999999999", "-1e400"], ids=shorten)
+@pytest.mark.parametrize("name", ["id", "x"])
+def test_number_beyond_all_limits_makes_the_record_invalid(name: str, number: str) -> None:
+    """As a key or as a value; no decoder is stopped by it."""
+    schema = {"properties": {"id": {"type": "number"}, "x": {"type": "number"}}}
+    record = json.dumps({"id": 1, "x": 2}).replace(f'"{name}": ', f'"{name}": {number}, "y": ')
+    mapped = map_both(schema, record)
+    assert "beyond the range of a 64-bit float" in str(mapped.objects[0])
 
 
 @pytest.mark.parametrize("declared", ["boolean", ["integer", "boolean", "array"], "string"])

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from singer_sdk.helpers._flattening import flatten_schema
 
+from target_segment_objects.mapping.mapping_options import MappingOptions
 from target_segment_objects.mapping.naming import to_path_name, to_property_name
-from target_segment_objects.mapping.options import MappingOptions
 from target_segment_objects.mapping.schema import read_json_types, read_property_types
 from tests.mapping.test_decoders import Stream, map_both
 

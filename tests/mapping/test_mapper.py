@@ -28,8 +28,8 @@ from target_segment_objects.exceptions import (
 from target_segment_objects.mapping import naming
 from target_segment_objects.mapping.data_warnings import DataWarnings
 from target_segment_objects.mapping.mapper import RecordMapper
+from target_segment_objects.mapping.mapping_options import MappingOptions
 from target_segment_objects.mapping.naming import CollectionResolver
-from target_segment_objects.mapping.options import MappingOptions
 from target_segment_objects.mapping.validation import RecordValidator
 from target_segment_objects.mapping.warehouse.names import to_column_name, to_table_name
 from target_segment_objects.sandbox import objects as strict

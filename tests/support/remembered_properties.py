@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from target_segment_objects.mapping.mapper import RecordMapper
-from target_segment_objects.mapping.options import MappingOptions
+from target_segment_objects.mapping.mapping_options import MappingOptions
 from target_segment_objects.mapping.properties.collection import CollectionProperties
 from target_segment_objects.mapping.properties.memory import PropertyMemory, SentProperty
 from target_segment_objects.mapping.stream_state import StreamState

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from target_segment_objects.mapping.naming import PropertyPath
     from target_segment_objects.mapping.properties.collection import CollectionProperties
-    from target_segment_objects.mapping.values import Scalar
 
 
 class StreamProperties:
@@ -132,15 +131,24 @@ class StreamProperties:
         for name, child in value.items():
             yield from self.expand_object((*path, name), child)
 
-    def store_first_values(self, properties: Mapping[str, Scalar]) -> None:
-        """Store the types of properties with the first value, just before they are sent."""
-        self.store_types(
-            [
-                path
-                for path, prop in self._valueless.items()
-                if properties.get(prop.name) is not None
-            ]
-        )
+    def store_before(
+        self, end: int, first_values: Iterable[tuple[int, PropertyPath]]
+    ) -> list[tuple[int, PropertyPath]]:
+        """Store the types of properties with a first value before a row; return the others.
+
+        Args:
+            end: The row.
+            first_values: The properties that had no value before, each with its first row.
+        """
+        remaining = []
+        stored = []
+        for row, path in first_values:
+            if row < end:
+                stored.append(path)
+            else:
+                remaining.append((row, path))
+        self.store_types(stored)
+        return remaining
 
     def store_types(self, paths: Iterable[PropertyPath]) -> None:
         """Store the types of properties whose first value is about to be sent."""
