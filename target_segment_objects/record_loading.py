@@ -11,12 +11,10 @@ import bisect
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias
 
-from singer_sdk.singerlib.json import serialize_json
-
 from target_segment_objects.exceptions import InputError, SegmentObjectsError
 from target_segment_objects.mapping.json_lines import UnreadableLineError
 from target_segment_objects.run.output import MappedStream, RejectedRecord
-from target_segment_objects.singer.batch_files import read_record_blocks
+from target_segment_objects.singer.batch_files import build_record_line, read_record_blocks
 from target_segment_objects.singer.reader import ReadingStopped
 from target_segment_objects.singer.record_blocks import HeldMessage, MessageHeader, RecordBlock
 
@@ -224,9 +222,6 @@ class RecordLoader:
             map_lines = output.mapper.map_messages if are_messages else output.mapper.map_lines
             part = map_lines(group.lines)
             mapped.add_part(output.sink, part)
-            if part.violations and output.sink is not None:
-                name, collection = output.sink.stream_name, output.sink.collection
-                self._context.stats.count_violations(name, collection, part.violations)
         return mapped
 
     def _deliver(self, mapped: _MappedGroup, end: int) -> None:
@@ -235,7 +230,8 @@ class RecordLoader:
             stats = self._context.stats.streams[mapped.stream.name]
             stats.read += count
             stats.untyped += mapped.take_untyped()
-        mapped.deliver_before(end)
+        for sink, violations in mapped.deliver_before(end):
+            self._context.stats.count_violations(sink.stream_name, sink.collection, violations)
 
     def _handle_held(self, message: HeldMessage, mapped: Mapping[str, _MappedGroup]) -> None:
         """Handle a message when all before it is delivered."""
@@ -285,7 +281,7 @@ class RecordLoader:
             self._context.deletion_notes.add_reject(error)
         stream, line = reject.group.stream, reject.group.lines.lines[reject.row]
         if not are_messages:
-            line = _build_message(stream.name, line)
+            line = build_record_line(stream.name, line)
         # A traceback would keep what its frames have of the record.
         error = reject.errors[-1].with_traceback(None)
         self._context.reject_record(RejectedRecord(error, stream.schema_line, line))
@@ -365,18 +361,30 @@ class _MappedGroup:
         self._position += count
         return count
 
-    def deliver_before(self, end: int) -> None:
-        """Deliver the objects of the rows before a position."""
+    def deliver_before(self, end: int) -> list[tuple[SegmentObjectsSink, list[Collection[str]]]]:
+        """Deliver the objects of the rows before a position.
+
+        Returns:
+            By sink, the properties that do not match their schema, for each record that has some.
+        """
+        violations: list[tuple[SegmentObjectsSink, list[Collection[str]]]] = []
         pending: list[_Objects] = []
         for at, (sink, mapped) in enumerate(self._parts):
             start = self._starts[at]
             stop = self._starts[at] = bisect.bisect_left(mapped.rows, end, start)
+            if sink is not None and (mapped.unsaved or mapped.violations):
+                sink.mapper.save_properties(prop for row, prop in mapped.unsaved if row < end)
+                mapped.unsaved = [item for item in mapped.unsaved if item[0] >= end]
+                found = [names for row, names in mapped.violations if row < end]
+                violations.append((sink, found))
+                mapped.violations = mapped.violations[len(found) :]
             if sink is not None and start < stop:
                 pending.append((sink, mapped.rows[start:stop], mapped.objects[start:stop]))
         if len(pending) > 1 and self.stream.shares_collection:
             pending = _interleave(pending)
         for sink, _, objects in pending:
             sink.add_objects(objects)
+        return violations
 
 
 def _interleave(pending: Sequence[_Objects]) -> list[_Objects]:
@@ -387,9 +395,3 @@ def _interleave(pending: Sequence[_Objects]) -> list[_Objects]:
         for row, line in zip(rows, objects, strict=True)
     ]
     return sorted(single, key=lambda item: item[1][0])
-
-
-def _build_message(stream: str, record_line: bytes) -> bytes:
-    """Return the RECORD message of a record of a BATCH file."""
-    name = serialize_json(stream).encode()
-    return b'{"type":"RECORD","stream":%b,"record":%b}' % (name, record_line.strip())

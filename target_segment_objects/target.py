@@ -297,14 +297,13 @@ def _create_mapper(
         return sink.mapper
     # Not at the start: most runs have no stream maps.
     from target_segment_objects.singer import transformed_streams  # noqa: PLC0415
+    from target_segment_objects.singer.projection import find_projection  # noqa: PLC0415
 
     if sink is None:
         return transformed_streams.DroppedStream(stream)
     projection = None
     if len(mapper.stream_maps[stream]) == 1:
-        projection = transformed_streams.find_projection(
-            mapper.stream_maps_dict, stream, stream_map
-        )
+        projection = find_projection(mapper.stream_maps_dict, stream, stream_map)
     return transformed_streams.TransformedStream(stream, stream_map, projection, sink.mapper)
 
 

@@ -151,6 +151,15 @@ def test_state_between_records_of_many_streams_covers_what_is_before_it(tmp_path
     assert outcome.state == [json.dumps(json.loads(state_line(29))["value"], separators=(",", ":"))]
 
 
+def test_violations_after_the_last_record_are_not_counted(tmp_path: Path) -> None:
+    """What was read together with the record that ends the run is not loaded."""
+    schema = SCHEMAS["orders"].replace(b'"null"]', b'"null"], "maxLength": 2', 1)
+    long = encode(record_line("orders", {"id": 3, "name": "xxx"}))
+    lines = [schema, long, encode(record_line("orders", {"id": "x"})), *[long] * 5]
+    outcome = run_and_collect(lines, SegmentObjectsSink, tmp_path, invalid_records="fail")
+    assert (outcome.records["orders"], outcome.violating) == (2, 1)
+
+
 def test_lines_before_a_number_are_counted_without_looking_at_every_stream() -> None:
     """A block of many streams and rejects takes no longer for each."""
     block = RecordBlock()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import logging
 import re
 import tempfile
 from dataclasses import replace
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from singer_sdk.mapper import PluginMapper
 
 from tests.support import schema_line, state_line
 from tests.support.two_decoders import DECODERS, run_and_collect
@@ -187,6 +189,43 @@ def test_lines_of_removed_streams_are_checked(line: bytes, tmp_path: Path) -> No
     lines.insert(4, line + b"\n")
     typed, untyped = run_both(lines, tmp_path, stream_maps={"s": None})
     assert typed == untyped
+
+
+@pytest.mark.parametrize("definition", [{"a": None}, {}, {"__alias__": "x"}, {"a": "upper(a)"}])
+@pytest.mark.parametrize("record", ["{}", "{ }", '{"a":"x"}', '{"id":1}', '{"id":1,"a":"x"}'])
+def test_record_that_has_nothing_left_is_dropped(
+    definition: dict[str, Any], record: str, tmp_path: Path
+) -> None:
+    """So it is in the SDK, whether a stream map has expressions or not."""
+    properties = {"id": {"type": "integer"}, "a": {"type": "string"}}
+    message = b'{"type":"RECORD","stream":"s","record":%b}\n'
+    lines = [schema_line("s", properties).encode() + b"\n", message % record.encode()]
+    config: dict[str, Any] = {"stream_maps": {"s": definition}, "validate_records": False}
+    outcomes = run_both(lines, tmp_path, **config)
+    expected = [PluginMapper(config, logging.getLogger())]
+    expected[0].register_raw_stream_schema("s", json.loads(lines[0])["schema"], ["id"])
+    (stream_map,) = expected[0].stream_maps["s"]
+    try:
+        is_dropped = not stream_map.transform(json.loads(record))
+    except Exception:  # noqa: BLE001 - the expression fails for this record
+        is_dropped = False
+    for outcome in outcomes:
+        sent = sum(len(file.splitlines()) for file in outcome.files)
+        assert (sent + len(outcome.rejected) == 0) is is_dropped
+
+
+def test_many_records_that_cannot_be_projected_keep_their_order(tmp_path: Path) -> None:
+    """Every second one has an undeclared property, which the SDK handles."""
+    records = [
+        f'{{"id":{number},"name":"x"{f",{chr(34)}q{chr(34)}:1" if number % 2 else ""}}}'
+        for number in range(1, 200)
+    ]
+    config = {"stream_maps": {"s": {"title": "name", "name": None}}, "batch_size_rows": 1000}
+    typed, untyped = run_both(build_lines(records), tmp_path, **config)
+    assert typed == untyped
+    sent = [json.loads(line)["id"] for file in typed.files for line in file.splitlines()]
+    assert sent == [f"{number}" for number in range(1, 200)]
+    assert typed.untyped_records["s"] <= 100
 
 
 def test_sinks_of_two_streams_with_one_alias_are_found(tmp_path: Path) -> None:

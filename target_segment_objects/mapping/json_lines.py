@@ -97,6 +97,15 @@ def decode_record_message(line: bytes, stream: str) -> RecordMessage:
     return message
 
 
+def decode_record(line: bytes, stream: str) -> RecordMessage:
+    """Decode a record without a message around it.
+
+    Raises:
+        UnreadableLineError: It is not a JSON object.
+    """
+    return RecordMessage(stream, decode_object(line))
+
+
 def _convert_message(members: Record) -> RecordMessage:
     if members.get("type") != "RECORD":
         raise UnreadableLineError("it has more than one type")

@@ -1,4 +1,4 @@
-"""What became of a group of records."""
+"""The result of mapping a group of records."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from target_segment_objects.exceptions import InvalidRecordError
+    from target_segment_objects.mapping.properties.memory import SentProperty
 
 
 class MappedRecords(msgspec.Struct):
-    """What became of a group of records.
+    """The result of mapping a group of records.
 
     Attributes:
         objects: The JSON of the objects, in the order of their records.
         rows: The position of each object's record in the group.
         rejects: The records that cannot be sent, in order: position and reason.
-        violations: For each record that is sent although it does not match its schema, the
-            properties that do not.
+        violations: The records that are sent although they do not match their schema: position,
+            and the properties that do not.
+        unsaved: What later runs have to know of the properties of these records: the position of
+            the record, before whose object it is to be saved, and the property.
         count: How many records of the group were mapped, from the first on.
         untyped: How many of them were decoded untyped.
         failure: The record at which the stream stops, and why; None if it does not. No record
@@ -30,7 +33,8 @@ class MappedRecords(msgspec.Struct):
     objects: list[bytes] = []
     rows: Sequence[int] = ()
     rejects: list[tuple[int, InvalidRecordError]] = []
-    violations: list[Collection[str]] = []
+    violations: list[tuple[int, Collection[str]]] = []
+    unsaved: list[tuple[int, SentProperty]] = []
     count: int = 0
     untyped: int = 0
     failure: tuple[int, Exception] | None = None
@@ -43,9 +47,12 @@ class MappedRecords(msgspec.Struct):
             positions: The position in the group of each record of the part.
         """
         self.objects += part.objects
-        self.rows = [*self.rows, *(positions[row] for row in part.rows)]
+        rows = self.rows if isinstance(self.rows, list) else [*self.rows]
+        rows += [positions[row] for row in part.rows]
+        self.rows = rows
         self.rejects += [(positions[row], error) for row, error in part.rejects]
-        self.violations += part.violations
+        self.violations += [(positions[row], names) for row, names in part.violations]
+        self.unsaved += [(positions[row], prop) for row, prop in part.unsaved]
         self.count += part.count
         self.untyped += part.untyped
         if part.failure is not None:

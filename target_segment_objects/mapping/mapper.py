@@ -3,9 +3,10 @@
     lines -> decode (typed, else untyped) -> columns -> validate -> convert -> ids -> encode
 
 Pure, except for the warnings: lines or records in, objects and rejects out, in the order of the
-records. A name is decided once, a value is converted by its property's type, and every limit is
-checked before an object is returned, so that no object can spoil a batch file. The rules for names
-are in `naming`, for values in `values`, for ids in `object_ids`, for violations in `violations`.
+records. What a ledger has to know is returned, too, to be saved when the objects are delivered. A
+name is decided once, a value is converted by its property's type, and every limit is checked before
+an object is returned, so that no object can spoil a batch file. The rules for names are in
+`naming`, for values in `values`, for ids in `object_ids`, for violations in `violations`.
 
 The decoders are the only difference between two records: what the typed one cannot decode or does
 not find valid, the untyped one decodes. A record that changes how properties are sent ends its
@@ -24,7 +25,7 @@ from target_segment_objects.mapping.columns import drop_rows, find_first_values
 from target_segment_objects.mapping.json_lines import (
     RecordMessage,
     UnreadableLineError,
-    decode_object,
+    decode_record,
     decode_record_message,
 )
 from target_segment_objects.mapping.mapped_records import MappedRecords
@@ -35,12 +36,13 @@ from target_segment_objects.mapping.untyped_mapper import UntypedMapper
 from target_segment_objects.mapping.value_converter import ValueConverter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from target_segment_objects.mapping.json_lines import Record
     from target_segment_objects.mapping.layout import Layout
     from target_segment_objects.mapping.mapping_options import MappingOptions
     from target_segment_objects.mapping.naming import PropertyPath
+    from target_segment_objects.mapping.properties.memory import SentProperty
     from target_segment_objects.mapping.properties.property_mapping import PropertyMapping
     from target_segment_objects.mapping.stream_state import StreamState
     from target_segment_objects.mapping.typed_decoder import DecodedLines
@@ -72,12 +74,9 @@ class _Decoding(NamedTuple):
     untyped: Callable[[bytes, str], RecordMessage]
 
 
-def _decode_record(line: bytes, stream: str) -> RecordMessage:
-    return RecordMessage(stream, decode_object(line))
-
-
+_NONE_DECODED: Final[Mapping[int, RecordMessage]] = {}
 _MESSAGES: Final = _Decoding(TypedDecoder.decode_messages, decode_record_message)
-_RECORDS: Final = _Decoding(TypedDecoder.decode_records, _decode_record)
+_RECORDS: Final = _Decoding(TypedDecoder.decode_records, decode_record)
 
 
 class RecordMapper:
@@ -165,13 +164,22 @@ class RecordMapper:
 
     # Groups
 
-    def map_messages(self, lines: Sequence[bytes]) -> MappedRecords:
-        """Map RECORD messages."""
-        return self._map_lines(lines, _MESSAGES)
+    def map_messages(
+        self, lines: Sequence[bytes], decoded: Mapping[int, RecordMessage] = _NONE_DECODED
+    ) -> MappedRecords:
+        """Map RECORD messages.
 
-    def map_lines(self, lines: Sequence[bytes]) -> MappedRecords:
+        Args:
+            lines: The messages.
+            decoded: By position, those that are decoded already; their lines are empty.
+        """
+        return self._map_lines(lines, decoded, _MESSAGES)
+
+    def map_lines(
+        self, lines: Sequence[bytes], decoded: Mapping[int, RecordMessage] = _NONE_DECODED
+    ) -> MappedRecords:
         """Map records without a message around them, as BATCH files have them."""
-        return self._map_lines(lines, _RECORDS)
+        return self._map_lines(lines, decoded, _RECORDS)
 
     def map_records(self, messages: Sequence[RecordMessage]) -> MappedRecords:
         """Map decoded records, which are changed."""
@@ -195,9 +203,20 @@ class RecordMapper:
         mapped = self.map_records([RecordMessage(self.stream, dict(record))])
         for _, error in (*mapped.rejects, *([mapped.failure] if mapped.failure else [])):
             raise error
+        self.save_properties(prop for _, prop in mapped.unsaved)
         return mapped.objects[0]
 
-    def _map_lines(self, lines: Sequence[bytes], decoding: _Decoding) -> MappedRecords:
+    def save_properties(self, properties: Iterable[SentProperty]) -> None:
+        """Save what later runs have to know, just before the first values are sent.
+
+        Raises:
+            LedgerError: The ledger cannot be written.
+        """
+        self._sent.save(properties)
+
+    def _map_lines(
+        self, lines: Sequence[bytes], decoded: Mapping[int, RecordMessage], decoding: _Decoding
+    ) -> MappedRecords:
         group = MappedRecords()
         start = 0
         while start < len(lines) and self._renew_properties(group, start):
@@ -207,10 +226,10 @@ class RecordMapper:
                 self._layout.compile_types(layout, len(lines) - start, example)
             span = self._map_typed(layout, lines, start, decoding)
             if start or span.left:
-                start = self._map_left(layout, lines, span, decoding, group)
+                start = self._map_left(layout, lines, decoded, span, decoding, group)
                 continue
             if span.first_values:
-                self._sent.store_before(len(lines), span.first_values)
+                self._sent.store_before(len(lines), span.first_values, group.unsaved)
             group.objects, group.rows, group.count = span.objects, span.rows, len(lines)
             break
         return group
@@ -264,6 +283,7 @@ class RecordMapper:
         self,
         layout: Layout,
         lines: Sequence[bytes],
+        decoded: Mapping[int, RecordMessage],
         span: _TypedSpan,
         decoding: _Decoding,
         group: MappedRecords,
@@ -277,28 +297,34 @@ class RecordMapper:
         end = len(lines)
         first_values = span.first_values
         for rows in _split_rows(span.left, [row for row, _ in first_values]):
-            first_values = self._sent.store_before(rows[0], first_values)
-            part = self._decode_and_map(layout, lines, rows, decoding)
+            first_values = self._sent.store_before(rows[0], first_values, group.unsaved)
+            part = self._decode_and_map(layout, lines, rows, decoded, decoding)
             group.add(part, rows)
             self._layout.count_untyped(part.count)
             if part.count < len(rows):
                 end = rows[part.count - 1] + 1 if group.failure is None else group.failure[0]
                 break
-        self._sent.store_before(end, first_values)
+        self._sent.store_before(end, first_values, group.unsaved)
         count = bisect.bisect_left(span.rows, end)
         group.add_objects(span.objects[:count], span.rows[:count])
         group.count = end
         return end
 
     def _decode_and_map(
-        self, layout: Layout, lines: Sequence[bytes], rows: Sequence[int], decoding: _Decoding
+        self,
+        layout: Layout,
+        lines: Sequence[bytes],
+        rows: Sequence[int],
+        decoded: Mapping[int, RecordMessage],
+        decoding: _Decoding,
     ) -> MappedRecords:
         """Map some lines untyped, up to one that cannot be decoded."""
         messages: list[RecordMessage] = []
         failure: UnreadableLineError | None = None
         for row in rows:
             try:
-                messages.append(decoding.untyped(lines[row], self.stream))
+                message = decoded.get(row) or decoding.untyped(lines[row], self.stream)
+                messages.append(message)
             except UnreadableLineError as error:
                 failure = error
                 break
@@ -320,6 +346,7 @@ class RecordMapper:
                 self._layout.renew_properties()
             except SegmentObjectsError as error:
                 group.failure = (row, error)
+            group.unsaved += [(row, prop) for prop in self._sent.take_unsaved()]
         return group.failure is None
 
     def _make_metadata(self) -> Record:

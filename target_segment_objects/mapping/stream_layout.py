@@ -93,6 +93,7 @@ class StreamLayout:
         self.types: TypedDecoder | None = None
         types = _read_types(stream, schema, options.max_depth)
         self._insert_properties(self._sent.map_declared(types, find_untyped_properties(schema)))
+        self._sent.save(self._sent.take_unsaved())  # what was read before is delivered
 
     def renew_properties(self) -> None:
         """Map the properties again if another stream of the collection has changed how.

@@ -110,7 +110,7 @@ class UntypedMapper:
         for row in sorted(violations.keys() - errors.keys()):
             if row < mapped.count:
                 self._warnings.warn_schema_mismatches(violations[row])
-                mapped.violations.append(violations[row].keys())
+                mapped.violations.append((row, violations[row].keys()))
         mapped.untyped = mapped.count
         return mapped
 
@@ -208,7 +208,7 @@ class UntypedMapper:
         for row in sorted(extra_values):
             if row in errors:
                 continue
-            first_values = self._sent.store_before(row, first_values)
+            first_values = self._sent.store_before(row, first_values, mapped.unsaved)
             try:
                 extras = self._map_row_extras(extra_values[row])
                 line = layout.encoder.encode_object(ids[row], selected, row, extras)
@@ -223,10 +223,11 @@ class UntypedMapper:
             else:
                 objects[row] = line
                 self._sent.store_types([prop.path for prop, value in extras if value is not None])
+            mapped.unsaved += [(row, prop) for prop in self._sent.take_unsaved()]
             if self._sent.version != version or self._sent.is_outdated:
                 mapped.count = row + 1
                 break
-        self._sent.store_before(mapped.count, first_values)
+        self._sent.store_before(mapped.count, first_values, mapped.unsaved)
 
     def _map_row_extras(self, raw_values: Mapping[PropertyPath, object]) -> RowExtras:
         """Return how the properties of one record that have no column are sent.

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import msgspec
+from singer_sdk.singerlib.json import serialize_json
 
 from target_segment_objects.exceptions import InputError
 from target_segment_objects.mapping.values import DECODING_ERRORS
@@ -78,6 +79,12 @@ def read_record_blocks(
                 if number == 0:
                     _refuse_messages(lines[0], url, declared)
                 yield lines
+
+
+def build_record_line(stream: str, record_line: bytes) -> bytes:
+    """Return the RECORD message of a record of a BATCH file."""
+    name = serialize_json(stream).encode()
+    return b'{"type":"RECORD","stream":%b,"record":%b}' % (name, record_line.strip())
 
 
 def _read_jsonl(

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from singer_sdk.mapper import StreamMap
 
+_SHORT_BYTES: Final = 64  # only a short record may be empty
 _REMOVED: Final = frozenset({None, "__NULL__"})
 _OPTIONS: Final = frozenset({"__alias__", "__else__", "__key_properties__"})
 _ENCODER: Final = msgspec.json.Encoder()
@@ -46,11 +47,13 @@ class Projection(msgspec.Struct, frozen=True):
         sources: For each property of the new record, the property that it has the value of.
         required: The properties that a record must have, because an expression names them.
         removed: The other properties that the schema declares or the stream map names.
+        key: A property of the new record that the id is made of.
     """
 
     sources: Mapping[str, str]
     required: Collection[str]
     removed: Collection[str]
+    key: str
 
     @property
     def is_identity(self) -> bool:
@@ -73,7 +76,7 @@ def find_projection(
     keys = stream_map.transformed_key_properties or ()
     if (
         type(stream_map) is not CustomStreamMap
-        or all(key.startswith(METADATA_PREFIX) for key in keys)
+        or all(map(_is_metadata, keys))
         or not (is_plain_name(stream) and is_plain_name(stream_map.stream_alias))
     ):
         return None
@@ -108,7 +111,14 @@ def _read_projection(
         return None  # the SDK also keeps an undeclared property whose value it copies
     removed = {*declared, *definition} - _OPTIONS - {*sources.values()}
     names = (*sources, *sources.values(), *removed)
-    return Projection(sources, required, removed) if all(map(is_plain_name, names)) else None
+    key = next((key for key in keys if key in sources and not _is_metadata(key)), None)
+    if key is None or not all(map(is_plain_name, names)):
+        return None
+    return Projection(sources, required, removed, key)
+
+
+def _is_metadata(name: str) -> bool:
+    return name.startswith(METADATA_PREFIX)
 
 
 def _read_name(expression: str) -> str | None:
@@ -120,20 +130,20 @@ def _read_name(expression: str) -> str | None:
 
 
 class LineProjector:
-    """Moves the properties in the lines of one stream."""
+    """Projects the lines of one stream.
+
+    Args:
+        stream: The stream's name, as RECORD messages have it.
+        alias: Its new name.
+        projection: What becomes of the properties.
+    """
 
     def __init__(self, stream: str, alias: str, projection: Projection) -> None:
-        """Define the types of the lines.
-
-        Args:
-            stream: The stream's name, as RECORD messages have it.
-            alias: Its new name.
-            projection: What becomes of the properties.
-        """
         self._alias = alias
         self._is_identity = projection.is_identity
         read = [*dict.fromkeys((*projection.sources.values(), *projection.removed))]
         self._positions = [read.index(source) for source in projection.sources.values()]
+        self._key_field = f"f{read.index(projection.sources[projection.key])}"
         record_type = Raw if self._is_identity else _define_record(read, projection)
         members = [(name, Raw, UNSET) for name in _MEMBERS]
         message_type = define_message_type(stream, record_type, members)
@@ -151,7 +161,10 @@ class LineProjector:
 
     def project_messages(self, lines: Sequence[bytes]) -> list[bytes | None]:
         """Return the changed line of each RECORD message; None for one that is left to the SDK."""
-        messages = _decode_lines(self._decode_message, lines)
+        messages = [
+            None if message is None or self._may_be_empty(message.record) else message
+            for message in _decode_lines(self._decode_message, lines)
+        ]
         decoded = [message for message in messages if message is not None]
         if not decoded:
             return [None] * len(lines)
@@ -167,9 +180,18 @@ class LineProjector:
 
     def project_records(self, lines: Sequence[bytes]) -> list[bytes | None]:
         """Return the changed line of each record of BATCH files; None as above."""
-        records = _decode_lines(self._decode_record, lines)
+        records = [
+            None if record is None or self._may_be_empty(record) else record
+            for record in _decode_lines(self._decode_record, lines)
+        ]
         decoded = [record for record in records if record is not None]
         return _merge_lines(records, self._project_records(decoded))
+
+    def _may_be_empty(self, record: Any) -> bool:  # noqa: ANN401 - a struct, or raw JSON
+        """Return whether a record may have nothing left: the SDK drops such a record."""
+        if self._is_identity:
+            return len(record) <= _SHORT_BYTES and not bytes(record).strip(b"{} \t\r\n")
+        return getattr(record, self._key_field) is UNSET
 
     def _project_records(self, records: Sequence[Any]) -> Iterable[Any]:
         if self._is_identity or not records:

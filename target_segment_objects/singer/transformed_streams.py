@@ -6,22 +6,21 @@ untyped, changed by the SDK, and mapped as they are then.
 
 from __future__ import annotations
 
-import itertools
 from typing import TYPE_CHECKING, cast
 
 from target_segment_objects.exceptions import InvalidRecordError
 from target_segment_objects.mapping.json_lines import (
     RecordMessage,
     UnreadableLineError,
-    decode_object,
+    decode_record,
     decode_record_message,
 )
 from target_segment_objects.mapping.mapped_records import MappedRecords
-from target_segment_objects.singer.projection import LineProjector, find_projection
+from target_segment_objects.singer.projection import LineProjector
 from target_segment_objects.singer.stream_maps import transform_record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from singer_sdk.mapper import StreamMap
 
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from target_segment_objects.singer.projection import Projection
 
     Decode = Callable[[bytes, str], RecordMessage]
-
-__all__ = ["DroppedStream", "TransformedStream", "find_projection"]
 
 
 class TransformedStream:
@@ -62,76 +59,70 @@ class TransformedStream:
     def map_messages(self, lines: Sequence[bytes]) -> MappedRecords:
         """Map RECORD messages."""
         projected = None if self._projector is None else self._projector.project_messages(lines)
-        return self._map_lines(lines, projected, self._mapper.map_messages, decode_record_message)
+        return self._map(lines, projected, self._mapper.map_messages, decode_record_message)
 
     def map_lines(self, lines: Sequence[bytes]) -> MappedRecords:
         """Map records without a message around them, as BATCH files have them."""
         projected = None if self._projector is None else self._projector.project_records(lines)
-        return self._map_lines(lines, projected, self._mapper.map_lines, _decode_record)
+        return self._map(lines, projected, self._mapper.map_lines, decode_record)
 
-    def _map_lines(
+    def _map(
         self,
         lines: Sequence[bytes],
         projected: Sequence[bytes | None] | None,
-        map_projected: Callable[[Sequence[bytes]], MappedRecords],
-        decode: Decode,
+        map_lines: Callable[[Sequence[bytes], Mapping[int, RecordMessage]], MappedRecords],
+        decode: Callable[[bytes, str], RecordMessage],
     ) -> MappedRecords:
-        """Map lines in their order, those that were projected as they are now.
+        """Map lines, those that were projected as they are now.
 
         Args:
             lines: The lines of the tap.
             projected: The projected lines; None in the place of one that cannot be projected.
-            map_projected: Maps projected lines.
+            map_lines: Maps projected lines, and decoded messages between them.
             decode: Decodes another line.
         """
-        if projected is None:
-            return self._transform_lines(lines, decode)
-        if None not in projected:
-            return map_projected(cast("Sequence[bytes]", projected))
-        mapped = MappedRecords()
-        rows = range(len(lines))
-        for is_left, part in itertools.groupby(rows, lambda row: projected[row] is None):
-            positions = [*part]
-            mapped.add(
-                self._transform_lines([lines[row] for row in positions], decode)
-                if is_left
-                else map_projected([cast("bytes", projected[row]) for row in positions]),
-                positions,
-            )
-            if mapped.failure is not None:
-                break
-        return mapped
-
-    def _transform_lines(self, lines: Sequence[bytes], decode: Decode) -> MappedRecords:
-        """Map lines whose records the SDK changes."""
-        messages: list[RecordMessage] = []
+        if projected is not None and None not in projected:
+            return map_lines(cast("Sequence[bytes]", projected), {})
+        changed: list[bytes] = []
         positions: list[int] = []
-        result = MappedRecords()
+        messages: dict[int, RecordMessage] = {}
         rejects: list[tuple[int, InvalidRecordError]] = []
         failure: tuple[int, Exception] | None = None
         for row, line in enumerate(lines):
-            try:
-                message = decode(line, self._stream)
-                record = transform_record(self._stream_map, message.record)
-            except UnreadableLineError as error:
-                failure = (row, error)
-                break
-            except InvalidRecordError as error:
-                rejects.append((row, error))
-                continue
-            if record is not None:  # else it is filtered out
+            changed_line = None if projected is None else projected[row]
+            if changed_line is None:
+                try:
+                    message = decode(line, self._stream)
+                    record = transform_record(self._stream_map, message.record)
+                except UnreadableLineError as error:
+                    failure = (row, error)
+                    break
+                except InvalidRecordError as error:
+                    rejects.append((row, error))
+                    continue
+                if record is None:  # it is filtered out
+                    continue
                 message.record = record
-                messages.append(message)
-                positions.append(row)
-        result.add(self._mapper.map_records(messages), positions)
-        result.failure = result.failure or failure
-        end = len(lines) if result.failure is None else result.failure[0]
-        result.rejects = sorted(
-            [*result.rejects, *(reject for reject in rejects if reject[0] < end)],
-            key=lambda reject: reject[0],
-        )
-        result.count = result.untyped = end
-        return result
+                messages[len(changed)] = message
+            changed.append(changed_line or b"")
+            positions.append(row)
+        mapped = MappedRecords(untyped=len(lines) - len(changed))
+        if len(messages) == len(changed):
+            mapped.add(self._mapper.map_records([*messages.values()]), positions)
+        else:
+            mapped.add(map_lines(changed, messages), positions)
+        mapped.failure = mapped.failure or failure
+        return _add_rejects(mapped, rejects, len(lines))
+
+
+def _add_rejects(
+    mapped: MappedRecords, rejects: list[tuple[int, InvalidRecordError]], count: int
+) -> MappedRecords:
+    """Add the rejects of stream maps, as far as the stream was mapped."""
+    mapped.count = count if mapped.failure is None else mapped.failure[0]
+    added = [reject for reject in rejects if reject[0] < mapped.count]
+    mapped.rejects = sorted([*mapped.rejects, *added], key=lambda reject: reject[0])
+    return mapped
 
 
 class DroppedStream:
@@ -150,7 +141,7 @@ class DroppedStream:
 
     def map_lines(self, lines: Sequence[bytes]) -> MappedRecords:
         """Check the records of BATCH files."""
-        return self._check_lines(lines, _decode_record)
+        return self._check_lines(lines, decode_record)
 
     def _check_lines(self, lines: Sequence[bytes], decode: Decode) -> MappedRecords:
         for row, line in enumerate(lines):
@@ -159,7 +150,3 @@ class DroppedStream:
             except UnreadableLineError as error:
                 return MappedRecords(count=row, failure=(row, error))
         return MappedRecords(count=len(lines))
-
-
-def _decode_record(line: bytes, stream: str) -> RecordMessage:
-    return RecordMessage(stream, decode_object(line))

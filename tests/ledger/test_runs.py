@@ -303,3 +303,50 @@ def test_stream_that_changes_as_a_whole_gets_a_warning(
     warnings = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
     assert len(warnings) == (expected is not None)
     assert expected is None or expected in warnings[0]
+
+
+@pytest.mark.parametrize("config", [{}, {"type_changes": "new_property"}], ids=str)
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        (
+            ({"amount": "number"}, {"amount": 5.5}),
+            ({"amount": "string"}, {"amount": "x"}),
+            "amount",
+        ),
+        (({}, {"a_b": "x"}), ({"a": {"b": "string"}}, {"a": {"b": "y"}}), "a_b"),
+    ],
+    ids=["type", "name"],
+)
+def test_what_was_not_sent_is_not_remembered(
+    sandbox: Sandbox,
+    tmp_path: Path,
+    config: dict[str, Any],
+    first: tuple[dict[str, Any], dict[str, Any]],
+    second: tuple[dict[str, Any], dict[str, Any]],
+    expected: str,
+) -> None:
+    """A run ends at a record, and what was read together with it leaves no name and no type."""
+    settings = {"ledger_path": str(tmp_path / "ledger.sqlite"), **config}
+    lines = [
+        _declare(first[0]),
+        record_line("s", {"id": None}),
+        record_line("s", {"id": 2, **first[1]}),
+    ]
+    assert run_target_in_process(sandbox, *lines, **settings)[0] == 1
+    lines = [_declare(second[0]), record_line("s", {"id": 2, **second[1]})]
+    assert run_target_in_process(sandbox, *lines, **settings)[0] == 0
+    (row,) = sandbox.warehouse.rows("s")
+    assert row.keys() == {"id", expected}
+
+
+def _declare(types: dict[str, Any]) -> str:
+    """Return a SCHEMA; an object has its properties in place of its type."""
+
+    def build(declared: Any) -> dict[str, Any]:  # noqa: ANN401 - a type, or an object
+        if isinstance(declared, dict):
+            inner = {name: build(each) for name, each in declared.items()}
+            return {"type": "object", "properties": inner}
+        return {"type": declared}
+
+    return schema_line("s", {"id": {"type": "integer"}, **build(types)["properties"]})

@@ -101,6 +101,7 @@ class Stream:
             by_row.update((row, describe_error(error)) for row, error in group.rejects)
             assert len(by_row) == len(group.objects) + len(group.rejects)
             self.untyped += group.untyped
+            self.mapper.save_properties(prop for _, prop in group.unsaved)
             objects += [by_row[row] for row in sorted(by_row)]
             if group.failure is not None:
                 assert group.failure[0] == len(by_row)

@@ -39,7 +39,14 @@ def make_stream_map(
         ({"new": "a", "a": None}, b'{"a":{"z": 1e5},"id":1}', b'{"id":1,"new":{"z": 1e5}}'),
         ({"new": "a"}, b'{"id":1}', None),
         ({"a": "b", "b": "a"}, b'{"id":1,"a":2,"b":3}', b'{"id":1,"a":3,"b":2}'),
-        ({"new": "a", "other": "a"}, b'{"a":1}', b'{"a":1,"new":1,"other":1}'),
+        (
+            {"new": "a", "other": "a"},
+            b'{"a":1,"id":2}',
+            b'{"id":2,"a":1,"new":1,"other":1}',
+        ),
+        ({"new": "a"}, b'{"a":1}', None),  # without its key, a record may have nothing left
+        ({}, b'{"a":1}', b'{"a":1}'),
+        ({}, b"{ }", None),
         ({"id": "id", "__else__": None}, b'{"id":1,"a":2}', b'{"id":1}'),
         ({"x": "x"}, b'{"id":1,"x":2}', b'{"id":1,"x":2}'),
     ],

@@ -82,6 +82,7 @@ class Outcome:
         warnings: The warnings, sorted: records that are decoded together are mapped together.
         rejected: The records of the dead-letter file, with the reasons.
         records: Number of records that it read, by stream.
+        violating: Those that were sent although they do not match their schema.
         untyped_records: Those that were decoded untyped.
     """
 
@@ -91,6 +92,7 @@ class Outcome:
     warnings: list[str]
     rejected: list[tuple[Any, Any]]
     records: dict[str, int]
+    violating: int
     untyped_records: dict[str, int] = field(compare=False)
 
 
@@ -145,6 +147,7 @@ def run_and_collect(
         warnings=sorted(message.replace(str(rejects), "rejects") for message in handler.messages),
         rejected=_read_rejects(rejects),
         records={name: stream.read for name, stream in target.stats.streams.items()},
+        violating=target.stats.records_violating,
         untyped_records={name: stream.untyped for name, stream in target.stats.streams.items()},
     )
 

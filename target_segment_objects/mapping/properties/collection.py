@@ -64,6 +64,7 @@ class CollectionProperties:
         max_name_length: int | None = None,
     ) -> None:
         self.revision = 0
+        self._unsaved: list[SentProperty] = []
         self._collection = collection
         self._memory = memory
         self._type_changes = type_changes
@@ -80,6 +81,22 @@ class CollectionProperties:
         self._logged: set[tuple[str, PropertyPath, PropertyType]] = set()
         for prop in memory.read_properties(collection):
             self._restore(prop)
+
+    # What is remembered for later runs
+
+    def take_unsaved(self) -> list[SentProperty]:
+        """Return what later runs have to know, once; it is saved when it is delivered."""
+        unsaved, self._unsaved = self._unsaved, []
+        return unsaved
+
+    def save(self, properties: Iterable[SentProperty]) -> None:
+        """Save properties, just before their first values are sent.
+
+        Raises:
+            LedgerError: The ledger cannot be written.
+        """
+        for prop in properties:
+            self._memory.save_property(self._collection, prop)
 
     # Names
 
@@ -149,7 +166,7 @@ class CollectionProperties:
         return selected
 
     def store_type(self, stream: str, prop: PropertyMapping) -> None:
-        """Store the type of a property whose first value is about to be sent."""
+        """Store the type of a property with its first value."""
         self._types[prop.name] = prop.type
         self._save(SentProperty(stream, prop.path, prop.name, prop.type))
         if len(self._names) > 1:
@@ -229,7 +246,7 @@ class CollectionProperties:
         self._types[prop.name] = self._types.get(prop.name) or prop.type
 
     def _save(self, prop: SentProperty) -> None:
-        self._memory.save_property(self._collection, prop)
+        self._unsaved.append(prop)
 
     def _refuse_changes(self, stream: str, changes: Sequence[TypeChange]) -> None:
         if not changes or self._type_changes != "fail":

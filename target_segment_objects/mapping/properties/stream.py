@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from target_segment_objects.mapping.naming import PropertyPath
     from target_segment_objects.mapping.properties.collection import CollectionProperties
+    from target_segment_objects.mapping.properties.memory import SentProperty
 
 
 class StreamProperties:
@@ -132,26 +133,41 @@ class StreamProperties:
             yield from self.expand_object((*path, name), child)
 
     def store_before(
-        self, end: int, first_values: Iterable[tuple[int, PropertyPath]]
+        self,
+        end: int,
+        first_values: Iterable[tuple[int, PropertyPath]],
+        unsaved: list[tuple[int, SentProperty]],
     ) -> list[tuple[int, PropertyPath]]:
         """Store the types of properties with a first value before a row; return the others.
 
         Args:
             end: The row.
             first_values: The properties that had no value before, each with its first row.
+            unsaved: Takes what later runs have to know, with the row.
         """
         remaining = []
-        stored = []
         for row, path in first_values:
             if row < end:
-                stored.append(path)
+                self.store_types([path])
+                unsaved += [(row, prop) for prop in self.take_unsaved()]
             else:
                 remaining.append((row, path))
-        self.store_types(stored)
         return remaining
 
+    def take_unsaved(self) -> list[SentProperty]:
+        """Return what later runs have to know, once; it is saved when it is delivered."""
+        return self._collection.take_unsaved()
+
+    def save(self, properties: Iterable[SentProperty]) -> None:
+        """Save properties, just before their first values are sent.
+
+        Raises:
+            LedgerError: The ledger cannot be written.
+        """
+        self._collection.save(properties)
+
     def store_types(self, paths: Iterable[PropertyPath]) -> None:
-        """Store the types of properties whose first value is about to be sent."""
+        """Store the types of properties with their first values."""
         was_outdated = self.is_outdated
         for path in paths:
             prop = self._valueless.pop(path, None)
