@@ -48,6 +48,7 @@ OTHER_SETTINGS: Final = frozenset(
 """The settings of the command that a load takes by their names."""
 
 _PATHS: Final = ("ledger_path", "spool_dir")
+_ABORT_REASON: Final = "the load was aborted"
 _ADOPT_COMMAND: Final = "segment-objects-ledger adopt-key {path}"
 
 logger = logging.getLogger("target_segment_objects")
@@ -277,7 +278,7 @@ class Loader:
         if context is None:
             return
         if error is not None and not isinstance(error, Exception):
-            context.abort("aborted by the user")
+            context.abort(_ABORT_REASON)
             return
         try:
             context.deliver_rest(ended_well=error is None)
@@ -286,7 +287,7 @@ class Loader:
             if failure is not error:  # else it is raised anyway
                 raise
         except BaseException:
-            context.abort("aborted by the user")
+            context.abort(_ABORT_REASON)
             raise
         else:
             context.close()

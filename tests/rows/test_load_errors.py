@@ -22,9 +22,10 @@ from target_segment_objects import (
     limits,
     load,
 )
+from tests.support.faulty_proxy import FaultyProxy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from target_segment_objects.sandbox.server import Sandbox
@@ -39,10 +40,13 @@ def list_ids(sandbox: Sandbox, collection: str = "users") -> list[str]:
     return [row["id"] for row in sandbox.warehouse.rows(collection)]
 
 
-def load_and_raise(loader: Loader, error: BaseException) -> None:
-    """Load a row, and raise an error before the end of the block."""
+def load_and_raise(
+    loader: Loader, error: BaseException, before: Callable[[], object] = lambda: None
+) -> None:
+    """Load a row, and raise an error before the end of the block, after something else."""
     with loader:
         loader.load("users", [{"id": 1}], key="id")
+        before()
         raise error
 
 
@@ -159,6 +163,17 @@ def test_ctrl_c_ends_the_load_at_once(sandbox: Sandbox) -> None:
     assert (result.read, result.sent, result.sync_ids) == (1, 0, ())
 
 
+def test_ctrl_c_ends_a_session_that_is_under_way(sandbox: Sandbox) -> None:
+    """It is finished with an error within seconds, so that Segment drops its data."""
+    with FaultyProxy(sandbox.url, [None, "hold"]) as proxy:
+        loader = Loader("k", api_url=proxy.url, batch_size_rows=1)
+        with pytest.raises(KeyboardInterrupt):
+            load_and_raise(loader, KeyboardInterrupt(), before=proxy.held.wait)
+    (session,) = sandbox.warehouse.sessions()
+    assert session.outcome == "error"
+    assert list_ids(sandbox) == []
+
+
 def test_a_loader_is_for_one_block(sandbox: Sandbox) -> None:
     """Before and after it, and a second time, it is refused."""
     loader = Loader("k", api_url=sandbox.url)
@@ -255,6 +270,15 @@ def test_a_server_that_does_not_respond(tmp_path: Path) -> None:
     result = loader.results["users"]
     assert (result.read, result.sent, result.sync_ids) == (1, 0, ())
     assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("faults", [["503"], [None, "reset after"], [None, None, "expire"]])
+def test_a_failure_that_passes_costs_nothing(sandbox: Sandbox, faults: list[str | None]) -> None:
+    """Calls are repeated, and lost sessions, as by the command."""
+    with FaultyProxy(sandbox.url, faults) as proxy:
+        result = load("users", [{"id": 1}], key="id", write_key="k", api_url=proxy.url)
+    assert (result.sent, list_ids(sandbox)) == (1, ["1"])
+    assert result.sync_ids[-1] in {session.sync_id for session in sandbox.warehouse.sessions()}
 
 
 def test_delivery_that_fails_during_the_load_stops_it() -> None:
