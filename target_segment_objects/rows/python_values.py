@@ -126,12 +126,17 @@ _SUBCLASS_CONVERTERS: Final[tuple[tuple[type, tuple[str, _Converter | None]], ..
     (list, (ARRAY, _convert_list)),
     (tuple, (ARRAY, _convert_list)),
 )
-"""For subclasses, and for numbers of other packages, such as NumPy's."""
+"""For subclasses, and for numbers of other packages."""
 
 
-def _find_converter(value: object) -> tuple[str | None, _Converter | None]:
+def _find_converter(value: Any) -> tuple[str | None, _Converter | None]:  # noqa: ANN401 - any type
+    inner = value
     if isinstance(value, enum.Enum):
-        json_type, converted = convert_value(value.value)
+        inner = value.value
+    elif hasattr(value, "dtype") and getattr(value, "shape", None) == ():  # a scalar of NumPy
+        inner = value.item()
+    if inner is not value:
+        json_type, converted = convert_value(inner)
         return json_type, lambda _: converted
     for base, known in _SUBCLASS_CONVERTERS:
         if isinstance(value, base):

@@ -54,7 +54,7 @@ class Text(str):
 
 
 class Number:
-    """An integer of another package, as NumPy registers its own."""
+    """An integer of another package."""
 
     def __int__(self) -> int:
         """Return its value."""
@@ -62,6 +62,20 @@ class Number:
 
 
 numbers.Integral.register(Number)
+
+
+class Scalar:
+    """A scalar of NumPy: an array without dimensions, which has one item."""
+
+    dtype = "?"
+    shape = ()
+
+    def __init__(self, value: object) -> None:
+        self._value = value
+
+    def item(self) -> object:
+        """Return it as a value of Python."""
+        return self._value
 
 
 class NotATime(datetime.datetime):
@@ -126,6 +140,8 @@ def map_value(value: object) -> dict[str, Any]:
         (uuid.UUID(int=1), "00000000-0000-0000-0000-000000000001"),
         (Colour.RED, "red"),
         (Level.HIGH, 3),
+        (Scalar(value=True), True),
+        (Scalar(None), None),
         ([1, 2.5, None, Colour.RED], '[1,2.5,null,"red"]'),
         ((datetime.date(2024, 1, 31), {"a": Decimal("1.10")}), '["2024-01-31",{"a":1.10}]'),
         (None, None),
