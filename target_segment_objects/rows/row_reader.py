@@ -44,9 +44,14 @@ if TYPE_CHECKING:
     Faults = list[tuple[PropertyPath, str]]
     """What cannot be sent, and why."""
 
+_MAX_DEPTH: Final = 100
+"""Levels of dicts that are flattened; what reads a schema takes some three times as many."""
+
+_TOO_DEEP: Final = "it is nested too deeply"
 _TEXTS: Final = frozenset({"string", ARRAY})
 """The types of properties that hold any value: what is not a string is sent as JSON text."""
 
+_NULLS: Final[frozenset[type]] = frozenset({type(None), NonFinite})
 _WORDS: Final[dict[type, str]] = {
     str: "a string",
     bool: "a boolean",
@@ -98,7 +103,7 @@ class RowReader:
         try:
             record = self._read_members(row, self._types, (), faults)
         except RecursionError:
-            record, faults = {}, [((), "it is nested too deeply")]
+            record, faults = {}, [((), _TOO_DEEP)]
         if faults:
             self._faults[id(record)] = faults[0]
         if faults or self._is_suspect:
@@ -168,11 +173,13 @@ class RowReader:
             record[name] = convert_item(members)
             self._is_suspect = self._is_suspect or first not in _TEXTS
             return
+        if len(path) >= _MAX_DEPTH:
+            raise UnsupportedValueError(_TOO_DEEP)
         inner = {} if first is None else first
         read = self._read_members(members, inner, (*path, name), faults)
         if first is None and inner:
             types[name] = inner
-        if inner or any(value is not None for value in read.values()):
+        if inner or any(type(value) not in _NULLS for value in read.values()):
             record[name] = read
         elif members:
             record[name] = None  # it has only nulls so far, and so no properties

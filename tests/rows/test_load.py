@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gzip
+import inspect
 import json
 import re
 import subprocess
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from target_segment_objects import Loader, LoadResult, load
+from target_segment_objects import Client, Loader, LoadResult, Session, load
 from target_segment_objects.rows.loader import OTHER_SETTINGS
 from target_segment_objects.sandbox.server import Sandbox
 from target_segment_objects.settings import Settings
@@ -76,6 +77,34 @@ def test_the_other_examples_run(
     }
     exec(block, names)  # noqa: S102 - it is our documentation
     assert sandbox.warehouse.sessions()
+
+
+@pytest.mark.parametrize("documented", [load, Loader, Session])
+def test_the_examples_of_the_docstrings_run(
+    documented: Any,  # noqa: ANN401 - a function or a class
+    sandbox: Sandbox,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What `help` shows can be copied."""
+    monkeypatch.chdir(tmp_path)
+    line = b'{"id":"1","collection":"users","properties":{"age":36}}\n'
+    Path("users.jsonl.gz").write_bytes(gzip.compress(line))
+    description, *_ = re.split(r"\n(?:Args|Attributes):", inspect.getdoc(documented) or "")
+    lines = [line for line in description.splitlines() if line.startswith("    ")]
+    example = "\n".join(line[4:] for line in lines).replace('"…"', "write_key")
+    names = {
+        "Client": functools.partial(Client, api_url=sandbox.url),
+        "Session": Session,
+        "Path": Path,
+        "Loader": functools.partial(Loader, api_url=sandbox.url),
+        "load": functools.partial(load, api_url=sandbox.url),
+        "write_key": "k",
+        "users": [{"id": 1}],
+        "orders": [{"shop": "a", "number": 1}],
+    }
+    exec(example.replace("from target_segment_objects import load\n", ""), names)  # noqa: S102 - ours
+    assert sandbox.warehouse.rows("users")
 
 
 def test_each_setting_is_documented_or_does_not_apply() -> None:

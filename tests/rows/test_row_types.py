@@ -189,6 +189,17 @@ def test_what_has_no_type_in_segment_is_invalid(value: object, field: str, reaso
     assert "secret" not in repr(reject)
 
 
+def test_dicts_are_flattened_down_to_100_levels() -> None:
+    """One more level makes the row invalid, and no other."""
+    value: object = 1
+    for _ in range(100):
+        value = {"a": value}
+    rows = [{"id": 1, "b": value}, {"id": 2, "c": {"b": value}}]
+    (mapped,), (reject,) = map_rows(rows)
+    assert mapped["properties"]["_".join(["b", *"a" * 100])] == 1
+    assert (reject.number, reject.reason) == (2, "it is nested too deeply")
+
+
 def test_a_value_without_an_end_is_invalid() -> None:
     """A list that contains itself is nested too deeply."""
     endless: list[object] = []
