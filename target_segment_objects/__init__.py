@@ -1,7 +1,8 @@
 """Singer target that loads any tap's records into Segment's Objects Bulk API.
 
-The names below are the public Python API; docs/python.md shows how to use them. Each is imported
-when it is first used, so that neither the Singer SDK nor what draws on a terminal is imported.
+The names below are the public Python API. `load` loads rows, `Loader` those of several collections;
+`Client` and `Session` upload files. docs/python.md shows how to use them. Each is imported when it
+is first used, so that neither the Singer SDK nor what draws on a terminal is imported.
 """
 
 from __future__ import annotations
@@ -21,18 +22,27 @@ if TYPE_CHECKING:
     from target_segment_objects.exceptions import (
         ApiError,
         AuthenticationError,
+        ConfigurationError,
         DeliveryAbortedError,
+        InputError,
+        InvalidRecordError,
         InvalidUrlError,
         InvalidWriteKeyError,
+        LedgerError,
+        MissingKeyError,
         PermanentApiError,
+        RejectLimitError,
         SegmentObjectsError,
         SessionExpiredError,
         SessionStateError,
         SpoolError,
         TransientApiError,
+        UnmappableStreamError,
         UnreachableError,
         UploadOrderError,
     )
+    from target_segment_objects.rows.load_result import LoadResult, RejectedRow
+    from target_segment_objects.rows.loader import Loader, load
     from target_segment_objects.segment.api import BulkApi
     from target_segment_objects.segment.client import DEFAULT_API_URL, Client
     from target_segment_objects.segment.session import Session
@@ -47,12 +57,21 @@ __all__ = [
     "BatchFile",
     "BulkApi",
     "Client",
+    "ConfigurationError",
     "DeliveryAbortedError",
     "DeliveryOptions",
     "DeliveryScheduler",
+    "InputError",
+    "InvalidRecordError",
     "InvalidUrlError",
     "InvalidWriteKeyError",
+    "LedgerError",
+    "LoadResult",
+    "Loader",
+    "MissingKeyError",
     "PermanentApiError",
+    "RejectLimitError",
+    "RejectedRow",
     "SegmentObjectsError",
     "Session",
     "SessionExpiredError",
@@ -61,9 +80,11 @@ __all__ = [
     "Spool",
     "SpoolError",
     "TransientApiError",
+    "UnmappableStreamError",
     "UnreachableError",
     "UploadOrderError",
     "limits",
+    "load",
 ]
 
 _MODULES: Final = {
@@ -74,9 +95,13 @@ _MODULES: Final = {
     "Client": "segment.client",
     "DeliveryOptions": "delivery.scheduler",
     "DeliveryScheduler": "delivery.scheduler",
+    "LoadResult": "rows.load_result",
+    "Loader": "rows.loader",
+    "RejectedRow": "rows.load_result",
     "Session": "segment.session",
     "SessionReport": "delivery.uploader",
     "Spool": "delivery.spool",
+    "load": "rows.loader",
 }
 """Where each name is defined; the errors are in `exceptions`."""
 

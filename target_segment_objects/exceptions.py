@@ -47,7 +47,7 @@ class ConfigurationError(SegmentObjectsError):
 
 
 class InputError(SegmentObjectsError):
-    """The tap's output cannot be processed from here on."""
+    """The tap's output, or what a program passes as rows, cannot be processed from here on."""
 
 
 class InvalidMessageError(InputError):

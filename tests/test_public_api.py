@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import subprocess
@@ -13,7 +14,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import target_segment_objects
-from target_segment_objects import Client, InvalidWriteKeyError, Session, Spool, SpoolError
+from target_segment_objects import (
+    Client,
+    InvalidWriteKeyError,
+    Loader,
+    Session,
+    Spool,
+    SpoolError,
+    load,
+)
 from tests.support import RUN_SECONDS
 
 if TYPE_CHECKING:
@@ -80,6 +89,16 @@ def test_messages_name_no_settings_of_the_command(tmp_path: Path) -> None:
         assert str(raised.value).endswith("Check that the folder exists.")
 
 
+def test_importing_the_package_imports_nothing_else(tmp_path: Path) -> None:
+    """What a name needs is imported when the name is first used."""
+    script = (
+        "import sys, target_segment_objects\n"
+        "print([name for name in sys.modules if name.startswith('target_segment_objects.')])"
+    )
+    done = run("-c", script, folder=tmp_path)
+    assert done.stdout == "[]\n", done.stderr
+
+
 def test_importing_the_public_names_does_not_import_the_sdk(tmp_path: Path) -> None:
     """Neither the SDK nor what draws on terminals comes with any of them."""
     script = (
@@ -119,7 +138,7 @@ def test_every_public_error_has_the_same_base() -> None:
 
 def test_the_example_of_the_documentation_runs(sandbox: Sandbox, tmp_path: Path) -> None:
     """As it is printed: the object lands, and the ids that it prints are the session's."""
-    (example,) = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)
+    (example,) = re.findall(r"```python\n(import .*?)```", DOCUMENT, re.DOTALL)
     statements = [line for line in example.splitlines() if line and "import" not in line]
     assert len(statements) <= 10
     (tmp_path / "example.py").write_text(example, encoding="utf-8")
@@ -131,13 +150,9 @@ def test_the_example_of_the_documentation_runs(sandbox: Sandbox, tmp_path: Path)
     assert (row["id"], row["first_name"], row["age"]) == ("1", "Ada", 36)
 
 
-@pytest.mark.parametrize("documented", [Client, Session])
-def test_the_documentation_names_the_options(documented: type) -> None:
-    """Each option of the two is in the document's table, and none that is not."""
+@pytest.mark.parametrize("documented", [Client, Session, Loader, load])
+def test_the_documentation_names_the_options(documented: Any) -> None:  # noqa: ANN401 - callables
+    """Each option of these is in the document's table, and none that is not."""
     (row,) = re.findall(rf"^\| `{documented.__name__}\((.*?)\)`", DOCUMENT, re.MULTILINE)
     documented_options = [name for name in re.split(r"[ ,*]+", row) if name]
-    function = documented.__init__  # type: ignore[misc]  # the class is one of the two
-    options = function.__code__.co_varnames[
-        1 : function.__code__.co_argcount + function.__code__.co_kwonlyargcount
-    ]
-    assert documented_options == list(options)
+    assert documented_options == [*inspect.signature(documented).parameters]

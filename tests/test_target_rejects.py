@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from target_segment_objects.cli.load import load_input
-from target_segment_objects.run.output import KeyPropertyMissingError
+from target_segment_objects.run.key_error import KeyPropertyMissingError
 from target_segment_objects.target import TargetSegmentObjects
 from tests.support import record_line, state_line
 from tests.support.in_process import USERS, run_target_in_process

@@ -27,7 +27,10 @@ logger = logging.getLogger(__name__)
 
 
 class Batch:
-    """The objects of one collection that are delivered in one session; nothing is written at first.
+    """The objects of one collection that are delivered in one session, in files below a size.
+
+    Add their lines, `close`, upload each of `files` in one `Session`, and `delete`. Nothing is
+    written at first.
 
     Attributes:
         collection: The collection of all its objects.

@@ -69,9 +69,11 @@ class DeliveryOptions:
 
 
 class DeliveryScheduler:
-    """Takes objects and STATEs in the tap's order, and keeps the four invariants.
+    """Delivers objects of many collections: each collection in order, different ones in parallel.
 
-    Threads start when there is something to do.
+    Objects wait in batch files until a batch is full or old; then a session uploads it, in another
+    thread. A STATE, any JSON, is written when Segment has accepted all objects before it. After a
+    failure nothing new is started, what is under way is finished, and the next call raises it.
 
     Args:
         api: Makes the calls.

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from target_segment_objects.mapping.stream_state import StreamState
     from target_segment_objects.mapping.typed_decoder import DecodedLines
     from target_segment_objects.mapping.untyped_mapper import AddMetadata
-    from target_segment_objects.mapping.violations import RecordCheck
+    from target_segment_objects.mapping.violations import ValidityCheck
 
 
 class _TypedSpan(NamedTuple):
@@ -112,7 +112,7 @@ class RecordMapper:
         *,
         options: MappingOptions,
         state: StreamState,
-        check: RecordCheck | None = None,
+        check: ValidityCheck | None = None,
         add_metadata: AddMetadata | None = None,
         omitted: frozenset[str] = frozenset(),
         use_types: bool = True,

@@ -18,7 +18,10 @@ from referencing.jsonschema import DRAFT202012
 
 from target_segment_objects.mapping.naming import format_path
 from target_segment_objects.mapping.schema import ANY_TYPE, MALFORMED_SCHEMA_ERRORS
-from target_segment_objects.mapping.validation import compile_validator, is_valid_schema
+from target_segment_objects.mapping.schema_compilation import (
+    compile_validator,
+    is_valid_schema,
+)
 from target_segment_objects.mapping.values import ENCODER, ENCODING_ERRORS
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from target_segment_objects.mapping.schema import ANY_TYPE
-from target_segment_objects.mapping.validation import compile_validator
+from target_segment_objects.mapping.schema_compilation import compile_validator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

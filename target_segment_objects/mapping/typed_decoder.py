@@ -36,8 +36,8 @@ from target_segment_objects.mapping.record_types import (
     define_message_type,
     is_encodable,
 )
+from target_segment_objects.mapping.schema_compilation import is_valid_schema
 from target_segment_objects.mapping.schema_simplification import UnsupportedSchemaError
-from target_segment_objects.mapping.validation import is_valid_schema
 from target_segment_objects.mapping.values import DECODING_ERRORS
 
 if TYPE_CHECKING:

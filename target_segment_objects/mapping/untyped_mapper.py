@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from target_segment_objects.mapping.stream_state import StreamState
     from target_segment_objects.mapping.value_converter import ValueConverter
     from target_segment_objects.mapping.values import Scalar
-    from target_segment_objects.mapping.violations import RecordCheck
+    from target_segment_objects.mapping.violations import ValidityCheck
 
     AddMetadata = Callable[[Record, dict[str, Any]], None]
     Errors = dict[int, InvalidRecordError]
@@ -59,7 +59,7 @@ class UntypedMapper:
         state: StreamState,
         values: ValueConverter,
         *,
-        check: RecordCheck | None,
+        check: ValidityCheck | None,
         add_metadata: AddMetadata | None,
         omitted: frozenset[str],
     ) -> None:

@@ -8,7 +8,7 @@ value that is sent as JSON text.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from target_segment_objects.mapping.conversion import can_convert
 from target_segment_objects.mapping.naming import format_path
@@ -26,6 +26,16 @@ Declared: TypeAlias = "DeclaredObject | PropertyMapping | None"
 """What a schema declares at a place in a record; None if it declares nothing there."""
 
 Record: TypeAlias = "dict[str, Any]"
+
+
+class ValidityCheck(Protocol):
+    """Decides which records of a stream are invalid: by its schema, or by what rows have."""
+
+    def find_suspects(self, records: Sequence[Record]) -> list[int]:
+        """Return the positions of records that may have a violation; the others have none."""
+
+    def find_harmless(self, record: Record, tree: DeclaredObject) -> dict[str, str]:
+        """Return the harmless violations of a record, by property; raise at one that does harm."""
 
 
 class RecordCheck:

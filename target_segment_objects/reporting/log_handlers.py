@@ -15,8 +15,6 @@ import logging
 import os
 from typing import TYPE_CHECKING, Final, TextIO
 
-from singer_sdk.metrics import METRICS_LOGGER_NAME
-
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -113,6 +111,9 @@ def _escape_record(record: logging.LogRecord) -> bool:
 
 
 def _is_not_metric(record: logging.LogRecord) -> bool:
+    # Not at the start: rows from Python are loaded without the SDK.
+    from singer_sdk.metrics import METRICS_LOGGER_NAME  # noqa: PLC0415
+
     return record.name != METRICS_LOGGER_NAME
 
 

@@ -124,6 +124,11 @@ class RunStats:
         with self._lock:
             return sum(collection.sent for collection in self._collections.values())
 
+    def count_read(self, stream: str, count: int) -> None:
+        """Count records of a stream that were read."""
+        self.streams[stream].read += count
+        self.records_read += count
+
     def count_rejected(self, stream: str, collection: str) -> None:
         """Count a record that cannot be sent."""
         self.streams[stream].rejected += 1

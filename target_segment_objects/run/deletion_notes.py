@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from target_segment_objects.singer.stream_maps import STREAM_MAP_SETTINGS, has_filter
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -86,13 +84,13 @@ class LedgerDeletionNotes(DeletionNotes):
     def add_schema(self, mapped: MappedStream, config: Mapping[str, Any]) -> None:
         """Note the mapping, and record durably that the stream is read."""
         properties = sorted((each.name, each.type) for each in mapped.mapper.properties)
-        settings = {name: config.get(name) for name in STREAM_MAP_SETTINGS}
+        settings, is_filtered = _read_stream_maps(mapped.source, config)
         self._evidence.add_schema(
             mapped.source,
             mapped.name,
             collection=mapped.mapper.collection,
             mapping=json.dumps([mapped.key_properties, properties, settings], default=str),
-            is_filtered=has_filter(config.get("stream_maps") or {}, mapped.source),
+            is_filtered=is_filtered,
         )
         self._record_reading(mapped.name)
 
@@ -136,3 +134,16 @@ class LedgerDeletionNotes(DeletionNotes):
 
     def _count_read(self) -> dict[str, int]:
         return {name: stream.read for name, stream in self._stats.streams.items()}
+
+
+def _read_stream_maps(source: str, config: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
+    """Return the settings of stream maps, and whether a stream is filtered by them."""
+    if not config:  # of rows from Python, which are loaded without the SDK
+        return {}, False
+    from target_segment_objects.singer.stream_maps import (  # noqa: PLC0415 - imports the SDK
+        STREAM_MAP_SETTINGS,
+        has_filter,
+    )
+
+    settings = {name: config.get(name) for name in STREAM_MAP_SETTINGS}
+    return settings, has_filter(config.get("stream_maps") or {}, source)

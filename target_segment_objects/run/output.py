@@ -11,8 +11,6 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import msgspec
-from singer_sdk.exceptions import MissingKeyPropertiesError
-from singer_sdk.singerlib.json import serialize_json
 
 from target_segment_objects.exceptions import MissingKeyError, OutputError
 from target_segment_objects.segment.client import Client
@@ -28,10 +26,6 @@ if TYPE_CHECKING:
     from target_segment_objects.mapping.mapper import RecordMapper
     from target_segment_objects.segment.api import BulkApi
     from target_segment_objects.settings import Settings
-
-
-class KeyPropertyMissingError(MissingKeyError, MissingKeyPropertiesError):
-    """A key property has no value; also the SDK's own error for it, for those who catch that."""
 
 
 class RejectedRecord(msgspec.Struct, frozen=True):
@@ -189,6 +183,9 @@ def open_dead_letters(settings: Settings) -> DeadLetterFile | None:
 
 
 def _write_state_line(state: Any, stream: IO[str]) -> None:  # noqa: ANN401 - STATE is any JSON
+    # Not at the start: rows from Python are loaded without the SDK, and have no STATE.
+    from singer_sdk.singerlib.json import serialize_json  # noqa: PLC0415
+
     try:
         stream.write(f"{serialize_json(state)}\n")
         stream.flush()
@@ -202,5 +199,9 @@ def _write_state_line(state: Any, stream: IO[str]) -> None:  # noqa: ANN401 - ST
 def _raise_invalid_record(error: InvalidRecordError) -> NoReturn:
     """End the run at a record that cannot be sent."""
     if isinstance(error, MissingKeyError):
+        from target_segment_objects.run.key_error import (  # noqa: PLC0415 - imports the SDK
+            KeyPropertyMissingError,
+        )
+
         raise KeyPropertyMissingError(error.stream, error.reason, field=error.field) from error
     raise error

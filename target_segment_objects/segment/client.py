@@ -146,7 +146,9 @@ class _Outages:
 class Client:
     """Segment's Objects Bulk API with one write key. Threads may share it.
 
-    As a context manager, it closes its connections at the end.
+    Each method is one call of the API, which is repeated while that may help: after refused, reset
+    and timed-out connections, and after the status 408, 429 and 5xx. `Session` calls them in the
+    right order. As a context manager, a client closes its connections at the end.
 
     Args:
         write_key: The source's write key.

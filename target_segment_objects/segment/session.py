@@ -85,7 +85,16 @@ class _State(enum.Enum):
 
 
 class Session:
-    """One bulk session.
+    """One bulk session: Start, uploads, Finish, with Keep Alive in between.
+
+        with Client(write_key) as client, Session(client) as session:
+            session.upload(Path("users.jsonl.gz"))
+        print(session.sync_id, session.part_ids)
+
+    Leaving the block finishes the session: with a blank error on success, so that Segment loads the
+    files, and otherwise with an error, so that Segment drops them. Files take effect in the order
+    of their uploads. A thread sends Keep Alive, so the block may last as long as you like. A
+    session is for one block and one thread; `abort` may be called by any thread.
 
     Attributes:
         part_ids: Segment's names for the uploaded files, in order.

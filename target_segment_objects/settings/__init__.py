@@ -85,7 +85,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def reject_limit(self) -> RejectLimit | None:
         """The limit of rejected records. None without one, or when the first ends the run."""
-        if self.dead_letter_file is None or self.max_invalid_records is None:
+        if self.invalid_records == "fail" or self.max_invalid_records is None:
             return None
         return RejectLimit(self.max_invalid_records)
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from target_segment_objects.mapping.schema_compilation import compile_validator
 from target_segment_objects.mapping.schema_normalization import normalize_schema
-from target_segment_objects.mapping.validation import compile_validator
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-1, 3) | st.text("ab#/:", max_size=4),
