@@ -39,9 +39,11 @@ pytestmark = [
 def built_image(tmp_path_factory: pytest.TempPathFactory) -> Image:
     """What the Dockerfile installs, or skip the tests if nothing can be installed."""
     try:
-        return build_image(tmp_path_factory.mktemp("image"))
+        return build_image(tmp_path_factory.mktemp("image"), SERVICES["sandbox"]["build"]["args"])
     except subprocess.TimeoutExpired as error:
         pytest.skip(f"the image was not built in {error.timeout:.0f} s")
+    except subprocess.CalledProcessError as error:
+        pytest.fail(error.stdout[-2000:])
 
 
 @pytest.fixture
@@ -115,6 +117,30 @@ def test_image_is_slim_and_not_root() -> None:
     assert user == POD["securityContext"]["runAsUser"] > 0
     installs = re.findall(r"pip install \S+ \S+", " ".join(part.text for part in instructions))
     assert set(installs) == {"pip install --no-cache-dir --compile"}
+
+
+@pytest.mark.parametrize(
+    ("extras", "requirement"),
+    [
+        ("", "/source"),
+        ("parquet", "/source[parquet]"),
+        ("parquet,sandbox", "/source[parquet,sandbox]"),
+    ],
+    ids=["none", "one", "two"],
+)
+def test_extras_are_chosen_by_an_argument(extras: str, requirement: str) -> None:
+    """By default the image has no extra: pip gets the path of the source alone."""
+    steps = " ".join(part.text for part in read_instructions() if part.name == "RUN")
+    (given,) = re.findall(r'--compile ("/source\S*")', steps)
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"echo {given}"],
+        env={"EXTRAS": extras},
+        capture_output=True,
+        text=True,
+        timeout=RUN_SECONDS,
+        check=True,
+    )
+    assert done.stdout.strip() == requirement
 
 
 def test_image_has_bytecode_and_its_commands(image: Image) -> None:

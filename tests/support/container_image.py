@@ -97,8 +97,12 @@ class Image:
         }
 
 
-def build_image(folder: Path) -> Image:
+def build_image(folder: Path, build_arguments: Mapping[str, str]) -> Image:
     """Run what the Dockerfile runs to install, and copy what it copies.
+
+    Args:
+        folder: The folder for the image.
+        build_arguments: Values for `ARG`; each other one has its default.
 
     Raises:
         subprocess.SubprocessError: The installation failed, or took too long.
@@ -110,11 +114,16 @@ def build_image(folder: Path) -> Image:
         target = folder / "source" / path.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, target)
+    arguments: dict[str, str] = {}
     for part in read_instructions():
-        if part.name == "RUN" and part.stage == 1:
+        if part.name == "ARG":
+            name, _, default = part.text.partition("=")
+            arguments[name] = build_arguments.get(name, default.strip('"'))
+        elif part.name == "RUN" and part.stage == 1:
             subprocess.run(
                 ["/bin/sh", "-e", "-c", image.place(part.text)],
-                env={"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "TAP": ""},
+                env=os.environ
+                | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **arguments},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
