@@ -3,11 +3,16 @@
 An index has no repository beside the description. If `[project.urls]` has `Repository`, a relative
 link becomes a link to the file there, at the tag of the version. Otherwise it becomes plain text,
 and an image is left out. Links to headings work as they are.
+
+An older Python than the package needs is named in one line. pip 23 and older would resolve the
+dependencies first, and list thousands of versions that this Python cannot have.
 """
 
 from __future__ import annotations
 
+import platform
 import re
+import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +29,12 @@ class DescriptionHook(MetadataHookInterface):
     """Sets the description of the package."""
 
     def update(self, metadata: dict[str, Any]) -> None:
-        """Set the field `readme`."""
+        """Set the field `readme`.
+
+        Raises:
+            SystemExit: This Python is older than the package needs.
+        """
+        check_python(metadata["name"], metadata["requires-python"])
         repository = metadata.get("urls", {}).get("Repository")
         base = f"{repository.rstrip('/')}/blob/v{metadata['version']}" if repository else None
         readme = (Path(self.root) / "README.md").read_text(encoding="utf-8")
@@ -32,6 +42,22 @@ class DescriptionHook(MetadataHookInterface):
             "content-type": "text/markdown",
             "text": render_description(readme, base),
         }
+
+
+def check_python(name: str, requirement: str) -> None:
+    """End the build with one line if this Python is older than the package needs.
+
+    Args:
+        name: The name of the package.
+        requirement: Its `requires-python`, such as `>=3.10`.
+
+    Raises:
+        SystemExit: It is older.
+    """
+    oldest = requirement.lstrip(">=")  # no newer method: an old Python runs this
+    if sys.version_info < tuple(map(int, oldest.split("."))):
+        message = f"{name} needs Python {oldest} or newer, and this is {platform.python_version()}."
+        raise SystemExit(message)
 
 
 def render_description(readme: str, base: str | None) -> str:

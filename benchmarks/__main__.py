@@ -66,7 +66,7 @@ def main(bench: Bench, *, with_other_targets: bool) -> None:
         },
     )
     if bench.writes_page:
-        PAGE.with_suffix(".svg").write_text(picture, encoding="utf-8")
+        PAGE.with_name("benchmarks.svg").write_text(picture, encoding="utf-8")
     bench.publish_result("memory", build_memory_table(bench))
 
 

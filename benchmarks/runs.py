@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 ROOT: Final = Path(__file__).parent.parent
 CHINOOK: Final = "Chinook"
 PARQUET: Final = "E"
-PAGE: Final = ROOT / "docs" / "benchmarks.md"
+PAGE: Final = ROOT / "docs" / "benchmark-results.md"
 _CHINOOK_FILE: Final = ROOT / "tests" / "data" / "chinook.singer.gz"
 _FOLDER: Final = ROOT / "build" / "benchmarks"
 _MAX_SHOWN_CHARACTERS: Final = 2000

@@ -1,9 +1,9 @@
 """Validate records against their stream's JSON schema with jsonschema-rs.
 
 It is about a hundred times as fast as the SDK's validator and gives the same results: JSON Schema
-2020-12, formats not checked. docs/mapping.md lists the differences. What jsonschema-rs cannot read
-is validated by `fallback_validation`. A reason says what the schema requires and never shows the
-value.
+2020-12, formats not checked. docs/mapping-reference.md lists the differences. What jsonschema-rs
+cannot read is validated by `fallback_validation`. A reason says what the schema requires and never
+shows the value.
 
 Which violations do harm, `violations` decides. One at a value that is sent as JSON text never does,
 because the column is one of strings in any case.

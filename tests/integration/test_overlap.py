@@ -1,7 +1,7 @@
 """Reading, uploading and the sessions of different collections overlap.
 
 Each test makes the tap wait for an event of the delivery, so it can only end if the two overlap. No
-test measures time: docs/benchmarks.md has the figures.
+test measures time: docs/benchmark-results.md has the figures.
 """
 
 from __future__ import annotations

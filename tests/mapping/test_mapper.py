@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     Record = dict[str, Any]
 
-DOCUMENTATION = Path(__file__).parents[2] / "docs" / "mapping.md"
+DOCUMENTATION = Path(__file__).parents[2] / "docs" / "mapping-reference.md"
 WRITE = msgspec.json.Encoder(decimal_format="number").encode
 
 
@@ -126,7 +126,6 @@ def test_every_table_of_the_documentation_is_tested() -> None:
         ("Stream", "Settings"),
         ("Keys", "Record"),
         ("First SCHEMA", "First record"),
-        ("`type_changes`",),
     ]
     found = [row for headings in known for row in read_rows(*headings)]
     assert len(found) == documented_rows.count_rows(DOCUMENTATION) > 90

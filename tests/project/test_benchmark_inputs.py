@@ -1,4 +1,4 @@
-"""The inputs of the benchmarks are what docs/benchmarks.md says of them."""
+"""The inputs of the benchmarks are what docs/benchmark-results.md says of them."""
 
 from __future__ import annotations
 

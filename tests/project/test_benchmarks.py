@@ -33,7 +33,7 @@ from tests.support.benchmarks import build_object, create_bench
 if TYPE_CHECKING:
     import click
 
-PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
+PAGE = Path(__file__).parents[2] / "docs" / "benchmark-results.md"
 
 OTHER_TARGET = """
 import csv, json, pathlib, sys

@@ -11,6 +11,9 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
+import hatch_build
 from tests.support.project import copy_project
 
 if TYPE_CHECKING:
@@ -69,7 +72,9 @@ def test_description_has_no_relative_link(tmp_path: Path) -> None:
     description = read_description(build(copy, "wheel"))
     assert RELATIVE_LINK.findall(description) == []
     assert "![" not in description
-    assert "docs/mapping.md has every case." in description
+    assert "docs/mapping.md explains it, its reference has every case." in " ".join(
+        description.split()
+    )
     assert "[Quick start](#quick-start)" in description
     assert "](https://www.twilio.com/docs/segment/privacy/data-retention-policy/)" in description
 
@@ -88,3 +93,33 @@ def test_description_links_to_the_repository(tmp_path: Path) -> None:
     linked = re.findall(rf"\]\({re.escape(base)}/([^)#?]+)", description)
     assert len(linked) > 10
     assert [path for path in linked if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize(
+    ("version", "is_too_old"),
+    [((3, 8, 20), True), ((3, 9, 18), True), ((3, 10, 0), False), ((3, 14, 1), False)],
+    ids=["3.8", "3.9", "3.10", "3.14"],
+)
+def test_older_python_is_told_what_is_needed(
+    monkeypatch: pytest.MonkeyPatch, version: tuple[int, int, int], *, is_too_old: bool
+) -> None:
+    """The build ends with one line that names the oldest Python that works, and this one."""
+    monkeypatch.setattr(sys, "version_info", version)
+    monkeypatch.setattr("platform.python_version", lambda: ".".join(map(str, version)))
+    declared = re.search(
+        r'^requires-python = "(.+)"$', (ROOT / "pyproject.toml").read_text("utf-8"), re.MULTILINE
+    )
+    assert declared is not None
+    if not is_too_old:
+        hatch_build.check_python("the-package", declared[1])
+        return
+    with pytest.raises(SystemExit) as raised:
+        hatch_build.check_python("the-package", declared[1])
+    this = ".".join(map(str, version))
+    assert raised.value.code == f"the-package needs Python 3.10 or newer, and this is {this}."
+
+
+def test_oldest_python_is_the_one_of_the_readme() -> None:
+    """The quick start names the version that pyproject.toml requires."""
+    assert 'requires-python = ">=3.10"' in (ROOT / "pyproject.toml").read_text("utf-8")
+    assert "with Python 3.10 or newer" in (ROOT / "README.md").read_text("utf-8")

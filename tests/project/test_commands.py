@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -72,6 +73,7 @@ def folder(tmp_path: Path, sandbox: Sandbox) -> Path:
     project = tmp_path / "project"
     commands = project / "bin"
     commands.mkdir(parents=True)
+    (project / ".venv").symlink_to(sys.prefix)
     config = {
         "write_key": "k",
         "api_url": sandbox.url,
@@ -114,8 +116,11 @@ def run_shell(folder: Path, commands: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("block", RUN)
 def test_block_runs_as_written(folder: Path, block: Block) -> None:
     """Its commands succeed in a folder with the files that the documentation names."""
-    if "show warehouse.duckdb" in block.commands:
-        run_shell(folder, "tap-x | target-segment-objects --sandbox warehouse.duckdb")
+    if "warehouse.duckdb" in block.commands:
+        sample = shlex.quote(str(ROOT / "samples" / "nycflights13.singer.gz"))
+        load = f"target-segment-objects --sandbox warehouse.duckdb --input {sample}"
+        done = run_shell(folder, load)
+        assert done.returncode == 0, done.stderr
     if "segment-objects-ledger" in block.commands:
         load = "target-segment-objects --config config.json --config=ENV"
         done = run_shell(folder, f"tap-x | TARGET_SEGMENT_OBJECTS_LEDGER_PATH=ledger.sqlite {load}")

@@ -46,14 +46,8 @@ def read_rows(document: Path, *headings: str) -> Iterator[DocumentedRow]:
             yield DocumentedRow(number, dict(zip(columns, cells, strict=True)))
 
 
-def count_rows(document: Path, *, below: str | None = None) -> int:
-    """Return the number of rows of all tables, without their headings.
-
-    Args:
-        document: The Markdown file.
-        below: The heading below which tables count. By default all of them do.
-    """
+def count_rows(document: Path) -> int:
+    """Return the number of rows of all tables, without their headings."""
     lines = document.read_text(encoding="utf-8").splitlines()
-    first = 0 if below is None else lines.index(below)
-    rows = [line for line in lines[first:] if line.startswith("|")]
+    rows = [line for line in lines if line.startswith("|")]
     return len(rows) - 2 * sum(row.startswith("|---") for row in rows)

@@ -1,4 +1,4 @@
-"""The requests that docs/sandbox.md names in words: what is sent, and the last response."""
+"""The requests that docs/sandbox-rules.md names in words: what is sent, and the last response."""
 
 from __future__ import annotations
 
