@@ -126,20 +126,28 @@ def _require_streams(target: TargetSegmentObjects, file_input: IO[bytes] | None)
         target.logger.info(input_warnings.WAITING)
 
 
-def log_input_warnings(target: TargetSegmentObjects) -> None:
-    """Warn of a complete input that was empty, or lacked streams that the settings name."""
+def log_input_warnings(target: TargetSegmentObjects) -> int:
+    """Warn of a complete input that was empty, or lacked streams that the settings name.
+
+    Returns:
+        The number of warnings.
+    """
     if target.message_reader.line_number == 0:
         target.logger.warning(input_warnings.EMPTY)
-        return
+        return 1
     stream_maps = target.mapper.stream_maps
-    for warning in input_warnings.missing_stream_warnings(
-        target.settings.collection_map,
-        target.config.get("stream_maps") or {},
-        target.settings.full_table_streams if target.settings.ledger_path else (),
-        sources=stream_maps.keys(),
-        streams={stream.stream_alias for streams in stream_maps.values() for stream in streams},
-    ):
+    warnings = list(
+        input_warnings.missing_stream_warnings(
+            target.settings.collection_map,
+            target.config.get("stream_maps") or {},
+            target.settings.full_table_streams if target.settings.ledger_path else (),
+            sources=stream_maps.keys(),
+            streams={stream.stream_alias for streams in stream_maps.values() for stream in streams},
+        )
+    )
+    for warning in warnings:
         target.logger.warning("%s", warning)
+    return len(warnings)
 
 
 def take_snapshot(context: RunContext, *, verb: str = "sent") -> ProgressSnapshot:

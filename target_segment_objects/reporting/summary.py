@@ -16,11 +16,11 @@ from singer_sdk.metrics import log as log_metric
 
 from target_segment_objects.plurals import format_count
 from target_segment_objects.reporting.stats import CollectionStats
-from target_segment_objects.reporting.tables import COLUMN_GAP, align_rows, measure_columns
+from target_segment_objects.reporting.tables import fit_table
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Mapping
 
     from rich.console import Console
 
@@ -179,34 +179,10 @@ def print_summary(
     rows = [_HEADINGS, *(_build_row(name, stats) for name, stats in collections.items())]
     if len(collections) > 1:
         rows.append(_build_row(_TOTAL, total))
-    for name, line in _build_lines(rows, console.width):
+    lines = fit_table(rows, console.width, dropped_first=_DROPPED_FIRST)
+    for (name, *_), line in zip(rows, lines, strict=True):
         style = "bold" if name in {_HEADINGS[0], _TOTAL} else None
         console.print(line, style=style, soft_wrap=True)
-
-
-def _build_lines(rows: list[tuple[str, ...]], width: int) -> Iterator[tuple[str, str]]:
-    """Yield the name and the line of each row, as wide as the terminal at most."""
-    names, *columns = zip(*rows, strict=True)
-    columns = [column for column in columns if any(column[1:])]
-    width_beside_names = width - max(map(len, names)) - len(COLUMN_GAP)
-    fitting = _drop_columns(columns, width_beside_names)
-    if measure_columns(fitting) <= width_beside_names:
-        table = list(zip(names, *fitting, strict=True))
-        yield from zip(names, align_rows(table, text_columns=1), strict=True)
-        return
-    figures = list(zip(*_drop_columns(columns, width), strict=True))
-    for name, line in zip(names, align_rows(figures, text_columns=0), strict=True):
-        short = name if len(name) <= width else f"{name[: width - 1]}…"
-        yield name, f"{short}\n{line}"
-
-
-def _drop_columns(columns: Iterable[tuple[str, ...]], width: int) -> list[tuple[str, ...]]:
-    """Return the columns without the least important ones, as many as are too many."""
-    kept = {column[0]: column for column in columns}
-    for heading in _DROPPED_FIRST:
-        if measure_columns(kept.values()) > width:
-            kept.pop(heading, None)  # not every run has it
-    return list(kept.values())
 
 
 def _build_row(name: str, stats: CollectionStats) -> tuple[str, ...]:
