@@ -116,28 +116,19 @@ def emit_metrics(
     _emit_metric(metrics_logger, "timer", Metric.JOB_DURATION, seconds, tags)
 
 
-def log_totals(
-    stats: RunStats,
-    collections: Mapping[str, CollectionStats],
-    *,
-    seconds: float,
-    logger: logging.Logger,
-) -> None:
-    """Log the counts of the whole run in one line."""
+def describe_totals(
+    stats: RunStats, collections: Mapping[str, CollectionStats], *, seconds: float
+) -> str:
+    """Return the counts of the whole run in one sentence."""
     total = CollectionStats.add_up(collections.values())
-    logger.info(
-        "%s read, %s sent in %s%s, %s rejected%s, %s not delivered%s: %s (%s gzipped) in %.1f s.",
-        format_count(stats.records_read, "record"),
-        format_count(total.sent, "object"),
-        format_count(total.sessions, "session"),
-        _format_unchanged(total),
-        f"{stats.records_rejected:,}",
-        _format_violating(total),
-        f"{total.undelivered:,}",
-        _format_missing(total),
-        format_count(total.raw_bytes, "byte"),
-        f"{total.gzip_bytes:,}",
-        seconds,
+    return (
+        f"{format_count(stats.records_read, 'record')} read, "
+        f"{format_count(total.sent, 'object')} sent in {format_count(total.sessions, 'session')}"
+        f"{_format_unchanged(total)}, "
+        f"{stats.records_rejected:,} rejected{_format_violating(total)}, "
+        f"{total.undelivered:,} not delivered{_format_missing(total)}: "
+        f"{format_count(total.raw_bytes, 'byte')} ({total.gzip_bytes:,} gzipped) "
+        f"in {seconds:.1f} s."
     )
 
 
