@@ -64,7 +64,9 @@ def run_in_sandbox(
             if check is not None:
                 return check(target, ledger)
             if open_page:
-                return _load_and_serve(target, file_input, running, ledger)
+                return _load_and_serve(
+                    target, file_input, running, ledger, _OpenSandbox(running, warehouse)
+                )
 
             # Only a stopped sandbox has recorded its unfinished sessions.
             result = _StoppedSandbox(warehouse, stop=stack.close)
@@ -86,6 +88,7 @@ def _load_and_serve(
     file_input: IO[bytes] | None,
     running: Sandbox,
     ledger: LedgerBinding,
+    result: _OpenSandbox,
 ) -> int:
     """Load while the page is open, and serve it until the user has seen enough."""
     from target_segment_objects.sandbox.foreground import (  # noqa: PLC0415 - rarely used
@@ -100,7 +103,7 @@ def _load_and_serve(
         target,
         file_input,
         ledger=ledger,
-        result=_OpenSandbox(running),
+        result=result,
         hides_state=_hides_state(),
     )
     if code > exit_codes.SIGNAL_BASE:  # the user has already asked to stop
@@ -157,10 +160,12 @@ class _OpenSandbox:
 
     Args:
         running: The sandbox.
+        path: Its warehouse.
     """
 
-    def __init__(self, running: Sandbox) -> None:
+    def __init__(self, running: Sandbox, path: Path) -> None:
         self._running = running
+        self._path = path
 
     def print_details(self) -> None:
         """Print the report; on a terminal without the verdict."""
@@ -168,14 +173,13 @@ class _OpenSandbox:
         _print_report(self._running.warehouse)
 
     def print_verdict(self) -> None:
-        """Print the verdict. The address of the page follows it."""
-        from target_segment_objects.sandbox.verdict import (  # noqa: PLC0415 - not before it is needed
-            print_verdict,
-        )
+        """Print the verdict and the file. The address of the page follows."""
+        from target_segment_objects.sandbox import verdict  # noqa: PLC0415 - not before it is needed
 
         console = _open_console()
         console.print()
-        print_verdict(self._running.warehouse, console)
+        verdict.print_verdict(self._running.warehouse, console)
+        verdict.print_next_steps(self._path, console, is_served=True)
 
 
 def _print_report(warehouse: Warehouse) -> None:

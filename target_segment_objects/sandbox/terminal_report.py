@@ -166,7 +166,8 @@ def _print_loss_list(console: Console, rows: Sequence[tuple[str, ...]]) -> None:
     for name, count, label, example_id in rows:
         console.print(Text(name, overflow="fold"))
         values = format_count(int(count), "value")
-        console.print(Padding(Text(f"{values}: {label}; example id {example_id}"), (0, 0, 0, 2)))
+        loss = Text(f"{values}: {label}; example id {example_id}")
+        console.print(Padding(loss, (0, 0, 0, 2), expand=False))
 
 
 def _print_names(console: Console, warehouse: Warehouse) -> None:

@@ -40,14 +40,19 @@ def print_verdict(warehouse: Warehouse, console: Console) -> None:
     style = "bold red" if counts.has_loss else "bold"
     console.print(Text(describe_result(losses, sessions, details="above"), style=style))
     for line in _describe_losses(losses):
-        console.print(Padding(Text(line, overflow="fold"), (0, 0, 0, 2)))
+        console.print(Padding(Text(line, overflow="fold"), (0, 0, 0, 2), expand=False))
     sizes = {name: warehouse.count(name) for name in warehouse.collections()}
     if sizes:
         console.print(Text(_describe_content(sizes)))
 
 
 def print_next_steps(
-    path: Path, console: Console, *, collection: str | None, shows_report: bool = True
+    path: Path,
+    console: Console,
+    *,
+    collection: str | None = None,
+    shows_report: bool = True,
+    is_served: bool = False,
 ) -> None:
     """Print the name of the file, and the commands that show what is in it.
 
@@ -56,15 +61,16 @@ def print_next_steps(
         console: Where to print.
         collection: The collection that the example in SQL reads; None if there is none.
         shows_report: Whether the command that prints the report is among them.
+        is_served: Whether a server has the file open: then only that command works.
     """
     file = os.fspath(path)
     console.print(Text(f"The warehouse is {escape_text(file)}. Look inside:"))
-    steps: list[list[str]] = []
-    if shows_report:
-        steps.append([_name_command("segment-objects-sandbox"), "show", file])
-    steps.append([_name_command("segment-objects-sandbox"), "serve", "--open", "--warehouse", file])
-    if collection is not None:
-        steps.append(_build_query(file, table_name(collection)))
+    command = _name_command("segment-objects-sandbox")
+    steps = [[command, "show", file]] if shows_report else []
+    if not is_served:
+        steps.append([command, "serve", "--open", "--warehouse", file])
+        if collection is not None:
+            steps.append(_build_query(file, table_name(collection)))
     for step in steps:
         # Not wrapped: a command that is copied from the terminal stays one line.
         console.print(Text(f"  {escape_text(_quote(step))}"), soft_wrap=True)
@@ -109,7 +115,10 @@ def _build_query(file: str, table: str) -> list[str]:
 def _name_command(name: str) -> str:
     """Return how to call a command of this environment: by its name if that is the one found."""
     own = shutil.which(name, path=os.fspath(Path(sys.executable).parent))
-    return name if own is None or shutil.which(name) == own else _shorten_path(own)
+    found = shutil.which(name)
+    # pipx links the commands of its environments into one folder.
+    is_found = found is not None and own in {found, os.path.realpath(found)}
+    return name if own is None or is_found else _shorten_path(own)
 
 
 def _shorten_path(path: str) -> str:

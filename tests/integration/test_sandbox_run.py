@@ -142,6 +142,30 @@ def test_error_of_the_run_comes_after_the_verdict_on_a_terminal(tmp_path: Path) 
     assert " ERROR: Line 3 of the input is not a Singer message" in "".join(screen[-3:])
 
 
+@posix_only
+def test_verdict_of_an_open_page_ends_with_its_address(tmp_path: Path) -> None:
+    """The commands that would not work while the file is open are left out."""
+    from tests.support.terminal import Terminal  # noqa: PLC0415 - POSIX only
+
+    arguments = [*TARGET, "--sandbox", "w.duckdb", "--open"]
+    with Terminal(
+        arguments, folder=tmp_path, environment={"BROWSER": "true"}, output=True
+    ) as terminal:
+        terminal.write_lines(USERS, record_line("users", {"id": 1}), state_line({"at": 1}))
+        assert terminal.process.stdin is not None
+        terminal.process.stdin.close()
+        wait_for(lambda: any(line.startswith("Still serving ") for line in terminal.lines))
+        terminal.process.send_signal(signal.SIGINT)
+        assert terminal.process.wait(RUN_SECONDS) == 0
+        *_, result, content, file, command, address = terminal.lines
+    assert result == "All accepted objects were loaded (1), and no value was lost."
+    assert content == "1 object in 1 collection: users 1."
+    assert file == "The warehouse is w.duckdb. Look inside:"
+    assert command.endswith("segment-objects-sandbox show w.duckdb")
+    assert address.startswith("Still serving http://127.0.0.1:")
+    assert b'{"at":1}' not in terminal.raw
+
+
 @contextmanager
 def open_run(
     tmp_path: Path, environment: dict[str, str]

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.console import Console
 
 from target_segment_objects.sandbox.json_report import FORMAT_VERSION
 from target_segment_objects.sandbox.server import Sandbox
+from target_segment_objects.sandbox.verdict import print_next_steps
 from tests.support.bare_http import BareClient, object_line
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = pytest.mark.slow  # most of them start a process
 
@@ -245,6 +246,27 @@ def test_the_commands_of_the_verdict_work(tmp_path: Path) -> None:
         command, shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True
     )
     assert "Ada" in done.stdout
+
+
+@posix_only
+@pytest.mark.parametrize("on_path", [True, False], ids=["on the PATH", "not on the PATH"])
+def test_commands_of_the_verdict_are_those_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, *, on_path: bool
+) -> None:
+    """By their names if the PATH has them, else with their folder, relative to the current one."""
+    folder = Path(sys.executable).parent
+    monkeypatch.chdir(folder.parent)
+    monkeypatch.setenv("PATH", str(folder) if on_path else "")
+    console = Console(file=io.StringIO(), width=80)
+    print_next_steps(Path("w.duckdb"), console, collection="users")
+    assert isinstance(console.file, io.StringIO)
+    prefix = "" if on_path else f"{folder.name}/"
+    query = 'import duckdb; duckdb.connect("w.duckdb").sql("FROM users").show()'
+    assert console.file.getvalue().splitlines()[1:] == [
+        f"  {prefix}segment-objects-sandbox show w.duckdb",
+        f"  {prefix}segment-objects-sandbox serve --open --warehouse w.duckdb",
+        f"  {prefix}python -c '{query}'",
+    ]
 
 
 @posix_only
