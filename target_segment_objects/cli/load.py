@@ -243,9 +243,7 @@ def _print_end(
                 console.print()
             summary.print_summary(collections, console, seconds=seconds)
             if has_short_lines(sys.stderr):
-                console.print(
-                    summary.describe_totals(stats, collections, seconds=seconds), markup=False
-                )
+                summary.print_totals(stats, collections, console, seconds=seconds)
             if hidden_states:
                 console.print(_describe_hidden_states(hidden_states))
     if result is not None:

@@ -176,6 +176,21 @@ def print_summary(
         console.print(line, style=style, soft_wrap=True)
 
 
+def print_totals(
+    stats: RunStats,
+    collections: Mapping[str, CollectionStats],
+    console: Console,
+    *,
+    seconds: float,
+) -> None:
+    """Print the counts of the whole run, in red if not all records were delivered."""
+    is_incomplete = stats.records_rejected or any(
+        collection.undelivered for collection in collections.values()
+    )
+    sentence = describe_totals(stats, collections, seconds=seconds)
+    console.print(sentence, style="bold red" if is_incomplete else "bold", markup=False)
+
+
 def _build_row(name: str, stats: CollectionStats) -> tuple[str, ...]:
     from rich.filesize import decimal  # noqa: PLC0415 - slow to import, for a terminal only
 

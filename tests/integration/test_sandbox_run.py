@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -140,6 +141,23 @@ def test_error_of_the_run_comes_after_the_verdict_on_a_terminal(tmp_path: Path) 
     verdict = screen.index("All accepted objects were loaded (1), and no value was lost.")
     assert screen[verdict + 2] == "The warehouse is w.duckdb. Look inside:"
     assert " ERROR: Line 3 of the input is not a Singer message" in "".join(screen[-3:])
+
+
+@posix_only
+def test_rejected_records_are_in_red_above_the_verdict(tmp_path: Path) -> None:
+    """The sandbox does not know of them, so its verdict alone would not say that they are lost."""
+    from tests.support.terminal import Terminal  # noqa: PLC0415 - POSIX only
+
+    config = {"invalid_records": "dead_letter", "dead_letter_path": "rejects.singer"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    arguments = [*TARGET, "--config", "config.json", "--sandbox", "w.duckdb"]
+    with Terminal(arguments, folder=tmp_path, output=True, size=(80, 24)) as terminal:
+        terminal.write_lines(USERS, record_line("users", {"id": 1}), record_line("users", {}))
+        assert terminal.close_input() == 0
+        screen = terminal.lines
+    assert b"\x1b[1;31m2 records read, 1 object sent in 1 session, 1 rejected, " in terminal.raw
+    assert "All accepted objects were loaded (1), and no value was lost." in screen
+    assert "WARNING: 1 invalid record is in rejects.singer." in screen[-1]
 
 
 @posix_only
