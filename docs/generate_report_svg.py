@@ -38,7 +38,7 @@ def main() -> None:
         )
         console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
         with Warehouse.open(file, read_only=True) as warehouse:
-            print_report(warehouse, console, rows=ROWS)
+            print_report(warehouse, console, rows=ROWS, is_terminal=True)
     # Without web fonts: the picture loads nothing from elsewhere.
     template = re.sub(r"@font-face \{\{.*?\}\}\n", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
     template = template.replace("Fira Code, monospace", "monospace")

@@ -213,6 +213,7 @@ def _refuse_conflicts(
     output_format: str | None,
     is_check: bool,
     is_dry_run: bool,
+    shows_all: bool,
     sandbox_warehouse: Path | None,
     open_page: bool,
     **_: object,
@@ -226,6 +227,8 @@ def _refuse_conflicts(
         msg = "--dry-run and --sandbox cannot be used together: a dry run loads nothing."
     elif open_page and (sandbox_warehouse is None or is_check or is_dry_run):
         msg = "--open can only be used with --sandbox, and for a load."
+    elif shows_all and (not is_dry_run or output_format == "json"):
+        msg = "--details can only be used with --dry-run, and for text: JSON has all details."
     elif output_format is None or about:
         return
     elif not is_dry_run:
@@ -244,6 +247,7 @@ def _invoke(  # noqa: PLR0913 - the options of the command
     output_format: str,
     is_check: bool,
     is_dry_run: bool,
+    shows_all: bool,
     file_input: IO[bytes] | None,
     sandbox_warehouse: Path | None,
     open_page: bool,
@@ -258,10 +262,16 @@ def _invoke(  # noqa: PLR0913 - the options of the command
         TargetSegmentObjects.logger.warning("%s", warning)
     ledger = LedgerBinding(accept_deletes=accept_deletes, adopt_command=adopt_command)
     if is_dry_run:
-        from target_segment_objects.cli.dry_run import add_placeholder_key  # noqa: PLC0415
+        from target_segment_objects.cli.dry_run import (  # noqa: PLC0415
+            add_placeholder_key,
+            run_dry,
+        )
 
         target = TargetSegmentObjects(config=add_placeholder_key(config))
-        return _run_dry(target, file_input, sandbox_warehouse, ledger, output_format=output_format)
+        ledger = _bind_to_sandbox(ledger, sandbox_warehouse)
+        return run_dry(
+            target, file_input, output_format=output_format, shows_all=shows_all, ledger=ledger
+        )
     if sandbox_warehouse is not None:
         from target_segment_objects.cli.sandbox_run import run_in_sandbox  # noqa: PLC0415
 
@@ -277,20 +287,13 @@ def _invoke(  # noqa: PLR0913 - the options of the command
     return _check(target, ledger) if is_check else load_input(target, file_input, ledger=ledger)
 
 
-def _run_dry(
-    target: TargetSegmentObjects,
-    file_input: IO[bytes] | None,
-    sandbox_warehouse: Path | None,
-    ledger: LedgerBinding,
-    *,
-    output_format: str,
-) -> int:
-    from target_segment_objects.cli.dry_run import run_dry  # noqa: PLC0415
+def _bind_to_sandbox(ledger: LedgerBinding, warehouse: Path | None) -> LedgerBinding:
+    """Return how a dry run uses the ledger of runs that load into a sandbox, if there is one."""
     from target_segment_objects.cli.sandbox_run import name_sandbox  # noqa: PLC0415
 
-    if sandbox_warehouse is not None:
-        ledger = msgspec.structs.replace(ledger, destination=name_sandbox(sandbox_warehouse))
-    return run_dry(target, file_input, output_format=output_format, ledger=ledger)
+    if warehouse is None:
+        return ledger
+    return msgspec.structs.replace(ledger, destination=name_sandbox(warehouse))
 
 
 def _check(target: TargetSegmentObjects, ledger: LedgerBinding) -> int:

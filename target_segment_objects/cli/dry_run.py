@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gzip
 import itertools
+import shutil
 import sys
 from decimal import Decimal
 from typing import IO, TYPE_CHECKING, Any, Final
@@ -18,7 +19,8 @@ import click
 import msgspec
 
 from target_segment_objects.cli.dry_run_json import render_json
-from target_segment_objects.cli.dry_run_report import DryRunReport, StreamPlan, render_text
+from target_segment_objects.cli.dry_run_overview import render_overview, render_totals
+from target_segment_objects.cli.dry_run_report import DryRunReport, StreamPlan, render_details
 from target_segment_objects.cli.load import (
     count_collections,
     describe_problem,
@@ -28,7 +30,9 @@ from target_segment_objects.cli.load import (
 )
 from target_segment_objects.exceptions import SegmentObjectsError
 from target_segment_objects.plurals import format_count
+from target_segment_objects.reporting.log_handlers import is_terminal
 from target_segment_objects.reporting.progress import Progress
+from target_segment_objects.reporting.tables import wrap_line
 from target_segment_objects.run.output import (
     LedgerBinding,
     MappedStream,
@@ -134,6 +138,7 @@ def run_dry(
     file_input: IO[bytes] | None,
     *,
     output_format: str,
+    shows_all: bool,
     ledger: LedgerBinding,
 ) -> int:
     """Read to the end, and print what a run would have done to standard output.
@@ -142,6 +147,7 @@ def run_dry(
         target: The target, with its settings.
         file_input: The Singer messages; None for standard input.
         output_format: The format of the report: "text" or "json".
+        shows_all: Whether the text has the details of all streams.
         ledger: How a run would use a ledger, if the settings have one.
 
     Returns:
@@ -160,8 +166,7 @@ def run_dry(
     if outcome.was_aborted:
         logger.error("Aborted.")
         return outcome.exit_code
-    if outcome.is_complete:
-        log_input_warnings(target)
+    input_warnings = log_input_warnings(target) if outcome.is_complete else 0
     problems = _list_problems(context, outcome)
     code = outcome.exit_code or (1 if problems else 0)
     collections = count_collections(context)
@@ -172,7 +177,15 @@ def run_dry(
             )
         ]
     else:
-        lines = [*render_text(dry_run.report, context.stats, collections)]
+        found = (dry_run.report, context.stats, collections)
+        width = _measure_terminal()
+        lines = [
+            *render_overview(*found, width=width),
+            "",
+            *render_details(*found, shows_all=shows_all),
+            *render_totals(*found, input_warnings=input_warnings),
+        ]
+        lines = [part for line in "\n".join(lines).split("\n") for part in wrap_line(line, width)]
     try:
         _print_lines(lines)
     except BrokenPipeError:
@@ -195,6 +208,11 @@ def _list_problems(context: RunContext, outcome: RunOutcome) -> list[str]:
             'them (invalid_records is "fail").'
         )
     return problems
+
+
+def _measure_terminal() -> int | None:
+    """Return the width of standard output; None if it is not a terminal."""
+    return shutil.get_terminal_size().columns if is_terminal(sys.stdout) else None
 
 
 def _print_lines(lines: list[str]) -> None:

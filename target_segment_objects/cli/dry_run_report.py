@@ -1,4 +1,4 @@
-"""The report of a dry run: what it holds, and how it is shown as text."""
+"""The report of a dry run: what it holds, and how the details of a stream are shown as text."""
 
 from __future__ import annotations
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from target_segment_objects.mapping.mapper import RecordMapper
     from target_segment_objects.mapping.properties.property_mapping import PropertyMapping
     from target_segment_objects.reporting.stats import RunStats
+
+_MAX_DETAILED_STREAMS: Final = 5
+"""Of more streams, only those with warnings have details, unless the user asks for all."""
 
 _TYPE_NAMES: Final[dict[type, str]] = {bool: "boolean", int: "integer", float: "number"}
 
@@ -144,44 +147,32 @@ def list_properties(plan: StreamPlan, report: DryRunReport) -> list[PropertyPlan
     return declared + undeclared
 
 
-def render_text(
-    report: DryRunReport, stats: RunStats, collections: Mapping[str, CollectionStats]
+def render_details(
+    report: DryRunReport,
+    stats: RunStats,
+    collections: Mapping[str, CollectionStats],
+    *,
+    shows_all: bool,
 ) -> Iterator[str]:
-    """Yield the lines of the report."""
-    for stream in report.streams:
+    """Yield what each stream would become, with its properties and what was found.
+
+    Of many streams, only those with warnings, rejects or schema violations are shown.
+    """
+    shows_all = shows_all or len(report.streams) <= _MAX_DETAILED_STREAMS
+    shown = [stream for stream in report.streams if shows_all or _has_findings(stats, stream)]
+    for stream in shown:
         for line in _render_stream(stream, report, stats, collections):
             yield escape_unprintable(line)
-    total = CollectionStats.add_up(collections.values())
-    calls = ApiCalls.count(total.sessions, report.parts.total())
-    yield (
-        f"API calls of a run: {calls.total:,} ({calls.start:,} Start, {calls.upload:,} Upload, "
-        f"{calls.finish:,} Finish)"
-    )
-    if stats.uses_ledger:
-        known = total.unchanged or 0
-        yield (
-            f"With the ledger: {total.sent:,} of {format_count(total.sent + known, 'object')} "
-            f"would be sent, in {format_count(calls.total, 'call')}."
-        )
-        yield from _render_missing(collections)
-    yield (
-        "Dry run: nothing was sent. "
-        f"{format_count(stats.records_read, 'record')} of "
-        f"{format_count(len(report.streams), 'stream')}; "
-        f"{format_count(total.sent, 'object')} for {format_count(len(collections), 'collection')}, "
-        f"{stats.records_rejected:,} rejected; "
-        f"{format_count(total.sessions, 'session')}, "
-        f"{format_count(total.raw_bytes, 'byte')} ({total.gzip_bytes:,} gzipped)."
-    )
+    hidden = len(report.streams) - len(shown)
+    if hidden:
+        count = format_count(hidden, "stream")
+        yield f"{count} without warnings or rejects: --details shows what they become."
+        yield ""
 
 
-def _render_missing(collections: Mapping[str, CollectionStats]) -> Iterator[str]:
-    """Yield what is gone at the source, of each collection that could be checked."""
-    for name, total in collections.items():
-        if total.missing is not None:
-            missing = format_count(total.missing, "object")
-            marked = "" if total.marked is None else f"; {total.marked:,} would be marked"
-            yield f"Collection {name}: {missing} missing at the source{marked}."
+def _has_findings(stats: RunStats, stream: str) -> bool:
+    found = stats.streams[stream]
+    return bool(found.warnings or found.rejected or found.violating)
 
 
 def _render_stream(

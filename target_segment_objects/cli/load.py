@@ -6,7 +6,7 @@ import logging
 import sys
 import time
 from contextlib import suppress
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Protocol
 
 from target_segment_objects import exit_codes
 from target_segment_objects.cli import input_warnings
@@ -18,13 +18,11 @@ from target_segment_objects.exceptions import (
 )
 from target_segment_objects.plurals import format_count
 from target_segment_objects.reporting import summary
-from target_segment_objects.reporting.log_handlers import is_terminal
+from target_segment_objects.reporting.log_handlers import has_short_lines, is_terminal
 from target_segment_objects.reporting.progress import Progress, ProgressSnapshot
 from target_segment_objects.run.output import SegmentOutput, open_dead_letters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from target_segment_objects.delivery.uploader import SessionReport
     from target_segment_objects.reporting.stats import CollectionStats
     from target_segment_objects.run.context import RunContext
@@ -34,13 +32,24 @@ if TYPE_CHECKING:
     from target_segment_objects.target import TargetSegmentObjects
 
 
+class LoadResult(Protocol):
+    """Shows where the objects of a run are now."""
+
+    def print_details(self) -> None:
+        """Print what is where."""
+
+    def print_verdict(self) -> None:
+        """Print on a terminal, as the last lines, whether all of it is there."""
+
+
 def load_input(
     target: TargetSegmentObjects,
     file_input: IO[bytes] | None,
     *,
     api: BulkApi | None = None,
     ledger: LedgerBinding | None = None,
-    show_result: Callable[[], None] | None = None,
+    result: LoadResult | None = None,
+    hides_state: bool = False,
 ) -> int:
     """Load the input into Segment, and report how it went.
 
@@ -49,7 +58,8 @@ def load_input(
         file_input: The Singer messages; None for standard input.
         api: Carries out the API calls; None for Segment's own API.
         ledger: How the run uses a ledger, if the settings have one.
-        show_result: Called after the run, before its errors are logged: they come last.
+        result: Shows where the objects are now, before the errors are logged: they come last.
+        hides_state: Whether STATE is counted instead of written.
 
     Returns:
         The exit code of the process.
@@ -66,6 +76,7 @@ def load_input(
         ledger=ledger,
         log_session=log_session,
         pause_display=progress.paused,
+        hides_state=hides_state,
     )
     try:
         _require_streams(target, file_input)
@@ -79,11 +90,12 @@ def load_input(
         outcome = target.run(file_input)
         seconds = time.monotonic() - began
         if not outcome.was_aborted:  # else a thread may hold delivery's lock for ever
-            _log_totals(target, outcome, seconds)
-    if not outcome.was_aborted:
-        _show_summary(target, seconds)
-    if show_result is not None:
-        show_result()
+            _emit_metrics(target, outcome, seconds)
+    summary_seconds = None if outcome.was_aborted else seconds
+    if is_terminal(sys.stderr):
+        _print_end(target, summary_seconds, output.hidden_states, result)
+    else:
+        _log_end(target, summary_seconds, output.hidden_states, result)
     if outcome.is_complete:
         log_input_warnings(target)
     _log_problems(target, outcome)
@@ -126,20 +138,28 @@ def _require_streams(target: TargetSegmentObjects, file_input: IO[bytes] | None)
         target.logger.info(input_warnings.WAITING)
 
 
-def log_input_warnings(target: TargetSegmentObjects) -> None:
-    """Warn of a complete input that was empty, or lacked streams that the settings name."""
+def log_input_warnings(target: TargetSegmentObjects) -> int:
+    """Warn of a complete input that was empty, or lacked streams that the settings name.
+
+    Returns:
+        The number of warnings.
+    """
     if target.message_reader.line_number == 0:
         target.logger.warning(input_warnings.EMPTY)
-        return
+        return 1
     stream_maps = target.mapper.stream_maps
-    for warning in input_warnings.missing_stream_warnings(
-        target.settings.collection_map,
-        target.config.get("stream_maps") or {},
-        target.settings.full_table_streams if target.settings.ledger_path else (),
-        sources=stream_maps.keys(),
-        streams={stream.stream_alias for streams in stream_maps.values() for stream in streams},
-    ):
+    warnings = list(
+        input_warnings.missing_stream_warnings(
+            target.settings.collection_map,
+            target.config.get("stream_maps") or {},
+            target.settings.full_table_streams if target.settings.ledger_path else (),
+            sources=stream_maps.keys(),
+            streams={stream.stream_alias for streams in stream_maps.values() for stream in streams},
+        )
+    )
+    for warning in warnings:
         target.logger.warning("%s", warning)
+    return len(warnings)
 
 
 def take_snapshot(context: RunContext, *, verb: str = "sent") -> ProgressSnapshot:
@@ -161,7 +181,7 @@ def count_collections(context: RunContext) -> dict[str, CollectionStats]:
     return context.stats.get_collections(context.delivery.get_status().outstanding)
 
 
-def _log_totals(target: TargetSegmentObjects, outcome: RunOutcome, seconds: float) -> None:
+def _emit_metrics(target: TargetSegmentObjects, outcome: RunOutcome, seconds: float) -> None:
     stats, collections = target.context.stats, count_collections(target.context)
     summary.emit_metrics(
         stats,
@@ -170,7 +190,8 @@ def _log_totals(target: TargetSegmentObjects, outcome: RunOutcome, seconds: floa
         is_complete=outcome.is_complete,
         metrics_logger=target.metrics_logger,
     )
-    summary.log_totals(stats, collections, seconds=seconds, logger=target.logger)
+    if not has_short_lines(sys.stderr):
+        target.logger.info("%s", summary.describe_totals(stats, collections, seconds=seconds))
 
 
 def _log_problems(target: TargetSegmentObjects, outcome: RunOutcome) -> None:
@@ -188,13 +209,47 @@ def _log_problems(target: TargetSegmentObjects, outcome: RunOutcome) -> None:
         logger.error("Aborted: objects of unfinished sessions are not in Segment.")
 
 
-def _show_summary(target: TargetSegmentObjects, seconds: float) -> None:
-    collections = count_collections(target.context)
-    if not is_terminal(sys.stderr):
-        summary.log_collections(collections, target.logger)
-    elif target.logger.isEnabledFor(logging.INFO):
-        from rich.console import Console  # noqa: PLC0415 - slow to import, for a terminal only
+def _log_end(
+    target: TargetSegmentObjects,
+    seconds: float | None,
+    hidden_states: int,
+    result: LoadResult | None,
+) -> None:
+    """Log the counts of each collection, unless the run was aborted; then show the result."""
+    if seconds is not None:
+        summary.log_collections(count_collections(target.context), target.logger)
+    if hidden_states:
+        target.logger.info("%s", _describe_hidden_states(hidden_states))
+    if result is not None:
+        result.print_details()
 
+
+def _print_end(
+    target: TargetSegmentObjects,
+    seconds: float | None,
+    hidden_states: int,
+    result: LoadResult | None,
+) -> None:
+    """Print the end of a run on a terminal: what says most comes last, where it stays in sight."""
+    from rich.console import Console  # noqa: PLC0415 - slow to import, for a terminal only
+
+    if result is not None:
+        result.print_details()
+    if seconds is not None and target.logger.isEnabledFor(logging.INFO):
+        stats, collections = target.context.stats, count_collections(target.context)
         with suppress(OSError):  # the terminal is gone
             console = Console(stderr=True, highlight=False)
+            if result is not None:
+                console.print()
             summary.print_summary(collections, console, seconds=seconds)
+            if has_short_lines(sys.stderr):
+                summary.print_totals(stats, collections, console, seconds=seconds)
+            if hidden_states:
+                console.print(_describe_hidden_states(hidden_states))
+    if result is not None:
+        result.print_verdict()
+
+
+def _describe_hidden_states(count: int) -> str:
+    messages = format_count(count, "STATE message")
+    return f"{messages} not shown; redirect standard output to a file to keep STATE."

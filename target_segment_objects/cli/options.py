@@ -107,6 +107,12 @@ def list_options() -> list[click.Option]:
             "and no dead-letter file. Needs no write key.",
         ),
         click.Option(
+            ["--details", "shows_all"],
+            is_flag=True,
+            help="With --dry-run: show what every stream would become. Otherwise, of more than "
+            "five streams, only those with warnings, rejects or schema violations are shown.",
+        ),
+        click.Option(
             ["--sandbox", "sandbox_warehouse"],
             type=ExpandedPath(dir_okay=False),
             envvar=SANDBOX,

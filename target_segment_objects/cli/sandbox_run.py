@@ -5,6 +5,7 @@ With `--open`, the sandbox also serves a page, from the start of the load until 
 
 from __future__ import annotations
 
+import sys
 from contextlib import ExitStack
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -13,14 +14,18 @@ import msgspec
 
 from target_segment_objects import exit_codes, sandbox
 from target_segment_objects.cli.load import load_input
+from target_segment_objects.reporting.log_handlers import is_terminal
 from target_segment_objects.target import TargetSegmentObjects
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from rich.console import Console
+
     from target_segment_objects.run.output import LedgerBinding
     from target_segment_objects.sandbox.server import Sandbox
+    from target_segment_objects.sandbox.warehouse.database import Warehouse
 
 _SANDBOX_KEY: Final = "sandbox"
 
@@ -59,13 +64,15 @@ def run_in_sandbox(
             if check is not None:
                 return check(target, ledger)
             if open_page:
-                return _load_and_serve(target, file_input, running, ledger)
+                return _load_and_serve(
+                    target, file_input, running, ledger, _OpenSandbox(running, warehouse)
+                )
 
-            def show_result() -> None:
-                stack.close()  # only a stopped sandbox has recorded its unfinished sessions
-                _print_report(warehouse)
-
-            return load_input(target, file_input, ledger=ledger, show_result=show_result)
+            # Only a stopped sandbox has recorded its unfinished sessions.
+            result = _StoppedSandbox(warehouse, stop=stack.close)
+            return load_input(
+                target, file_input, ledger=ledger, result=result, hides_state=_hides_state()
+            )
     except (sandbox.SandboxNotInstalledError, sandbox.WarehouseError) as problem:
         TargetSegmentObjects.logger.error("%s", problem)
         return 1
@@ -81,6 +88,7 @@ def _load_and_serve(
     file_input: IO[bytes] | None,
     running: Sandbox,
     ledger: LedgerBinding,
+    result: _OpenSandbox,
 ) -> int:
     """Load while the page is open, and serve it until the user has seen enough."""
     from target_segment_objects.sandbox.foreground import (  # noqa: PLC0415 - rarely used
@@ -95,7 +103,8 @@ def _load_and_serve(
         target,
         file_input,
         ledger=ledger,
-        show_result=lambda: _print_open_report(running),
+        result=result,
+        hides_state=_hides_state(),
     )
     if code > exit_codes.SIGNAL_BASE:  # the user has already asked to stop
         return code
@@ -105,23 +114,84 @@ def _load_and_serve(
     return code
 
 
-def _print_report(warehouse: Path) -> None:
+def _hides_state() -> bool:
+    """Return whether STATE would be on a terminal, between what the user wants to see."""
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+class _StoppedSandbox:
+    """Shows the warehouse of a sandbox that served the load alone.
+
+    Args:
+        path: The warehouse.
+        stop: Stops the sandbox.
+    """
+
+    def __init__(self, path: Path, *, stop: Callable[[], None]) -> None:
+        self._path = path
+        self._stop = stop
+
+    def print_details(self) -> None:
+        """Stop the sandbox, and print the report; on a terminal without the verdict."""
+        self._stop()
+        with self._open_warehouse() as warehouse:
+            _print_report(warehouse)
+
+    def print_verdict(self) -> None:
+        """Print the verdict, the file, and the commands to look inside."""
+        from target_segment_objects.sandbox import verdict  # noqa: PLC0415 - not before it is needed
+
+        console = _open_console()
+        console.print()
+        with self._open_warehouse() as warehouse:
+            verdict.print_verdict(warehouse, console)
+            example = verdict.find_largest_collection(warehouse)
+        verdict.print_next_steps(self._path, console, collection=example)
+
+    def _open_warehouse(self) -> Warehouse:
+        # Comes with the extra.
+        from target_segment_objects.sandbox.warehouse.database import Warehouse  # noqa: PLC0415
+
+        return Warehouse.open(self._path, read_only=True)
+
+
+class _OpenSandbox:
+    """Shows the warehouse of a sandbox whose page stays open. The target's sessions have ended.
+
+    Args:
+        running: The sandbox.
+        path: Its warehouse.
+    """
+
+    def __init__(self, running: Sandbox, path: Path) -> None:
+        self._running = running
+        self._path = path
+
+    def print_details(self) -> None:
+        """Print the report; on a terminal without the verdict."""
+        self._running.record_open_sessions()
+        _print_report(self._running.warehouse)
+
+    def print_verdict(self) -> None:
+        """Print the verdict and the file. The address of the page follows."""
+        from target_segment_objects.sandbox import verdict  # noqa: PLC0415 - not before it is needed
+
+        console = _open_console()
+        console.print()
+        verdict.print_verdict(self._running.warehouse, console)
+        verdict.print_next_steps(self._path, console, is_served=True)
+
+
+def _print_report(warehouse: Warehouse) -> None:
+    from target_segment_objects.sandbox import terminal_report  # noqa: PLC0415 - comes with the extra
+
+    if is_terminal(sys.stderr):
+        terminal_report.print_details(warehouse, _open_console())
+    else:
+        terminal_report.print_report(warehouse, _open_console())
+
+
+def _open_console() -> Console:
     from rich.console import Console  # noqa: PLC0415 - not before it is needed
 
-    from target_segment_objects.sandbox.terminal_report import print_report  # noqa: PLC0415
-
-    # Come with the extra, too.
-    from target_segment_objects.sandbox.warehouse.database import Warehouse  # noqa: PLC0415
-
-    with Warehouse.open(warehouse, read_only=True) as loaded:
-        print_report(loaded, Console(stderr=True))
-
-
-def _print_open_report(running: Sandbox) -> None:
-    """Print the report on a warehouse that stays open. The target's sessions have all ended."""
-    from rich.console import Console  # noqa: PLC0415 - not before it is needed
-
-    from target_segment_objects.sandbox.terminal_report import print_report  # noqa: PLC0415
-
-    running.record_open_sessions()
-    print_report(running.warehouse, Console(stderr=True))
+    return Console(stderr=True)

@@ -4,9 +4,9 @@ Messages contain names and keys from the tap. A line break or an escape sequence
 could forge a log line or control the terminal. So a filter on every handler escapes what is not
 printable.
 
-On a terminal, a line is the time and the message, and METRIC lines, which are for programs, are
-left out. Elsewhere the lines have the SDK's format. If the user has a logging configuration, it
-decides about both.
+On a terminal, a line is the time and the message; warnings and errors are colored. METRIC lines,
+which are for programs, are left out, and so is a line of the SDK that is not true of this target.
+Elsewhere the lines have the SDK's format. If the user has a logging configuration, it decides.
 """
 
 from __future__ import annotations
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 LOG_CONFIG_VARIABLE: Final = "SINGER_SDK_LOG_CONFIG"
 
 _LEVEL_VARIABLES: Final = ("TARGET_SEGMENT_OBJECTS_LOGLEVEL", "LOGLEVEL")  # the first one wins
+_LEVEL_COLORS: Final = {logging.WARNING: "\x1b[33m", logging.ERROR: "\x1b[1;31m"}  # yellow, red
+_RESET_COLOR: Final = "\x1b[0m"
+
+_MISLEADING_MESSAGE: Final = "Skipping parse of env var settings..."
+"""The SDK's; the target reads the variables itself."""
+
 _SHORT_ESCAPES: Final = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 
@@ -51,9 +57,8 @@ def set_up_log_handlers(stream: TextIO | None, level: str | None = None) -> None
         stream: Standard error.
         level: The log level, unless the user has a logging configuration; None for the SDK's.
     """
-    is_configured = LOG_CONFIG_VARIABLE in os.environ
-    is_short = is_terminal(stream) and not is_configured
-    if is_configured:
+    is_short = has_short_lines(stream)
+    if LOG_CONFIG_VARIABLE in os.environ:
         level = None
     if level is not None:
         logging.root.setLevel(level)
@@ -63,8 +68,8 @@ def set_up_log_handlers(stream: TextIO | None, level: str | None = None) -> None
             handler.setLevel(level)
         handler.addFilter(_escape_record)
         if is_short and getattr(handler, "stream", None) is stream:
-            handler.setFormatter(_TerminalFormatter())
-            handler.addFilter(_is_not_metric)
+            handler.setFormatter(_TerminalFormatter(has_colors=has_colors()))
+            handler.addFilter(_is_for_people)
 
 
 def find_log_handlers() -> Iterator[logging.Handler]:
@@ -76,6 +81,17 @@ def find_log_handlers() -> Iterator[logging.Handler]:
 def is_terminal(stream: TextIO | None) -> bool:
     """Return whether a stream is a terminal that can overwrite a line."""
     return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def has_short_lines(stream: TextIO | None) -> bool:
+    """Return whether log lines on a stream are shortened: it is a terminal that shows them."""
+    return is_terminal(stream) and LOG_CONFIG_VARIABLE not in os.environ
+
+
+def has_colors() -> bool:
+    """Return whether a terminal shows colors, and the user wants them."""
+    # An old console of Windows would show the escape sequences.
+    return not os.environ.get("NO_COLOR") and (os.name != "nt" or "WT_SESSION" in os.environ)
 
 
 def escape_unprintable(text: str) -> str:
@@ -110,21 +126,28 @@ def _escape_record(record: logging.LogRecord) -> bool:
     return True
 
 
-def _is_not_metric(record: logging.LogRecord) -> bool:
+def _is_for_people(record: logging.LogRecord) -> bool:
     # Not at the start: rows from Python are loaded without the SDK.
     from singer_sdk.metrics import METRICS_LOGGER_NAME  # noqa: PLC0415
 
-    return record.name != METRICS_LOGGER_NAME
+    return record.name != METRICS_LOGGER_NAME and record.msg != _MISLEADING_MESSAGE
 
 
 class _TerminalFormatter(logging.Formatter):
-    """The time and the message; the level, too, unless it is INFO."""
+    """The time and the message; the level, too, unless it is INFO.
 
-    def __init__(self) -> None:
+    Args:
+        has_colors: Whether lines of some levels are colored.
+    """
+
+    def __init__(self, *, has_colors: bool) -> None:
         super().__init__("%(asctime)s %(message)s", datefmt="%H:%M:%S")
+        self._has_colors = has_colors
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the base class's name
         line = super().formatMessage(record)
         if record.levelno == logging.INFO:
             return line
-        return f"{record.asctime} {record.levelname}: {record.message}"
+        line = f"{record.asctime} {record.levelname}: {record.message}"
+        color = _LEVEL_COLORS.get(record.levelno)
+        return f"{color}{line}{_RESET_COLOR}" if color and self._has_colors else line

@@ -16,11 +16,11 @@ from singer_sdk.metrics import log as log_metric
 
 from target_segment_objects.plurals import format_count
 from target_segment_objects.reporting.stats import CollectionStats
-from target_segment_objects.reporting.tables import COLUMN_GAP, align_rows, measure_columns
+from target_segment_objects.reporting.tables import fit_table
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Mapping
 
     from rich.console import Console
 
@@ -116,28 +116,19 @@ def emit_metrics(
     _emit_metric(metrics_logger, "timer", Metric.JOB_DURATION, seconds, tags)
 
 
-def log_totals(
-    stats: RunStats,
-    collections: Mapping[str, CollectionStats],
-    *,
-    seconds: float,
-    logger: logging.Logger,
-) -> None:
-    """Log the counts of the whole run in one line."""
+def describe_totals(
+    stats: RunStats, collections: Mapping[str, CollectionStats], *, seconds: float
+) -> str:
+    """Return the counts of the whole run in one sentence."""
     total = CollectionStats.add_up(collections.values())
-    logger.info(
-        "%s read, %s sent in %s%s, %s rejected%s, %s not delivered%s: %s (%s gzipped) in %.1f s.",
-        format_count(stats.records_read, "record"),
-        format_count(total.sent, "object"),
-        format_count(total.sessions, "session"),
-        _format_unchanged(total),
-        f"{stats.records_rejected:,}",
-        _format_violating(total),
-        f"{total.undelivered:,}",
-        _format_missing(total),
-        format_count(total.raw_bytes, "byte"),
-        f"{total.gzip_bytes:,}",
-        seconds,
+    return (
+        f"{format_count(stats.records_read, 'record')} read, "
+        f"{format_count(total.sent, 'object')} sent in {format_count(total.sessions, 'session')}"
+        f"{_format_unchanged(total)}, "
+        f"{stats.records_rejected:,} rejected{_format_violating(total)}, "
+        f"{total.undelivered:,} not delivered{_format_missing(total)}: "
+        f"{format_count(total.raw_bytes, 'byte')} ({total.gzip_bytes:,} gzipped) "
+        f"in {seconds:.1f} s."
     )
 
 
@@ -179,34 +170,25 @@ def print_summary(
     rows = [_HEADINGS, *(_build_row(name, stats) for name, stats in collections.items())]
     if len(collections) > 1:
         rows.append(_build_row(_TOTAL, total))
-    for name, line in _build_lines(rows, console.width):
+    lines = fit_table(rows, console.width, dropped_first=_DROPPED_FIRST)
+    for (name, *_), line in zip(rows, lines, strict=True):
         style = "bold" if name in {_HEADINGS[0], _TOTAL} else None
         console.print(line, style=style, soft_wrap=True)
 
 
-def _build_lines(rows: list[tuple[str, ...]], width: int) -> Iterator[tuple[str, str]]:
-    """Yield the name and the line of each row, as wide as the terminal at most."""
-    names, *columns = zip(*rows, strict=True)
-    columns = [column for column in columns if any(column[1:])]
-    width_beside_names = width - max(map(len, names)) - len(COLUMN_GAP)
-    fitting = _drop_columns(columns, width_beside_names)
-    if measure_columns(fitting) <= width_beside_names:
-        table = list(zip(names, *fitting, strict=True))
-        yield from zip(names, align_rows(table, text_columns=1), strict=True)
-        return
-    figures = list(zip(*_drop_columns(columns, width), strict=True))
-    for name, line in zip(names, align_rows(figures, text_columns=0), strict=True):
-        short = name if len(name) <= width else f"{name[: width - 1]}…"
-        yield name, f"{short}\n{line}"
-
-
-def _drop_columns(columns: Iterable[tuple[str, ...]], width: int) -> list[tuple[str, ...]]:
-    """Return the columns without the least important ones, as many as are too many."""
-    kept = {column[0]: column for column in columns}
-    for heading in _DROPPED_FIRST:
-        if measure_columns(kept.values()) > width:
-            kept.pop(heading, None)  # not every run has it
-    return list(kept.values())
+def print_totals(
+    stats: RunStats,
+    collections: Mapping[str, CollectionStats],
+    console: Console,
+    *,
+    seconds: float,
+) -> None:
+    """Print the counts of the whole run, in red if not all records were delivered."""
+    is_incomplete = stats.records_rejected or any(
+        collection.undelivered for collection in collections.values()
+    )
+    sentence = describe_totals(stats, collections, seconds=seconds)
+    console.print(sentence, style="bold red" if is_incomplete else "bold", markup=False)
 
 
 def _build_row(name: str, stats: CollectionStats) -> tuple[str, ...]:

@@ -31,3 +31,62 @@ def measure_columns(columns: Iterable[Sequence[str]]) -> int:
     """Return how wide a table of these columns is."""
     widths = [max(map(len, column)) for column in columns]
     return sum(widths) + len(COLUMN_GAP) * (len(widths) - 1)
+
+
+def fit_table(
+    rows: Sequence[Sequence[str]], width: int, *, dropped_first: Sequence[str]
+) -> Iterator[str]:
+    """Yield the line of each row of a table of names and figures, as wide as the terminal at most.
+
+    If a name is too long even without the columns that can be dropped, the names have lines of
+    their own, with the figures below each.
+
+    Args:
+        rows: The headings, then the rows. The first cell is a name, the others are figures; a
+            figure that no row has is left out.
+        width: That of the terminal.
+        dropped_first: Headings of the columns that a narrow terminal does without, the least
+            important first.
+    """
+    names, *columns = zip(*rows, strict=True)
+    columns = [column for column in columns if any(column[1:])]
+    width_beside_names = width - max(map(len, names)) - len(COLUMN_GAP)
+    fitting = _drop_columns(columns, width_beside_names, dropped_first)
+    if measure_columns(fitting) <= width_beside_names:
+        yield from align_rows(list(zip(names, *fitting, strict=True)), text_columns=1)
+        return
+    figures = list(zip(*_drop_columns(columns, width, dropped_first), strict=True))
+    for name, line in zip(names, align_rows(figures, text_columns=0), strict=True):
+        yield f"{shorten(name, width)}\n{line}"
+
+
+def shorten(text: str, width: int) -> str:
+    """Return a text that is not longer than a width; an ellipsis stands for its end."""
+    return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
+def wrap_line(line: str, width: int | None) -> list[str]:
+    """Return a line that is wrapped between words, with its indentation; None for any width."""
+    if width is None or len(line) <= width:
+        return [line]
+    import textwrap  # noqa: PLC0415 - not at the start, which every load waits for
+
+    indentation = " " * (len(line) - len(line.lstrip()))
+    return textwrap.wrap(
+        line,
+        width,
+        subsequent_indent=f"{indentation}  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _drop_columns(
+    columns: Iterable[tuple[str, ...]], width: int, dropped_first: Sequence[str]
+) -> list[tuple[str, ...]]:
+    """Return the columns without the least important ones, as many as are too many."""
+    kept = {column[0]: column for column in columns}
+    for heading in dropped_first:
+        if measure_columns(kept.values()) > width:
+            kept.pop(heading, None)  # not every table has it
+    return list(kept.values())

@@ -113,6 +113,9 @@ class RunOutput:
 class SegmentOutput(RunOutput):
     """The output of a real run; nothing is sent or written at first.
 
+    Attributes:
+        hidden_states: How many STATEs were counted and not written.
+
     Args:
         settings: The run's settings.
         user_agent: The User-Agent header of the API calls.
@@ -120,6 +123,7 @@ class SegmentOutput(RunOutput):
         ledger: How the run uses a ledger, if the settings have one.
         log_session: Takes the report of each finished session.
         pause_display: Hides what is displayed on a terminal while a stream is written to.
+        hides_state: Whether STATE is counted instead of written.
     """
 
     def __init__(
@@ -131,6 +135,7 @@ class SegmentOutput(RunOutput):
         ledger: LedgerBinding | None = None,
         log_session: Callable[[SessionReport], None] | None = None,
         pause_display: Callable[[TextIO], AbstractContextManager[object]] = nullcontext,
+        hides_state: bool = False,
     ) -> None:
         self._client: Client | None = None
         if api is None:
@@ -145,15 +150,20 @@ class SegmentOutput(RunOutput):
         self._rejects = open_dead_letters(settings)
         self._log_session = log_session
         self._pause_display = pause_display
+        self._hides_state = hides_state
+        self.hidden_states = 0
 
     def write_state(self, state: Any) -> None:  # noqa: ANN401 - STATE is any JSON
-        """Write it to standard output.
+        """Write it to standard output, or count it.
 
         Raises:
             OutputError: Standard output cannot be written to.
         """
         if self._rejects is not None:
             self._rejects.flush()  # a STATE covers the rejected records before it, too
+        if self._hides_state:
+            self.hidden_states += 1
+            return
         with self._pause_display(sys.stdout):
             _write_state_line(state, sys.stdout)
 

@@ -6,8 +6,9 @@ and tools without rules (`gzip_reading`, `loopback`, `plurals`). The target's te
 it implements the rules a second time instead of calling the target's own code.
 
     column_names → objects → warehouse → uploads, sessions → session_queue → endpoints
-    warehouse → wording → terminal_report; sessions, request_log, terminal_report → page
-    endpoints, page → server → cli
+    warehouse → wording → verdict → terminal_report, json_report
+    sessions, request_log, terminal_report, json_report → page
+    endpoints, page → server, show → cli
 
 An uploaded file is checked line by line (`objects`), waits on disk with the record of its session
 (`session_queue`), and is merged into tables (`warehouse`).

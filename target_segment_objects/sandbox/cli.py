@@ -141,27 +141,37 @@ def serve_api(
     show_default=True,
     help="Number of rows to show of each collection.",
 )
-def show_warehouse(warehouse: Path, rows: int) -> None:
+@click.option(
+    "--format",
+    "output_format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Format of the report; JSON is for programs.",
+)
+@click.option(
+    "--fail-on-loss",
+    is_flag=True,
+    help="Exit with 1 if an accepted object was not loaded or a value was changed, for CI. What "
+    "only Redshift would cut off does not count.",
+)
+def show_warehouse(*, warehouse: Path, rows: int, output_format: str, fail_on_loss: bool) -> None:
     """Show what has been loaded into a warehouse, also while `serve` runs on it."""
     _load_sandbox()
-    from rich.console import Console  # noqa: PLC0415 - may be missing
+    from target_segment_objects.sandbox.show import (  # noqa: PLC0415 - may be missing
+        has_loss,
+        show_json,
+        show_text,
+    )
 
-    from target_segment_objects.sandbox.running_server import fetch_report  # noqa: PLC0415 - slow
-    from target_segment_objects.sandbox.terminal_report import print_report  # noqa: PLC0415 - may be missing
-    from target_segment_objects.sandbox.warehouse.database import Warehouse  # noqa: PLC0415 - may be missing
-
-    console = Console(highlight=False)
     try:
-        try:
-            with Warehouse.open(warehouse, read_only=True) as opened:
-                print_report(opened, console, rows=rows)
-        except sandbox.WarehouseInUseError:
-            report = fetch_report(
-                warehouse, rows=rows, width=console.width, color_system=console.color_system
-            )
-            if report is None:
-                raise
-            console.file.write(report)
+        if output_format == "json":
+            show_json(warehouse, rows=rows)
+        else:
+            show_text(warehouse, rows=rows)
+        if fail_on_loss and has_loss(warehouse):
+            msg = "Accepted objects are not in the warehouse as they were sent (--fail-on-loss)."
+            raise click.ClickException(msg)
     except sandbox.WarehouseError as error:  # that of a sandbox that cannot load, too
         raise click.ClickException(str(error)) from error
 

@@ -54,7 +54,9 @@ def publish_address(warehouse: Path, url: str, token: str) -> Iterator[None]:
             path.unlink()
 
 
-def fetch_report(warehouse: Path, *, rows: int, width: int, color_system: str | None) -> str | None:
+def fetch_report(
+    warehouse: Path, *, rows: int, width: int, color_system: str | None, is_terminal: bool = False
+) -> str | None:
     """Return the report on a warehouse from the sandbox that serves it, or `None` if none does.
 
     Another program may have the address of a killed sandbox. So its answer is bounded, and nothing
@@ -63,14 +65,31 @@ def fetch_report(warehouse: Path, *, rows: int, width: int, color_system: str | 
     Raises:
         WarehouseError: The sandbox cannot load a session.
     """
-    answer = _ask_server(
-        warehouse, "/report.txt", {"rows": rows, "width": width, "color": color_system}
-    )
+    query = {"rows": rows, "width": width, "color": color_system}
+    text = _fetch_text(warehouse, "/report.txt", {**query, "terminal": 1 if is_terminal else None})
+    return None if text is None else _escape_report(text)
+
+
+def fetch_json_report(warehouse: Path, *, rows: int) -> str | None:
+    """Return the report as JSON from the sandbox that serves a warehouse, or `None` if none does.
+
+    Raises:
+        WarehouseError: The sandbox cannot load a session.
+    """
+    text = _fetch_text(warehouse, "/report.json", {"rows": rows})
+    try:
+        return None if text is None else json.dumps(json.loads(text), indent=2)  # in ASCII
+    except (ValueError, RecursionError):  # another program has the address
+        return None
+
+
+def _fetch_text(warehouse: Path, path: str, query: Mapping[str, str | int | None]) -> str | None:
+    answer = _ask_server(warehouse, path, query)
     if answer is None:
         return None
     if answer.status == requests.codes.unavailable:
         raise WarehouseError(escape_text(answer.text, _MAX_ERROR_CHARACTERS))
-    return _escape_report(answer.text) if answer.status == requests.codes.ok else None
+    return answer.text if answer.status == requests.codes.ok else None
 
 
 def find_server(warehouse: Path) -> str | None:

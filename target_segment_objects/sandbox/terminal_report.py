@@ -1,7 +1,8 @@
 """The report on a warehouse: tables for a terminal of any width, or for a file.
 
-The first line says whether all accepted objects were loaded. The sandbox does not know of objects
-that were never sent, or whose upload was rejected: the sender reports them.
+The first line in a file, and the last lines on a terminal, say whether all accepted objects were
+loaded. The sandbox does not know of objects that were never sent, or whose upload was rejected: the
+sender reports them.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from rich.text import Text
 
 from target_segment_objects.plurals import format_count
 from target_segment_objects.sandbox.session_record import LOADED
+from target_segment_objects.sandbox.verdict import print_verdict
 from target_segment_objects.sandbox.warehouse.losses import LOSS_LABELS, Loss
 from target_segment_objects.sandbox.wording import (
     OUTCOME_LABELS,
@@ -36,26 +38,56 @@ if TYPE_CHECKING:
 _MAX_ERROR_CHARACTERS: Final = 200
 _MAX_SHOWN_SESSIONS: Final = 20
 _MAX_SHOWN_NAMES: Final = 20
+_LOSS_HEADINGS: Final = ("column", "values", "loss", "example id")
+_MIN_LOSS_CHARACTERS: Final = 34
+"""For a kind of loss and an id, wrapped to a few lines."""
+
 _CELL_FRAME: Final = 3  # a border, and a space on each side
 
 
-def print_report(warehouse: Warehouse, console: Console, *, rows: int = 5) -> None:
+def print_report(
+    warehouse: Warehouse, console: Console, *, rows: int = 5, is_terminal: bool = False
+) -> None:
     """Print whether everything was loaded, then collections with some rows, losses and sessions.
 
     The console's width determines how many columns of a row are shown.
+
+    Args:
+        warehouse: The warehouse.
+        console: Where to print.
+        rows: How many rows of each collection to show.
+        is_terminal: Whether the verdict comes last, where a terminal shows it.
     """
-    losses, sessions = warehouse.losses(), warehouse.sessions()
-    console.print(Text(describe_result(losses, sessions), style="bold"))
-    console.print()
+    if is_terminal:
+        print_details(warehouse, console, rows=rows)
+        console.print()
+        print_verdict(warehouse, console)
+        return
+    console.print(
+        Text(describe_result(warehouse.losses(), warehouse.sessions()), style="bold"), end="\n\n"
+    )
+    print_details(warehouse, console, rows=rows)
+
+
+def print_details(warehouse: Warehouse, console: Console, *, rows: int = 5) -> None:
+    """Print the collections with some rows, the losses and the sessions."""
+    sessions = warehouse.sessions()
     for collection in warehouse.collections():
         _print_collection(warehouse, console, collection, rows)
-    _print_losses(console, losses)
+    _print_losses(console, warehouse.losses())
     _print_names(console, warehouse)
     _print_missing(console, [session for session in sessions if session.outcome != LOADED])
     _print_sessions(console, sessions)
 
 
-def render_report(warehouse: Warehouse, *, rows: int, width: int, color_system: str | None) -> str:
+def render_report(
+    warehouse: Warehouse,
+    *,
+    rows: int,
+    width: int,
+    color_system: str | None,
+    is_terminal: bool = False,
+) -> str:
     """Return the report as text, in a color system of rich; without colors for any other name."""
     has_color = color_system in {"standard", "256", "truecolor"}
     console = Console(
@@ -66,7 +98,7 @@ def render_report(warehouse: Warehouse, *, rows: int, width: int, color_system: 
         legacy_windows=False,
         highlight=False,
     )
-    print_report(warehouse, console, rows=rows)
+    print_report(warehouse, console, rows=rows, is_terminal=is_terminal)
     return cast("io.StringIO", console.file).getvalue()
 
 
@@ -82,7 +114,7 @@ def _print_collection(warehouse: Warehouse, console: Console, collection: str, r
     console.print(Padding(Columns(cells, padding=(0, 3)), (0, 0, 0, 2)))
     sample = warehouse.rows(collection, limit=rows)
     if sample:
-        console.print(_build_sample_table(columns, sample, console.width))
+        _print_table(console, _build_sample_table(columns, sample, console.width))
     console.print()
 
 
@@ -90,7 +122,7 @@ def _build_sample_table(
     columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]], width: int
 ) -> Table:
     """Return a table of rows with as many columns as fit, but at least one."""
-    table = Table(caption_justify="left", caption_style="dim")
+    table = Table()
     cells = {escape_text(name): [format_cell(row[name]) for row in rows] for name in columns}
     used_width = 1
     for name, values in cells.items():
@@ -109,7 +141,6 @@ def _print_losses(console: Console, losses: Sequence[Loss]) -> None:
     if not losses:
         return
     console.print(Text("Values that a warehouse changes", style="bold"))
-    table = Table("column", "values", "loss", "example id")
     rows = [
         (
             escape_text(f"{loss.collection}.{loss.column}"),
@@ -119,8 +150,24 @@ def _print_losses(console: Console, losses: Sequence[Loss]) -> None:
         )
         for loss in losses
     ]
+    whole = sum(max(Text(row[column]).cell_len for row in rows) for column in (0, 1))
+    if whole + len(_LOSS_HEADINGS) * _CELL_FRAME + _MIN_LOSS_CHARACTERS > console.width:
+        _print_loss_list(console, rows)
+        return
+    table = Table()
+    for heading, is_whole in zip(_LOSS_HEADINGS, (True, True, False, False), strict=True):
+        table.add_column(heading, no_wrap=is_whole, overflow="fold")
     _add_rows(table, rows)
-    console.print(table)
+    _print_table(console, table)
+
+
+def _print_loss_list(console: Console, rows: Sequence[tuple[str, ...]]) -> None:
+    """Print losses of columns whose names are too long for a table, which would cut them off."""
+    for name, count, label, example_id in rows:
+        console.print(Text(name, overflow="fold"))
+        values = format_count(int(count), "value")
+        loss = Text(f"{values}: {label}; example id {example_id}")
+        console.print(Padding(loss, (0, 0, 0, 2), expand=False))
 
 
 def _print_names(console: Console, warehouse: Warehouse) -> None:
@@ -128,10 +175,12 @@ def _print_names(console: Console, warehouse: Warehouse) -> None:
     if not names:
         return
     console.print(Text("Names that a warehouse does not take as they are", style="bold"))
-    table = Table("table or column", "name")
+    table = Table()
+    for heading in ("table or column", "name"):
+        table.add_column(heading, overflow="fold")
     rows = [(escape_text(name), escape_text(remark)) for name, remark in names]
     _add_rows(table, rows, limit=_MAX_SHOWN_NAMES, noun="more name")
-    console.print(table)
+    _print_table(console, table)
 
 
 def _print_missing(console: Console, sessions: Sequence[SessionRecord]) -> None:
@@ -139,10 +188,10 @@ def _print_missing(console: Console, sessions: Sequence[SessionRecord]) -> None:
         return
     console.print(Text("Sessions that were not loaded", style="bold"))
     console.print("Their objects are missing, unless another session sent them again.")
-    table = Table(caption_justify="left", caption_style="dim")
+    table = Table()
     table.add_column("sync_id", no_wrap=True)
     for heading in ("outcome", "objects", "collections", "reason"):
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold")
     rows = [
         (
             escape_text(session.sync_id),
@@ -154,7 +203,7 @@ def _print_missing(console: Console, sessions: Sequence[SessionRecord]) -> None:
         for session in sessions
     ]
     _add_rows(table, rows, limit=_MAX_SHOWN_SESSIONS, noun="more session")
-    console.print(table)
+    _print_table(console, table)
 
 
 def _add_rows(
@@ -165,6 +214,14 @@ def _add_rows(
         table.add_row(*map(Text, row))
     if limit is not None and len(rows) > limit:
         table.caption = f"and {format_count(len(rows) - limit, noun)}"
+
+
+def _print_table(console: Console, table: Table) -> None:
+    """Print a table, and its caption on a line of its own: a narrow table would break it."""
+    caption, table.caption = table.caption, None
+    console.print(table)
+    if caption is not None:
+        console.print(caption, style="dim")
 
 
 def _print_sessions(console: Console, sessions: Sequence[SessionRecord]) -> None:

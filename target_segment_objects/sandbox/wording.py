@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from target_segment_objects.limits import MAX_COLLECTIONS
@@ -36,22 +37,62 @@ STATE_LABELS: Final = {
 """What to say of a session of this run, by its state."""
 
 
-def describe_result(losses: Sequence[Loss], sessions: Sequence[SessionRecord]) -> str:
-    """Return in one sentence whether all accepted objects have been loaded unchanged."""
-    objects = sum(session.objects for session in sessions)
-    missing = sum(session.objects for session in sessions if session.outcome != LOADED)
-    if not objects:
-        return "The warehouse is empty: no objects were accepted."
-    if missing:
-        return f"{missing:,} of {format_count(objects, 'accepted object')} not loaded, see below."
-    loaded = f"All accepted objects were loaded ({objects:,})"
+@dataclass(frozen=True, slots=True)
+class ResultCounts:
+    """How many of the accepted objects, and of their values, are in the warehouse.
+
+    Attributes:
+        accepted: Objects that were accepted.
+        not_loaded: Those of them that are missing.
+        changed: Values that the warehouse changed.
+        cut_on_redshift: Values that are unchanged here, and that Redshift would cut off.
+    """
+
+    accepted: int
+    not_loaded: int
+    changed: int
+    cut_on_redshift: int
+
+    @property
+    def has_loss(self) -> bool:
+        """Whether anything that was accepted is not in the warehouse as it was sent."""
+        return self.not_loaded > 0 or self.changed > 0
+
+
+def count_result(losses: Sequence[Loss], sessions: Sequence[SessionRecord]) -> ResultCounts:
+    """Return how much of what was accepted has been loaded unchanged."""
     redshift = sum(loss.count for loss in losses if loss.kind == REDSHIFT_LOSS)
-    changed = sum(loss.count for loss in losses) - redshift
+    return ResultCounts(
+        accepted=sum(session.objects for session in sessions),
+        not_loaded=sum(session.objects for session in sessions if session.outcome != LOADED),
+        changed=sum(loss.count for loss in losses) - redshift,
+        cut_on_redshift=redshift,
+    )
+
+
+def describe_result(
+    losses: Sequence[Loss], sessions: Sequence[SessionRecord], *, details: str = "below"
+) -> str:
+    """Return in one sentence whether all accepted objects have been loaded unchanged.
+
+    Args:
+        losses: What the warehouse changed.
+        sessions: All ended sessions.
+        details: Where the details stand: "below" or "above".
+    """
+    counts = count_result(losses, sessions)
+    if not counts.accepted:
+        return "The warehouse is empty: no objects were accepted."
+    if counts.not_loaded:
+        objects = format_count(counts.accepted, "accepted object")
+        return f"{counts.not_loaded:,} of {objects} not loaded, see {details}."
+    loaded = f"All accepted objects were loaded ({counts.accepted:,})"
     result = f"{loaded}, and no value was lost."
-    if changed:
-        result = f"{loaded}; {format_count(changed, 'value')} changed, see below."
-    if redshift:
-        result += f" {format_count(redshift, 'value')} would be cut off on Redshift, see below."
+    if counts.changed:
+        result = f"{loaded}; {format_count(counts.changed, 'value')} changed, see {details}."
+    if counts.cut_on_redshift:
+        values = format_count(counts.cut_on_redshift, "value")
+        result += f" {values} would be cut off on Redshift, see {details}."
     return result
 
 

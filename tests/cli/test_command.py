@@ -216,6 +216,12 @@ def test_home_folder_in_options(run_target: RunTarget, tmp_path: Path) -> None:
             "--format can only be used with --about or --dry-run",
             id="check",
         ),
+        pytest.param(["--details"], "--details can only be used with --dry-run", id="details"),
+        pytest.param(
+            ["--dry-run", "--details", "--format=json"],
+            "--details can only be used with --dry-run, and for text",
+            id="details of JSON",
+        ),
         pytest.param(
             ["--dry-run", "--format=markdown"],
             "--dry-run has the formats text and json, not markdown",
@@ -243,7 +249,7 @@ def test_options_that_exclude_each_other_are_a_usage_error(
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        pytest.param(["--d"], "plain,--dry-run", id="option"),
+        pytest.param(["--dr"], "plain,--dry-run", id="option"),
         pytest.param(["--ch"], "plain,--check", id="another option"),
         pytest.param(["--format", "m"], "plain,markdown", id="choice"),
         pytest.param(["--config", "E"], "plain,ENV", id="ENV"),

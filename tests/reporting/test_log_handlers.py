@@ -161,6 +161,41 @@ def test_a_terminal_has_short_lines_and_no_metrics(sandbox: Sandbox, tmp_path: P
     assert b"METRIC" not in terminal.raw
 
 
+@posix_only
+@pytest.mark.parametrize("has_colors", [True, False], ids=["colors", "NO_COLOR"])
+def test_warnings_and_errors_are_colored_on_a_terminal(tmp_path: Path, *, has_colors: bool) -> None:
+    """Red and yellow; no color with NO_COLOR."""
+    from tests.support.terminal import Terminal  # noqa: PLC0415 - POSIX only
+
+    environment = {
+        "TARGET_SEGMENT_OBJECTS_WRITE_KEY": "k",
+        "TARGET_SEGMENT_OBJECTS_TYPO": "1",
+        "NO_COLOR": "" if has_colors else "1",
+    }
+    arguments = [*TARGET, "--config=ENV"]
+    with Terminal(arguments, folder=tmp_path, environment=environment) as terminal:
+        terminal.write_lines("{broken")
+        assert terminal.close_input() == 1
+    written = terminal.raw.decode()
+    time = r"\d\d:\d\d:\d\d"
+    assert bool(re.search(rf"\x1b\[33m{time} WARNING: Unknown .*\x1b\[0m\r", written)) == has_colors
+    assert bool(re.search(rf"\x1b\[1;31m{time} ERROR: Line 1 .*\x1b\[0m\r", written)) == has_colors
+    assert "ERROR: Line 1 " in terminal.lines[-1]
+
+
+@posix_only
+def test_the_sdks_line_on_variables_is_not_shown_on_a_terminal(tmp_path: Path) -> None:
+    """It says that variables are skipped, which the target has just read itself."""
+    from tests.support.terminal import Terminal  # noqa: PLC0415 - POSIX only
+
+    environment = {"TARGET_SEGMENT_OBJECTS_WRITE_KEY": "k"}
+    arguments = [*TARGET, "--config=ENV"]
+    with Terminal(arguments, folder=tmp_path, environment=environment) as terminal:
+        assert terminal.close_input() == 0
+    assert "0 records read" in " ".join(terminal.lines)
+    assert b"Skipping parse" not in terminal.raw
+
+
 def test_elsewhere_the_format_is_the_sdks(sandbox: Sandbox, run_target: RunTarget) -> None:
     """Time, level, logger and message, and METRIC lines."""
     done = run_target(config={"write_key": "k", "api_url": sandbox.url})

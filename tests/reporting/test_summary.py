@@ -211,6 +211,31 @@ def test_structured_logs_have_metrics_as_objects(
     assert job["tags"]["objects_sent"] == 2
 
 
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no pseudo-terminals")
+@pytest.mark.parametrize("columns", [80, 40])
+def test_a_terminal_ends_with_the_totals(sandbox: Sandbox, tmp_path: Path, columns: int) -> None:
+    """The sentence comes after the table, which may be longer than the screen, without a time."""
+    from tests.support.terminal import Terminal  # noqa: PLC0415 - POSIX only
+
+    environment = {
+        "TARGET_SEGMENT_OBJECTS_WRITE_KEY": "k",
+        "TARGET_SEGMENT_OBJECTS_API_URL": sandbox.url,
+    }
+    arguments = [*TARGET, "--config=ENV"]
+    size = (columns, 24)
+    with Terminal(arguments, folder=tmp_path, environment=environment, size=size) as terminal:
+        for number in range(30):
+            stream = f"t_{chr(97 + number)}" if number < 26 else f"u_{chr(71 + number)}"
+            terminal.write_lines(
+                schema_line(stream, {"id": {"type": "integer"}}), record_line(stream, {"id": 1})
+            )
+        assert terminal.close_input() == 0
+    total = next(n for n, line in enumerate(terminal.lines) if line.startswith("Total"))
+    sentence = " ".join(terminal.lines[total + 1 :])
+    assert sentence.startswith("30 records read, 30 objects sent in 30 sessions, 0 rejected,")
+    assert re.search(r"\(\S+ gzipped\) in \d+\.\d s\.$", sentence)
+
+
 def print_table(width: int, *, name: str = "public_playlist_track") -> list[str]:
     """Return the lines of a table of two collections on a terminal of this width."""
     stats = RunStats()

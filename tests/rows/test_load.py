@@ -51,7 +51,7 @@ def run_python(code: str, folder: Path) -> str:
 
 def test_the_five_lines_of_the_documentation_load_rows(sandbox: Sandbox, tmp_path: Path) -> None:
     """The page starts with them. As they are printed, they load two users and show the session."""
-    assert DOCUMENT.startswith(f"# Python API\n\n```python\n{FIRST}")
+    assert DOCUMENT.startswith(f"# Python API\n\n[All pages](index.md)\n\n```python\n{FIRST}")
     assert len([line for line in FIRST.splitlines() if line]) == 5
     printed = run_python(FIRST.replace("http://127.0.0.1:8080", sandbox.url), tmp_path)
     (session,) = sandbox.warehouse.sessions()

@@ -39,6 +39,7 @@ class Terminal:
         output: Where standard output goes: a file, the terminal (True), or nowhere (False).
         has_input: Whether standard input is the terminal, too, instead of a pipe.
         has_errors: Whether standard error is the terminal, instead of nowhere.
+        size: The columns and lines that the process and the screen have.
     """
 
     def __init__(
@@ -50,12 +51,13 @@ class Terminal:
         output: IO[bytes] | bool = False,
         has_input: bool = False,
         has_errors: bool = True,
+        size: tuple[int, int] = (COLUMNS, LINES),
     ) -> None:
         self.seen: set[str] = set()
         self.raw = b""
         self._is_closing = threading.Event()
         self._is_closed = False
-        self._screen = pyte.Screen(COLUMNS, LINES)
+        self._screen = pyte.Screen(*size)
         self._stream = pyte.ByteStream(self._screen)
         self._master, slave = pty.openpty()
         stdout = (slave if output else subprocess.DEVNULL) if isinstance(output, bool) else output
@@ -67,7 +69,7 @@ class Terminal:
             stderr=slave if has_errors else subprocess.DEVNULL,
             cwd=folder,
             start_new_session=True,  # or closing the terminal would end the process
-            env={**environ, "TERM": "xterm", "COLUMNS": str(COLUMNS), **(environment or {})},
+            env={**environ, "TERM": "xterm", **_describe_size(size), **(environment or {})},
         )
         os.close(slave)
         self._reader = threading.Thread(target=self._read_screen, daemon=True)
@@ -138,3 +140,7 @@ class Terminal:
             self.raw += written
             self._stream.feed(written)
             self.seen.update(self.lines)
+
+
+def _describe_size(size: tuple[int, int]) -> dict[str, str]:
+    return dict(zip(("COLUMNS", "LINES"), map(str, size), strict=True))

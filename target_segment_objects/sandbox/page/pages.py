@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from target_segment_objects.limits import MAX_CONCURRENT_REQUESTS
 from target_segment_objects.sandbox.errors import WarehouseError
+from target_segment_objects.sandbox.json_report import render_json
 from target_segment_objects.sandbox.middleware import end_quietly, refuse_foreign_requests
 from target_segment_objects.sandbox.page import views
 from target_segment_objects.sandbox.page.rendering import Templates, load_static_files
@@ -84,6 +85,7 @@ class Pages:
             "/sessions/{sync_id}": self._show_session,
             "/requests": self._show_requests,
             "/report.txt": self._send_report,
+            "/report.json": self._send_json_report,
             "/static/{name}": self._send_static_file,
         }
         app = Starlette(
@@ -215,8 +217,21 @@ class Pages:
                 rows=_parse_number(options.get("rows", ""), 5, 0, 1000),
                 width=_parse_number(options.get("width", ""), 100, 20, 1000),
                 color_system=options.get("color"),
+                is_terminal="terminal" in options,
             )
         return PlainTextResponse(text)
+
+    def _send_json_report(self, request: Request) -> Response:
+        """Send the report as JSON to `show`."""
+        try:
+            self._queue.wait_until_loaded()
+        except WarehouseError as error:
+            return PlainTextResponse(str(error), _UNAVAILABLE)
+        rows = _parse_number(request.query_params.get("rows", ""), 5, 0, 1000)
+        with self._warehouse.snapshot() as warehouse:
+            return PlainTextResponse(
+                render_json(warehouse, rows=rows), media_type="application/json"
+            )
 
     def _send_static_file(self, request: Request) -> Response:
         file = self._static_files.get(request.path_params["name"])
