@@ -24,7 +24,11 @@ from target_segment_objects.sandbox.page.security import (
     add_security_headers,
     require_token,
 )
-from target_segment_objects.sandbox.page.timeline import group_sessions, merge_sessions
+from target_segment_objects.sandbox.page.timeline import (
+    MISSING_STATES,
+    group_sessions,
+    merge_sessions,
+)
 from target_segment_objects.sandbox.sessions import read_utc_clock
 from target_segment_objects.sandbox.terminal_report import render_report
 from target_segment_objects.sandbox.wording import list_special_names
@@ -45,6 +49,8 @@ _NOT_FOUND: Final = 404
 _UNAVAILABLE: Final = 503
 
 _OVERVIEW_SESSIONS: Final = 12
+_OVERVIEW_COLLECTIONS: Final = 12
+_OVERVIEW_LOSSES: Final = 20
 _OVERVIEW_REJECTIONS: Final = 5
 _MAX_SHOWN_SESSIONS: Final = 200
 _MAX_SHOWN_REQUESTS: Final = 100
@@ -112,9 +118,10 @@ class Pages:
         with self._warehouse.snapshot() as warehouse:
             ended, losses = warehouse.sessions(), warehouse.losses()
             collections = views.list_collections(warehouse, losses)
-            names = list_special_names(warehouse.list_columns())
         sessions = merge_sessions(shown, ended)
         result, severity = views.describe_state(sessions, ended, losses)
+        if severity == "good" and requests.rejections:
+            severity = "warn"
         return self._templates.render_page(
             "overview",
             api_url=str(request.base_url).rstrip("/"),
@@ -126,21 +133,32 @@ class Pages:
             rejections=requests.rejections[:_OVERVIEW_REJECTIONS],
             groups=_group_newest(sessions, _OVERVIEW_SESSIONS),
             hidden_sessions=max(0, len(sessions) - _OVERVIEW_SESSIONS),
+            missing=[session for session in sessions[::-1] if session.state in MISSING_STATES],
+            max_missing=_OVERVIEW_SESSIONS,
             collections=collections,
+            max_collections=_OVERVIEW_COLLECTIONS,
             losses=losses,
-            names=names[:_MAX_SHOWN_NAMES],
+            max_losses=_OVERVIEW_LOSSES,
         )
 
-    def _show_collections(self, _: Request) -> Response:
+    def _show_collections(self, request: Request) -> Response:
+        search = request.query_params.get("name", "")
+        order = request.query_params.get("sort", "")
         with self._warehouse.snapshot() as warehouse:
             losses = warehouse.losses()
-            return self._templates.render_page(
-                "collections",
-                collections=views.list_collections(warehouse, losses),
-                losses=losses,
-                names=list_special_names(warehouse.list_columns()),
-                max_names=_MAX_SHOWN_NAMES,
-            )
+            collections = views.list_collections(warehouse, losses)
+            names = list_special_names(warehouse.list_columns())
+        return self._templates.render_page(
+            "collections",
+            count=len(collections),
+            collections=views.sort_collections(collections, search, order),
+            search=search,
+            order=order if order in views.SORT_LABELS else "name",
+            sort_labels=views.SORT_LABELS,
+            losses=losses if len(losses) > _OVERVIEW_LOSSES else (),
+            names=names,
+            max_names=_MAX_SHOWN_NAMES,
+        )
 
     def _show_collection(self, request: Request) -> Response:
         search = request.query_params.get("id", "")

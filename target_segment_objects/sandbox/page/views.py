@@ -15,7 +15,7 @@ from target_segment_objects.sandbox.wording import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from target_segment_objects.sandbox.session_record import SessionRecord
     from target_segment_objects.sandbox.warehouse.database import Warehouse
@@ -24,6 +24,14 @@ if TYPE_CHECKING:
 
 NO_OBJECT: Final = "This collection has no object with this id."
 NO_SESSION: Final = "There is no session with this sync_id."
+
+SORT_LABELS: Final = {
+    "name": "Collection",
+    "objects": "Objects",
+    "columns": "Columns",
+    "changed_values": "Changed values",
+}
+"""What collections can be sorted by: a field of `CollectionView`."""
 
 ROWS_PER_PAGE: Final = 50
 MAX_SHOWN_COLUMNS: Final = 40
@@ -127,6 +135,19 @@ def list_collections(warehouse: Warehouse, losses: Sequence[Loss]) -> list[Colle
         )
         for name in warehouse.collections()
     ]
+
+
+def sort_collections(
+    collections: Iterable[CollectionView], search: str, order: str
+) -> list[CollectionView]:
+    """Return the collections whose names contain a text: by name, or the highest number first."""
+    found = sorted(
+        (collection for collection in collections if search in collection.name),
+        key=lambda collection: collection.name,
+    )
+    if order not in SORT_LABELS or order == "name":
+        return found
+    return sorted(found, key=lambda collection: -getattr(collection, order))
 
 
 def list_tables(warehouse: Warehouse) -> dict[str, list[str]]:

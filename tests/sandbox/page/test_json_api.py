@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,7 +27,6 @@ from tests.support.page_client import get_page
 if TYPE_CHECKING:
     import threading
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -179,3 +180,22 @@ def test_empty_files() -> None:
     assert "".join(write_json(["a"], [])) == "[]\n"
     assert "".join(write_csv(["a"], [])) == "a\r\n"
     assert name_columns(["a", "a_2", "a", "a"]) == ["a", "a_2", "a_3", "a_4"]
+
+
+def test_documented_paths(sandbox: Sandbox) -> None:
+    """Every path of the documentation is there."""
+    text = (Path(__file__).parents[3] / "docs" / "sandbox.md").read_text(encoding="utf-8")
+    names = {
+        "NAME": "users",
+        "SYNC_ID": get_page(sandbox, "/api/sessions").json[0]["sync_id"],
+        "QUERY": "FROM+users",
+        "=ID": "=1",
+    }
+    paths = re.findall(r"`(/api/[^`]*)`", re.sub(r"(?s).*### JSON", "", text))
+    assert len(set(paths)) == 11
+    for path in paths:
+        for name, value in names.items():
+            path = path.replace(name, value)  # noqa: PLW2901 - one after the other
+        assert get_page(sandbox, path).status == 200, path
+    for path in ("/api/collections/users/rows.csv", "/api/sql.csv?sql=FROM+users"):
+        assert get_page(sandbox, path).status == 200

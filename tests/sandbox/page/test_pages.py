@@ -73,6 +73,84 @@ def test_overview(sandbox: Sandbox) -> None:
     assert "at most 1 of 20" in text
 
 
+def test_problems_come_first(sandbox: Sandbox) -> None:
+    """Losses, rejections and sessions that failed are above the rest, and linked from the top."""
+    client = BareClient(sandbox.url)
+    client.load_files(object_line({"n": 1}) + object_line({"n": 1.5}, object_id="2"))
+    body = get_page(sandbox, "/").body
+    assert 'id="to-losses"' in body
+    assert 'id="to-rejections"' not in body
+    failed = client.start_session()
+    client.upload_lines(failed, object_line())
+    client.upload_lines(failed, b"{}\n")
+    client.finish_session(failed, "the tap failed")
+    page = get_page(sandbox, "/")
+    first = re.search('<p class="banner bad">.*?</p>', page.body, re.DOTALL)
+    assert first is not None
+    links = re.findall('href="#([^"]*)">([^<]*)<', first.group())
+    assert links == [
+        ("missing-title", "1 session not loaded"),
+        ("losses-title", "1 lost value"),
+        ("rejections-title", "1 rejected request"),
+    ]
+    order = [page.body.index(f'id="{name}"') for name, _ in links]
+    assert order == sorted(order)
+    assert (
+        order[-1] < page.body.index('id="load-title"') < page.body.index('id="collections-title"')
+    )
+    assert "discarded by the sender" in page.text[: page.text.index("Values that a warehouse")]
+
+
+def test_rejection_alone_is_a_warning(sandbox: Sandbox) -> None:
+    """If all accepted objects were loaded, but a request was rejected, the top is not green."""
+    client = BareClient(sandbox.url)
+    client.load_files(object_line())
+    assert 'class="banner good"' in get_page(sandbox, "/").body
+    client.keep_alive("nothing")
+    assert 'class="banner warn"' in get_page(sandbox, "/").body
+
+
+def test_overview_has_some_collections_and_the_list_all(sandbox: Sandbox) -> None:
+    """The overview has the first 12; the list can be filtered and sorted, and repeats no loss."""
+    letters = "abcdefghijklm"
+    client = BareClient(sandbox.url)
+    client.load_files(
+        b"".join(
+            object_line({"n": number}, object_id=str(item), collection=f"c_{letter}")
+            for number, letter in enumerate(letters)
+            for item in range(number + 1)
+        )
+        + object_line({"n": "x"}, object_id="0", collection="c_a")
+    )
+    overview = get_page(sandbox, "/")
+    assert "All 13 collections" in overview.text
+    assert "c_l" in overview.text
+    assert "c_m" not in overview.text
+
+    def list_names(query: str) -> list[str]:
+        return re.findall(r'id="c-([a-z_]+)"', get_page(sandbox, f"/collections{query}").body)
+
+    names = [f"c_{letter}" for letter in letters]
+    assert list_names("") == list_names("?sort=nothing") == names
+    assert list_names("?sort=objects") == names[::-1]
+    assert list_names("?sort=changed_values&name=c_") == names
+    assert list_names("?name=_b") == ["c_b"]
+    assert "1 collection of 13" in get_page(sandbox, "/collections?name=_b").text
+    assert "No name contains zz" in get_page(sandbox, "/collections?name=zz").text
+    assert "Values that a warehouse changes" in overview.text
+    assert "Values that a warehouse changes" not in get_page(sandbox, "/collections").text
+
+
+def test_ids_that_are_numbers_are_in_their_order(sandbox: Sandbox) -> None:
+    """2 is before 10; numbers are before other ids, and too long ones are text."""
+    ids = ["10", "b", "2", "-1", "007", "1.5", "9" * 30, "A"]
+    lines = [object_line(object_id=object_id) for object_id in ids]
+    BareClient(sandbox.url).load_files(b"".join(lines))
+    body = get_page(sandbox, "/collections/users").body
+    shown = re.findall(r"<bdi>([^<]*)</bdi></a>", body)
+    assert shown == ["-1", "2", "007", "10", "1.5", "9" * 30, "A", "b"]
+
+
 def test_overview_of_what_redshift_cuts_off(sandbox: Sandbox) -> None:
     """A string that only Redshift cuts off is reported, but not as a value that was changed."""
     BareClient(sandbox.url).load_files(object_line({"s": "é" * 257}))
@@ -154,7 +232,7 @@ def test_names_that_a_warehouse_changes(sandbox: Sandbox) -> None:
     title = "Names that a warehouse does not take as they are"
     text = get_page(sandbox, "/collections").text
     assert f"{title} Table or column Name users._2fa {describe_name('_2fa')}" in text
-    assert f"users._2fa {describe_name('_2fa')}" in get_page(sandbox, "/").text
+    assert title not in get_page(sandbox, "/").text  # it is no problem of a load
     assert f"_2fa bigint {describe_name('_2fa')}" in get_page(sandbox, "/collections/users").text
     BareClient(sandbox.url).load_files(object_line(collection="user"))
     assert f"_user {describe_name('_user')}" in get_page(sandbox, "/collections").text
@@ -324,7 +402,7 @@ def test_everything_sent_is_escaped(sandbox: Sandbox) -> None:
         assert "<script>" not in page.body, path
         assert page.body.count("<script") == 1, path  # our own file
         shown += MARKUP in page.text
-    assert shown == 7  # requests have paths and lines as they were sent
+    assert shown == 6  # requests have paths and lines as they were sent; collections have no value
 
 
 @pytest.mark.parametrize(

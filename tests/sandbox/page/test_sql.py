@@ -7,6 +7,7 @@ import html
 import io
 import re
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -14,14 +15,27 @@ import pytest
 
 from target_segment_objects.sandbox.errors import RefusedQueryError
 from target_segment_objects.sandbox.page import queries
-from target_segment_objects.sandbox.page.queries import MAX_QUERIES, MAX_SHOWN_ROWS, QueryRunner
+from target_segment_objects.sandbox.page.queries import (
+    MAX_DOWNLOADED_ROWS,
+    MAX_QUERIES,
+    MAX_SHOWN_ROWS,
+    QueryRunner,
+)
 from target_segment_objects.sandbox.server import Sandbox
+from target_segment_objects.sandbox.warehouse.lost_values import (
+    MAX_COLUMN_VALUES,
+    MAX_LOST_VALUES,
+)
+from target_segment_objects.sandbox.warehouse.read_only_query import (
+    MAX_QUERY_CHARACTERS,
+    MAX_RESULT_BYTES,
+    QUERY_SECONDS,
+)
 from tests.support.bare_http import BareClient, object_line
 from tests.support.page_client import get_page
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -118,3 +132,17 @@ def test_collection_links_to_its_query_and_files(sandbox: Sandbox) -> None:
     assert "1 row in" in get_page(sandbox, html.unescape(link)).text
     files = re.findall(r'href="(/api/[^"]*)"', body)
     assert files == ["/api/collections/user/rows.csv", "/api/collections/user/rows.json"]
+
+
+def test_documented_limits() -> None:
+    """The documentation has the numbers of the code."""
+    text = (Path(__file__).parents[3] / "docs" / "sandbox.md").read_text(encoding="utf-8")
+    for sentence in (
+        f"of at most {MAX_QUERY_CHARACTERS:,} characters",
+        f"| Time | {QUERY_SECONDS:g} seconds |",
+        f"| Queries at once | {MAX_QUERIES};",
+        f"| Rows | {MAX_SHOWN_ROWS:,} on the page, and {MAX_DOWNLOADED_ROWS:,} in a file",
+        f"| Text in a result | {MAX_RESULT_BYTES // 1_000_000} MB |",
+        f"the first {MAX_COLUMN_VALUES:,} of a column and {MAX_LOST_VALUES:,} in all",
+    ):
+        assert sentence in text
