@@ -83,7 +83,9 @@ def escape_text(text: str, limit: int = sys.maxsize) -> str:
 
 
 def format_plain(value: object) -> str:
-    """Return the text of a value as it is; null as an empty string."""
+    """Return the text of a value as it is; null as an empty string, bytes in hexadecimal."""
     if value is None:
         return ""
+    if isinstance(value, bytes):
+        return value.hex()
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -61,7 +61,7 @@ def write_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator
     writer = csv.writer(buffer)
     writer.writerow(columns)
     for number, row in enumerate(rows, start=1):
-        writer.writerow([format_plain(value) for value in row])
+        writer.writerow(map(_format_field, row))
         if number % _CHUNK_ROWS == 0:
             yield _take(buffer)
     yield _take(buffer)
@@ -95,7 +95,13 @@ def to_json_value(value: object) -> object:
         case list() | tuple():
             return [to_json_value(item) for item in value]
         case _:
-            return value.hex() if isinstance(value, bytes) else str(value)
+            return format_plain(value)
+
+
+def _format_field(value: object) -> str:
+    if isinstance(value, list | dict):
+        return json.dumps(to_json_value(value), ensure_ascii=False)
+    return format_plain(value)
 
 
 def _take(buffer: io.StringIO) -> str:

@@ -137,6 +137,7 @@ class Pages:
             max_missing=_OVERVIEW_SESSIONS,
             collections=collections,
             max_collections=_OVERVIEW_COLLECTIONS,
+            changed_values=sum(collection.changed_values for collection in collections),
             losses=losses,
             max_losses=_OVERVIEW_LOSSES,
         )

@@ -175,6 +175,12 @@ def test_json_values(value: object, expected: object) -> None:
     assert to_json_value(value) == expected
 
 
+def test_csv_fields() -> None:
+    """A list and a struct are JSON, bytes are hexadecimal, null is empty."""
+    row = [["a", None], {"b": 1.5}, b"\x01", None, True]
+    assert "".join(write_csv(["v"], [row])) == 'v\r\n"[""a"", null]","{""b"": 1.5}",01,,true\r\n'
+
+
 def test_empty_files() -> None:
     """A result without rows is an empty list, and a line of names."""
     assert "".join(write_json(["a"], [])) == "[]\n"

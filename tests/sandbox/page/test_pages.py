@@ -90,7 +90,7 @@ def test_problems_come_first(sandbox: Sandbox) -> None:
     links = re.findall('href="#([^"]*)">([^<]*)<', first.group())
     assert links == [
         ("missing-title", "1 session not loaded"),
-        ("losses-title", "1 lost value"),
+        ("losses-title", "1 changed value"),
         ("rejections-title", "1 rejected request"),
     ]
     order = [page.body.index(f'id="{name}"') for name, _ in links]
@@ -158,6 +158,8 @@ def test_overview_of_what_redshift_cuts_off(sandbox: Sandbox) -> None:
     assert "no value was lost. 1 value would be cut off on Redshift, see below." in text
     assert f"users .s 1 {LOSS_LABELS['bytes']} 1" in text
     assert "1 value changed" not in text
+    assert "Values on Redshift" in text
+    assert "changed value" not in text
 
 
 def test_accepted_sessions_are_not_called_loaded(

@@ -69,6 +69,26 @@ def test_result(sandbox: Sandbox) -> None:
         assert get_page(sandbox, link).status == 200
 
 
+@pytest.mark.parametrize(
+    ("sql", "count"),
+    [
+        ("FROM users", 2),
+        ("WITH x AS (FROM users) SELECT * FROM x JOIN users USING (id)", 2),
+        ("DESCRIBE users", 3),
+        ("SUMMARIZE users", 3),
+        ("SHOW TABLES", 1),
+        ("SELECT unnest(collections) FROM sandbox_metadata.sessions", 1),
+        ("SELECT * FROM range(3) UNION ALL VALUES (7)", 4),
+        ("SELECT (SELECT max(n) FROM users) -- the highest", 1),
+        ("SELECT n, row_number() OVER (ORDER BY n) FROM users QUALIFY n = 1;", 1),
+    ],
+)
+def test_what_a_query_can_be(sandbox: Sandbox, sql: str, count: int) -> None:
+    """Whatever only reads tables is run."""
+    content = get_page(sandbox, f"/api/sql?sql={quote(sql)}").json
+    assert len(content["rows"]) == count
+
+
 def test_long_result_is_cut(sandbox: Sandbox) -> None:
     """The page has the first 1,000 rows, and says so; the file has all."""
     path = f"?sql=SELECT+*+FROM+range({MAX_SHOWN_ROWS + 1})"
