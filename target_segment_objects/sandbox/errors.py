@@ -28,6 +28,10 @@ class WarehouseInUseError(WarehouseError):
     """Raised when another process has the file open."""
 
 
+class RefusedQueryError(Exception):
+    """Raised for a query that is not run, or fails. Says why in one line."""
+
+
 class RejectedRequestError(Exception):
     """Raised for a request that breaks a rule of the API. Becomes the HTTP response.
 
@@ -36,6 +40,10 @@ class RejectedRequestError(Exception):
         status: HTTP status of the response.
         line: Number of the invalid line in the uploaded file, from 1, if there is one.
         headers: Additional headers of the response.
+
+    Attributes:
+        lines: The invalid line and those beside it, with their numbers. For the page, which only
+            the user can read; never in a response or a log.
     """
 
     def __init__(
@@ -50,6 +58,7 @@ class RejectedRequestError(Exception):
         self.reason = reason
         self.status = status
         self.line = line
+        self.lines: tuple[tuple[int, str], ...] = ()
         self.headers = headers
 
     def to_json(self) -> dict[str, dict[str, str | int]]:

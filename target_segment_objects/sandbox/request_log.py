@@ -1,6 +1,7 @@
 """The requests of the API: the newest ones, the rejected ones, and how many there were a second.
 
-It has no content of a request but what the reason of a rejection says. Thread-safe.
+It has no content of a request but the reason of a rejection and, for the page, the rejected line
+with those beside it, which are never printed. Thread-safe.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Final
 
@@ -47,6 +48,8 @@ class RequestRecord:
         body_bytes: Bytes of its body that were received.
         reason: Why it was rejected, or an empty string.
         line: Number of the invalid line in the uploaded file, if there is one.
+        lines: It and those beside it, with their numbers.
+        rejection_number: Number of the rejected request, from 1; 0 for one that was accepted.
     """
 
     started: datetime
@@ -57,6 +60,8 @@ class RequestRecord:
     body_bytes: int
     reason: str = ""
     line: int | None = None
+    lines: tuple[tuple[int, str], ...] = field(default=(), repr=False)
+    rejection_number: int = 0
 
     @property
     def is_rejected(self) -> bool:
@@ -136,9 +141,11 @@ class RequestLog:
 
     def end_request(self, record: RequestRecord) -> None:
         """Count a request that is answered, and keep its record."""
-        rejected = (record,) if record.is_rejected else ()
         with self._lock:
             now = self._advance()
+            if record.is_rejected:
+                record = replace(record, rejection_number=now.rejected_count + 1)
+            rejected = (record,) if record.is_rejected else ()
             self._snapshot = replace(
                 now,
                 running=now.running - 1,
@@ -202,6 +209,7 @@ def log_requests(app: ASGIApp, log: RequestLog) -> ASGIApp:
                     body_bytes=body_bytes,
                     reason="" if rejection is None else _shorten_text(rejection.reason),
                     line=None if rejection is None else rejection.line,
+                    lines=() if rejection is None else rejection.lines,
                 )
             )
 

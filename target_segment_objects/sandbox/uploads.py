@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _BUFFER_BYTES: Final = 256 * 1024
+_MAX_EXCERPT_CHARACTERS: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +50,14 @@ def check_file(path: Path, *, max_file_bytes: int) -> Part:
     number = raw_bytes = 0
     with closing(_read_lines(path, max_file_bytes)) as blocks:
         for raw_bytes, lines in blocks:  # noqa: B007 - the last one is the size of the file
+            first = number + 1
             for line in lines:
                 number += 1
                 try:
                     collector.add_object(parse_object(line))
                 except RejectedRequestError as error:
                     error.line = number
+                    error.lines = _excerpt_lines(lines, first, number)
                     raise
     if number == 0:
         raise RejectedRequestError("the file is empty: send at least one object")
@@ -96,6 +99,26 @@ def _split_lines(file: IO[bytes], max_file_bytes: int) -> Generator[tuple[int, l
         number += len(lines)
         if len(rest) > MAX_OBJECT_BYTES:
             reason = f"the object is larger than {MAX_OBJECT_BYTES} bytes"
-            raise RejectedRequestError(reason, line=number + 1)
+            rejection = RejectedRequestError(reason, line=number + 1)
+            rejection.lines = _excerpt_lines([rest], number + 1, number + 1)
+            raise rejection
     if rest:
         yield total, [rest]
+
+
+def _excerpt_lines(lines: list[bytes], first: int, number: int) -> tuple[tuple[int, str], ...]:
+    """Return the beginning of a line, of the one before it and of the one after it.
+
+    Args:
+        lines: Lines that were read together. Those beside them are not known.
+        first: The number of the first of them.
+        number: The number of the line.
+    """
+    index = number - first
+    beside = range(max(0, index - 1), min(index + 2, len(lines)))
+    return tuple((first + position, _shorten_line(lines[position])) for position in beside)
+
+
+def _shorten_line(line: bytes) -> str:
+    text = line[: 4 * _MAX_EXCERPT_CHARACTERS].decode(errors="backslashreplace")
+    return text[:_MAX_EXCERPT_CHARACTERS]

@@ -111,7 +111,7 @@ def list_special_names(columns: Mapping[str, Iterable[str]]) -> list[tuple[str, 
 
 def format_cell(value: object, limit: int = MAX_CELL_CHARACTERS) -> str:
     """Return a value as one short line without control characters; null as an empty string."""
-    return escape_text(_format_value(value), limit)
+    return escape_text(format_plain(value), limit)
 
 
 def escape_text(text: str, limit: int = sys.maxsize) -> str:
@@ -123,7 +123,10 @@ def escape_text(text: str, limit: int = sys.maxsize) -> str:
     return escaped if len(escaped) <= limit else escaped[: limit - 1] + "…"
 
 
-def _format_value(value: object) -> str:
+def format_plain(value: object) -> str:
+    """Return the text of a value as it is; null as an empty string, bytes in hexadecimal."""
     if value is None:
         return ""
+    if isinstance(value, bytes):
+        return value.hex()
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from target_segment_objects import limits
+from target_segment_objects.sandbox.errors import RejectedRequestError
 from target_segment_objects.sandbox.server import Sandbox
+from target_segment_objects.sandbox.uploads import check_file
 from tests.support.bare_http import (
     FINISH_HEADERS,
     UPLOAD_HEADERS,
@@ -298,3 +300,25 @@ def test_content_type_may_have_a_parameter(client: BareClient) -> None:
     body, path = b'{"error": ""}', f"/v0/finish/{client.start_session()}"
     headers = {"Content-Type": FINISH_HEADERS["Content-Type"] + "; charset=utf-8"}
     assert client.send_request(path, body, headers).status == 202
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ([b"{}"], [(1, "{}")]),
+        ([object_line().strip(), b"\xff"], [(2, "\\xff")]),
+        ([b'{"' + b"x" * 3_000, b""], [(1, '{"' + "x" * 1_998)]),
+        ([b"x" * (limits.MAX_OBJECT_BYTES + 1)], [(1, "x" * 2_000)]),
+    ],
+    ids=["only line", "not UTF-8", "long", "too large"],
+)
+def test_rejection_has_its_lines(
+    tmp_path: Path, lines: list[bytes], expected: list[tuple[int, str]]
+) -> None:
+    """A rejection has the beginning of its line and of those beside it; its response does not."""
+    path = tmp_path / "part"
+    path.write_bytes(gzip.compress(b"\n".join(lines)))
+    with pytest.raises(RejectedRequestError) as rejected:
+        check_file(path, max_file_bytes=limits.MAX_FILE_BYTES)
+    assert list(rejected.value.lines) == expected
+    assert "lines" not in rejected.value.to_json()["error"]

@@ -23,6 +23,8 @@ terminal        control characters in names         escaped                     
 sandbox         other users, websites, planted or   owner only, token in the page's     15
                 hostile files                       address, Host and Origin checked,
                                                     no link followed
+sandbox         a query that reads files, writes,   one SELECT, read-only, settings     19
+                attaches, sets or runs for ever     locked, limits of time and rows
 dependencies    a version with a known hole         not admitted                        16
 releases        a package of the tests              built after them, compared          17
 
@@ -44,4 +46,5 @@ releases        a package of the tests              built after them, compared  
 16  project/test_dependencies.py
 17  project/test_github.py
 18  test_endless_lines.py
+19  test_sandbox_sql.py
 """

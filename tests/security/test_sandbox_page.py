@@ -22,7 +22,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-PATHS = ("/", "/collections", "/collections/users", "/requests", "/report.txt", "/static/page.js")
+PATHS = (
+    "/",
+    "/collections",
+    "/collections/users",
+    "/requests",
+    "/sql",
+    "/report.txt",
+    "/static/page.js",
+    "/api/",
+    "/api/collections/users/rows.csv",
+    "/api/sql?sql=FROM+users",
+)
 SERVE = [sys.executable, "-m", "target_segment_objects.sandbox.cli", "serve", "--port", "0"]
 
 

@@ -11,16 +11,25 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from target_segment_objects.limits import MAX_CONCURRENT_REQUESTS
-from target_segment_objects.sandbox.errors import WarehouseError
+from target_segment_objects.sandbox.column_names import table_name
+from target_segment_objects.sandbox.errors import RefusedQueryError, WarehouseError
 from target_segment_objects.sandbox.json_report import render_json
 from target_segment_objects.sandbox.middleware import end_quietly, refuse_foreign_requests
 from target_segment_objects.sandbox.page import views
+from target_segment_objects.sandbox.page.downloads import send_json
+from target_segment_objects.sandbox.page.json_api import API_PATH, JsonApi
+from target_segment_objects.sandbox.page.parameters import parse_number, require_collection
+from target_segment_objects.sandbox.page.queries import MAX_SHOWN_ROWS, QueryRunner
 from target_segment_objects.sandbox.page.rendering import Templates, load_static_files
 from target_segment_objects.sandbox.page.security import (
     add_security_headers,
     require_token,
 )
-from target_segment_objects.sandbox.page.timeline import group_sessions, merge_sessions
+from target_segment_objects.sandbox.page.timeline import (
+    MISSING_STATES,
+    group_sessions,
+    merge_sessions,
+)
 from target_segment_objects.sandbox.sessions import read_utc_clock
 from target_segment_objects.sandbox.terminal_report import render_report
 from target_segment_objects.sandbox.wording import list_special_names
@@ -41,6 +50,8 @@ _NOT_FOUND: Final = 404
 _UNAVAILABLE: Final = 503
 
 _OVERVIEW_SESSIONS: Final = 12
+_OVERVIEW_COLLECTIONS: Final = 12
+_OVERVIEW_LOSSES: Final = 20
 _OVERVIEW_REJECTIONS: Final = 5
 _MAX_SHOWN_SESSIONS: Final = 200
 _MAX_SHOWN_REQUESTS: Final = 100
@@ -71,6 +82,7 @@ class Pages:
         self._token = token
         self._host = host
         self._queue = queue
+        self._queries = QueryRunner(warehouse)
         self._templates = Templates(max_concurrent_requests=MAX_CONCURRENT_REQUESTS)
         self._static_files = load_static_files()
 
@@ -84,12 +96,16 @@ class Pages:
             "/sessions": self._show_sessions,
             "/sessions/{sync_id}": self._show_session,
             "/requests": self._show_requests,
+            "/requests/{number:int}": self._show_rejection,
+            "/sql": self._show_sql,
             "/report.txt": self._send_report,
             "/report.json": self._send_json_report,
             "/static/{name}": self._send_static_file,
         }
+        routes = [Route(path, endpoint, methods=["GET"]) for path, endpoint in paths.items()]
+        api = JsonApi(self._warehouse, self._sessions, self._requests, self._queue, self._queries)
         app = Starlette(
-            routes=[Route(path, endpoint, methods=["GET"]) for path, endpoint in paths.items()],
+            routes=[*routes, *api.build_routes()],
             middleware=[
                 Middleware(refuse_foreign_requests, host=self._host, refuse=_refuse_request),
                 Middleware(require_token, token=self._token),
@@ -104,9 +120,10 @@ class Pages:
         with self._warehouse.snapshot() as warehouse:
             ended, losses = warehouse.sessions(), warehouse.losses()
             collections = views.list_collections(warehouse, losses)
-            names = list_special_names(warehouse.list_columns())
         sessions = merge_sessions(shown, ended)
         result, severity = views.describe_state(sessions, ended, losses)
+        if severity == "good" and requests.rejections:
+            severity = "warn"
         return self._templates.render_page(
             "overview",
             api_url=str(request.base_url).rstrip("/"),
@@ -118,32 +135,45 @@ class Pages:
             rejections=requests.rejections[:_OVERVIEW_REJECTIONS],
             groups=_group_newest(sessions, _OVERVIEW_SESSIONS),
             hidden_sessions=max(0, len(sessions) - _OVERVIEW_SESSIONS),
+            missing=[session for session in sessions[::-1] if session.state in MISSING_STATES],
+            max_missing=_OVERVIEW_SESSIONS,
             collections=collections,
+            max_collections=_OVERVIEW_COLLECTIONS,
+            changed_values=sum(collection.changed_values for collection in collections),
             losses=losses,
-            names=names[:_MAX_SHOWN_NAMES],
+            max_losses=_OVERVIEW_LOSSES,
         )
 
-    def _show_collections(self, _: Request) -> Response:
+    def _show_collections(self, request: Request) -> Response:
+        search = request.query_params.get("name", "")
+        order = request.query_params.get("sort", "")
         with self._warehouse.snapshot() as warehouse:
             losses = warehouse.losses()
-            return self._templates.render_page(
-                "collections",
-                collections=views.list_collections(warehouse, losses),
-                losses=losses,
-                names=list_special_names(warehouse.list_columns()),
-                max_names=_MAX_SHOWN_NAMES,
-            )
+            collections = views.list_collections(warehouse, losses)
+            names = list_special_names(warehouse.list_columns())
+        return self._templates.render_page(
+            "collections",
+            count=len(collections),
+            collections=views.sort_collections(collections, search, order),
+            search=search,
+            order=order if order in views.SORT_LABELS else "name",
+            sort_labels=views.SORT_LABELS,
+            losses=losses if len(losses) > _OVERVIEW_LOSSES else (),
+            names=names,
+            max_names=_MAX_SHOWN_NAMES,
+        )
 
     def _show_collection(self, request: Request) -> Response:
         search = request.query_params.get("id", "")
         with self._warehouse.snapshot() as warehouse:
-            name = _require_collection(warehouse, request)
+            name = require_collection(warehouse, request)
             return self._templates.render_page(
                 "collection",
                 name=name,
                 objects=warehouse.count(name),
                 column_count=len(warehouse.columns(name)),
                 columns=views.list_columns(warehouse, name),
+                query=f'SELECT *\nFROM "{table_name(name)}"\nLIMIT 100',
                 search=search,
                 rows=views.build_rows(warehouse, name, search, _parse_page_number(request)),
             )
@@ -152,19 +182,21 @@ class Pages:
         object_id = request.query_params.get("id", "")
         shown = self._sessions.list_records()
         with self._warehouse.snapshot() as warehouse:
-            name = _require_collection(warehouse, request)
+            name = require_collection(warehouse, request)
             row = warehouse.find_row(name, object_id)
             if row is None:
-                raise HTTPException(_NOT_FOUND, "This collection has no object with this id.")
+                raise HTTPException(_NOT_FOUND, views.NO_OBJECT)
             history = warehouse.find_history(name, object_id)
             sessions = merge_sessions(shown, warehouse.sessions())
             columns = warehouse.columns(name)
+            lost = {lost.column: lost for lost in warehouse.lost_values(name, [object_id])}
         return self._templates.render_page(
             "object",
             name=name,
             id=object_id,
             row=row,
             columns=columns,
+            lost=lost,
             is_complete=history.is_complete,
             versions=views.build_versions(history.versions, sessions),
         )
@@ -182,7 +214,7 @@ class Pages:
         sync_id = request.path_params["sync_id"]
         sessions = [session for session in self._list_sessions() if session.sync_id == sync_id]
         if not sessions:
-            raise HTTPException(_NOT_FOUND, "There is no session with this sync_id.")
+            raise HTTPException(_NOT_FOUND, views.NO_SESSION)
         [group] = group_sessions(sessions, read_utc_clock())
         rejections = [
             record
@@ -204,6 +236,33 @@ class Pages:
             records=records[:_MAX_SHOWN_REQUESTS],
         )
 
+    def _show_rejection(self, request: Request) -> Response:
+        number = request.path_params["number"]
+        for record in self._requests.take_snapshot().rejections:
+            if record.rejection_number == number:
+                return self._templates.render_page("rejection", record=record)
+        raise HTTPException(_NOT_FOUND, "This rejected request is not kept.")
+
+    def _show_sql(self, request: Request) -> Response:
+        sql = request.query_params.get("sql", "").strip()
+        result, reason = None, ""
+        if sql:
+            try:
+                result = self._queries.run_query(sql)
+            except RefusedQueryError as error:
+                reason = str(error)
+        with self._warehouse.snapshot() as warehouse:
+            tables = views.list_tables(warehouse)
+        return self._templates.render_page(
+            "sql",
+            status=400 if reason else 200,
+            sql=sql,
+            result=result,
+            reason=reason,
+            tables=tables,
+            max_rows=MAX_SHOWN_ROWS,
+        )
+
     def _send_report(self, request: Request) -> Response:
         """Send the report as text to `show`, which cannot open the file while it is served."""
         options = request.query_params
@@ -214,8 +273,8 @@ class Pages:
         with self._warehouse.snapshot() as warehouse:
             text = render_report(
                 warehouse,
-                rows=_parse_number(options.get("rows", ""), 5, 0, 1000),
-                width=_parse_number(options.get("width", ""), 100, 20, 1000),
+                rows=parse_number(options.get("rows", ""), 5, 0, 1000),
+                width=parse_number(options.get("width", ""), 100, 20, 1000),
                 color_system=options.get("color"),
                 is_terminal="terminal" in options,
             )
@@ -227,7 +286,7 @@ class Pages:
             self._queue.wait_until_loaded()
         except WarehouseError as error:
             return PlainTextResponse(str(error), _UNAVAILABLE)
-        rows = _parse_number(request.query_params.get("rows", ""), 5, 0, 1000)
+        rows = parse_number(request.query_params.get("rows", ""), 5, 0, 1000)
         with self._warehouse.snapshot() as warehouse:
             return PlainTextResponse(
                 render_json(warehouse, rows=rows), media_type="application/json"
@@ -239,9 +298,11 @@ class Pages:
             raise HTTPException(_NOT_FOUND, "There is no such file.")
         return file
 
-    async def _show_error(self, _: Request, error: Exception) -> Response:
+    async def _show_error(self, request: Request, error: Exception) -> Response:
         http_error = cast("HTTPException", error)
         detail = http_error.detail
+        if request.url.path.startswith(API_PATH):
+            return send_json({"error": {"reason": detail}}, http_error.status_code)
         reason = "There is no page at this address." if detail == "Not Found" else detail
         return self._templates.render_page("error", status=http_error.status_code, reason=reason)
 
@@ -269,23 +330,5 @@ def _refuse_request(_: Request, reason: str) -> Response:
     return PlainTextResponse(f"{reason}\n", 403)
 
 
-def _require_collection(warehouse: Warehouse, request: Request) -> str:
-    """Return the name of the collection in the path.
-
-    Raises:
-        HTTPException: The warehouse does not have it.
-    """
-    name = str(request.path_params["name"])
-    if name not in warehouse.collections():
-        raise HTTPException(_NOT_FOUND, "There is no such collection.")
-    return name
-
-
 def _parse_page_number(request: Request) -> int:
-    return _parse_number(request.query_params.get("page", ""), 1, 1, 10**9)
-
-
-def _parse_number(text: str, default: int, lowest: int, highest: int) -> int:
-    """Parse a number in a query, within its limits; what is not a number is the default."""
-    is_number = text.isdecimal() and text.isascii() and len(text) < 10  # noqa: PLR2004 - fits
-    return min(max(int(text), lowest), highest) if is_number else default
+    return parse_number(request.query_params.get("page", ""), 1, 1, 10**9)

@@ -14,6 +14,7 @@ from target_segment_objects.plurals import format_count
 from target_segment_objects.sandbox.warehouse.losses import LOSS_LABELS
 from target_segment_objects.sandbox.wording import (
     STATE_LABELS,
+    escape_text,
     format_cell,
 )
 
@@ -47,6 +48,7 @@ class Templates:
             "bytes": format_bytes,
             "cell": partial(format_cell, limit=_MAX_CELL_CHARACTERS),
             "count": format_count,
+            "line": escape_text,
             "loss": lambda kind: LOSS_LABELS.get(kind, kind),
             "seconds": format_seconds,
             "severity": lambda state: SEVERITIES.get(state, "bad"),

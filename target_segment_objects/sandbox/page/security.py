@@ -73,14 +73,19 @@ class PageToken:
 
 
 def require_token(app: ASGIApp, *, token: PageToken) -> ASGIApp:
-    """Refuse requests without the token. One with it in its address gets the cookie."""
+    """Refuse requests without the token. One with it in its address gets the cookie.
+
+    A program sends it as `Authorization: Bearer …`.
+    """
 
     async def handle(scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
         # A cookie is for all ports of a host: the port in its name keeps sandboxes apart. It is the
         # port that the browser sees, which may be that of a container.
         cookie = f"segment-sandbox-{request.base_url.port or 80}"
-        if token.is_valid(request.cookies.get(cookie, "")):
+        scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
+        is_bearer = scheme.lower() == "bearer" and token.is_valid(bearer)
+        if is_bearer or token.is_valid(request.cookies.get(cookie, "")):
             await app(scope, receive, send)
         elif token.use(request.query_params.get("token", "")):
             value = f"{cookie}={token.value}; Path=/; HttpOnly; SameSite=Strict"

@@ -19,6 +19,12 @@ _MIN_WIDTH: Final = 4.0
 _MAX_GAP: Final = timedelta(seconds=30)
 """A longer pause between two sessions begins another load."""
 
+MISSING_STATES: Final = frozenset({"error", "expired", "failed", "open"})
+"""States of sessions whose objects are not in the warehouse, and will not be."""
+
+_UNFINISHED_STATES: Final = frozenset({"expired", "open", "running"})
+"""States of sessions that have no Finish: nothing happens between their last call and their end."""
+
 
 @dataclass(frozen=True, slots=True)
 class Bar:
@@ -49,8 +55,8 @@ class SessionGroup:
 
     Attributes:
         started: When the first one was started.
-        ended: When the last one ended; now, if one is still running.
-        sessions: Them, in the order of their starts.
+        ended: When something last happened in them.
+        sessions: The sessions, the newest first.
     """
 
     started: datetime
@@ -74,7 +80,8 @@ def merge_sessions(
 def group_sessions(sessions: Sequence[SessionRecord], now: datetime) -> list[SessionGroup]:
     """Group sessions that are in the order of their starts, and draw each group on one scale.
 
-    A running session ends now, for now. The newest group is the first.
+    A session lasts until something last happened in it: one that is never finished would else make
+    all others too small to see. The newest group is the first.
     """
     groups: list[list[SessionRecord]] = []
     latest = datetime.min.replace(tzinfo=timezone.utc)
@@ -82,19 +89,30 @@ def group_sessions(sessions: Sequence[SessionRecord], now: datetime) -> list[Ses
         if not groups or session.started - latest > _MAX_GAP:
             groups.append([])
         groups[-1].append(session)
-        latest = max(latest, session.settled or now)
+        latest = max(latest, find_last_activity(session, now))
     return [_draw_group(group, now) for group in reversed(groups)]
 
 
 def _draw_group(sessions: Sequence[SessionRecord], now: datetime) -> SessionGroup:
     started = sessions[0].started
-    ended = max(session.settled or now for session in sessions)
+    ended = max(find_last_activity(session, now) for session in sessions)
     scale = _Scale(started, ended)
     return SessionGroup(
         started,
         ended,
-        tuple(DrawnSession(session, _draw_session(session, scale, now)) for session in sessions),
+        tuple(
+            DrawnSession(session, _draw_session(session, scale, now))
+            for session in reversed(sessions)
+        ),
     )
+
+
+def find_last_activity(session: SessionRecord, now: datetime) -> datetime:
+    """Return when something last happened in a session: now, while it is loaded or has a call."""
+    if session.state not in _UNFINISHED_STATES:
+        return session.settled or now
+    # The calls of an earlier run are not known.
+    return max((call.ended or now for call in session.calls), default=session.started)
 
 
 class _Scale:
@@ -112,7 +130,7 @@ class _Scale:
 
 
 def _draw_session(session: SessionRecord, scale: _Scale, now: datetime) -> tuple[Bar, ...]:
-    end = session.settled or now
+    end = find_last_activity(session, now)
     bars = [scale.draw_bar("session", session.started, end)]
     for call in session.calls:
         if call.step in {"upload", "keep-alive"}:

@@ -6,19 +6,32 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from target_segment_objects.plurals import format_count
-from target_segment_objects.sandbox.column_names import describe_name
+from target_segment_objects.sandbox.column_names import describe_name, table_name
 from target_segment_objects.sandbox.session_record import LOADED
+from target_segment_objects.sandbox.warehouse.database_file import METADATA
 from target_segment_objects.sandbox.warehouse.losses import REDSHIFT_LOSS, Loss
 from target_segment_objects.sandbox.wording import (
     describe_result,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from target_segment_objects.sandbox.session_record import SessionRecord
     from target_segment_objects.sandbox.warehouse.database import Warehouse
     from target_segment_objects.sandbox.warehouse.history import Version
+    from target_segment_objects.sandbox.warehouse.lost_values import LostValue
+
+NO_OBJECT: Final = "This collection has no object with this id."
+NO_SESSION: Final = "There is no session with this sync_id."
+
+SORT_LABELS: Final = {
+    "name": "Collection",
+    "objects": "Objects",
+    "columns": "Columns",
+    "changed_values": "Changed values",
+}
+"""What collections can be sorted by: a field of `CollectionView`."""
 
 ROWS_PER_PAGE: Final = 50
 MAX_SHOWN_COLUMNS: Final = 40
@@ -53,6 +66,7 @@ class RowsPage:
         columns: Names of the columns that are shown.
         hidden_columns: Number of those that are not.
         rows: The rows.
+        lost: The values that are not stored as they were sent, by id and column.
         first: Number of the first row, from 1.
         matches: Number of rows that match the search.
         number: Number of the page, from 1.
@@ -62,6 +76,7 @@ class RowsPage:
     columns: tuple[str, ...]
     hidden_columns: int
     rows: Sequence[Mapping[str, Any]]
+    lost: Mapping[tuple[str, str], LostValue]
     first: int
     matches: int
     number: int
@@ -122,6 +137,25 @@ def list_collections(warehouse: Warehouse, losses: Sequence[Loss]) -> list[Colle
     ]
 
 
+def sort_collections(
+    collections: Iterable[CollectionView], search: str, order: str
+) -> list[CollectionView]:
+    """Return the collections whose names contain a text: by name, or the highest number first."""
+    found = sorted(
+        (collection for collection in collections if search in collection.name),
+        key=lambda collection: collection.name,
+    )
+    if order not in SORT_LABELS or order == "name":
+        return found
+    return sorted(found, key=lambda collection: -getattr(collection, order))
+
+
+def list_tables(warehouse: Warehouse) -> dict[str, list[str]]:
+    """Return the tables that a query can read, and their columns."""
+    tables = {table_name(name): columns for name, columns in warehouse.list_columns().items()}
+    return tables | {f"sandbox_metadata.{name}": list(METADATA[name]) for name in METADATA}
+
+
 def list_columns(warehouse: Warehouse, collection: str) -> list[ColumnView]:
     """Return the columns of a collection with their losses, those that are not stored at last."""
     losses = [loss for loss in warehouse.losses() if loss.collection == collection]
@@ -143,10 +177,15 @@ def build_rows(warehouse: Warehouse, collection: str, search: str, number: int) 
     number = min(max(number, 1), pages)
     offset = (number - 1) * ROWS_PER_PAGE
     columns = tuple(warehouse.columns(collection))
+    rows = warehouse.rows(collection, limit=ROWS_PER_PAGE, offset=offset, search=search)
     return RowsPage(
         columns=columns[:MAX_SHOWN_COLUMNS],
         hidden_columns=max(0, len(columns) - MAX_SHOWN_COLUMNS),
-        rows=warehouse.rows(collection, limit=ROWS_PER_PAGE, offset=offset, search=search),
+        rows=rows,
+        lost={
+            (lost.object_id, lost.column): lost
+            for lost in warehouse.lost_values(collection, [row["id"] for row in rows])
+        },
         first=offset + 1,
         matches=matches,
         number=number,

@@ -2,8 +2,8 @@
 
 The collections' tables are in the schema `main`: `id` is the primary key, and every other column is
 a property, as described in `column_types`. The schema `sandbox_metadata` has the tables `sessions`;
-`losses`, with the number of losses by column and kind, and the id of one example, but never a
-value; and `parts`, which `history` describes.
+`losses`, with the number of losses by column and kind, and the id of one example; `lost_values`,
+which the module of this name describes; and `parts`, which `history` describes.
 
 The objects of one session are loaded in one transaction. The methods are thread-safe.
 
@@ -33,6 +33,8 @@ from target_segment_objects.sandbox.warehouse.database_file import (
     translated_errors,
 )
 from target_segment_objects.sandbox.warehouse.losses import Loss
+from target_segment_objects.sandbox.warehouse.lost_values import find_lost_values
+from target_segment_objects.sandbox.warehouse.read_only_query import run_query
 from target_segment_objects.sandbox.warehouse.table_loader import (
     ObjectLoader,
     read_column_types,
@@ -49,6 +51,8 @@ if TYPE_CHECKING:
     from target_segment_objects.sandbox.objects import Object
     from target_segment_objects.sandbox.warehouse.column_types import ColumnType
     from target_segment_objects.sandbox.warehouse.history import History
+    from target_segment_objects.sandbox.warehouse.lost_values import LostValue
+    from target_segment_objects.sandbox.warehouse.read_only_query import QueryResult
     from target_segment_objects.sandbox.warehouse.session_columns import Columns
 
 _COLLECTION_TABLES: Final = """
@@ -62,6 +66,14 @@ AND table_name IN (
 )
 """
 """The tables that are those of collections: not those that the user or someone else has added."""
+
+_ROWS: Final = """
+SELECT * FROM main."{table}" WHERE contains("id", ?)
+ORDER BY CASE WHEN regexp_full_match("id", '-?[0-9]{{1,18}}') THEN TRY_CAST("id" AS BIGINT) END
+NULLS LAST, "id" LIMIT ? OFFSET ?
+"""
+
+_STREAMED_ROWS: Final = 500
 
 MEMORY_LIMIT_MB: Final = 256
 """Memory for DuckDB, which writes the rest of a large load to a temporary file."""
@@ -144,6 +156,15 @@ class Warehouse:
             connection.begin()
             yield type(self)(self._path, connection)
 
+    def run_query(self, sql: str, *, max_rows: int) -> QueryResult:
+        """Run a query that a user wrote. It does not wait for a running load.
+
+        Raises:
+            RefusedQueryError: It is not run, or fails.
+        """
+        with self._connection.cursor() as connection:
+            return run_query(connection, sql, max_rows=max_rows)
+
     def load_session(
         self,
         session: SessionRecord,
@@ -211,14 +232,25 @@ class Warehouse:
     def rows(
         self, collection: str, *, limit: int | None = None, offset: int = 0, search: str = ""
     ) -> list[dict[str, Any]]:
-        """Return rows whose ids contain a text, ordered by id. Times are UTC, without a zone."""
+        """Return rows whose ids contain a text, ordered by id. Times are UTC, without a zone.
+
+        Ids that are integers are ordered as numbers, before all others.
+        """
         table = self._require_collection(collection)
-        return self._fetch_rows(
-            f'SELECT * FROM main."{table}" WHERE contains("id", ?) ORDER BY "id" LIMIT ? OFFSET ?',  # noqa: S608 - an existing table
-            search,
-            limit,
-            offset,
-        )
+        return self._fetch_rows(_ROWS.format(table=table), search, limit, offset)
+
+    def stream_rows(
+        self, collection: str, *, limit: int | None = None, offset: int = 0, search: str = ""
+    ) -> Iterator[tuple[Any, ...]]:
+        """Yield what `rows` returns, without keeping it in memory: only the values.
+
+        To be closed, also before its end.
+        """
+        table = self._require_collection(collection)
+        with self._connection.cursor() as connection:
+            result = connection.execute(_ROWS.format(table=table), [search, limit, offset])
+            while rows := result.fetchmany(_STREAMED_ROWS):
+                yield from rows
 
     def find_row(self, collection: str, object_id: str) -> dict[str, Any] | None:
         """Return the row of an object, if there is one."""
@@ -256,6 +288,11 @@ class Warehouse:
         """Return which sessions brought which properties of an object."""
         with self._lock:
             return history.find_history(self._connection, collection, object_id)
+
+    def lost_values(self, collection: str, ids: Sequence[str]) -> list[LostValue]:
+        """Return the values of some objects that are not stored as they were sent."""
+        with self._lock:
+            return find_lost_values(self._connection, collection, ids)
 
     def _require_collection(self, collection: str) -> str:
         """Return the table of a collection."""
@@ -295,8 +332,12 @@ def _prepare_connection(
     connection.execute("SET threads = 1")
     connection.execute(f"SET memory_limit = '{MEMORY_LIMIT_MB}MB'")
     ensure_metadata(connection, path, read_only=read_only)
-    if read_only:  # a load changes the limit of memory
-        connection.execute("SET lock_configuration = true")
+    if not read_only:  # a load changes the limit of memory
+        settings = "SELECT 1 FROM duckdb_settings() WHERE name = 'allowed_configs'"
+        if not connection.execute(settings).fetchall():  # an older DuckDB
+            return
+        connection.execute("SET allowed_configs = ['memory_limit']")
+    connection.execute("SET lock_configuration = true")
 
 
 def _insert_sessions(

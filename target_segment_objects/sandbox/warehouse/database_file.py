@@ -29,7 +29,7 @@ SESSION_COLUMNS: Final[Mapping[str, str]] = {
 }
 """The fields of a `SessionRecord` that the warehouse stores."""
 
-_METADATA: Final[Mapping[str, Mapping[str, str]]] = {
+METADATA: Final[Mapping[str, Mapping[str, str]]] = {
     "sessions": SESSION_COLUMNS,
     "losses": {
         "collection": "VARCHAR",
@@ -38,6 +38,9 @@ _METADATA: Final[Mapping[str, Mapping[str, str]]] = {
         "count": "BIGINT",
         "example_id": "VARCHAR",
     },
+    "lost_values": dict.fromkeys(
+        ("collection", "column_name", "object_id", "kind", "value"), "VARCHAR"
+    ),
     "parts": {
         "position": "BIGINT",
         "sync_id": "VARCHAR",
@@ -51,10 +54,11 @@ _METADATA: Final[Mapping[str, Mapping[str, str]]] = {
 _KEYS: Final[Mapping[str, str]] = {
     "sessions": "sync_id",
     "losses": "collection, column_name, kind",
+    "lost_values": "collection, column_name, object_id",
     "parts": "position",
 }
 
-_LATER_TABLES: Final = frozenset({"parts"})
+_LATER_TABLES: Final = frozenset({"lost_values", "parts"})
 """Tables that a warehouse of an older version does not have."""
 
 _ERROR_KIND: Final = re.compile(r"^[A-Z][A-Za-z ]{0,40}Error: ")
@@ -130,7 +134,7 @@ def ensure_metadata(connection: duckdb.DuckDBPyConnection, path: Path, *, read_o
         raise WarehouseError(message)
     if not read_only:
         connection.execute("CREATE SCHEMA IF NOT EXISTS sandbox_metadata")
-        for table, columns in _METADATA.items():
+        for table, columns in METADATA.items():
             declared = ", ".join(f"{name} {kind} NOT NULL" for name, kind in columns.items())
             connection.execute(
                 f"CREATE TABLE IF NOT EXISTS sandbox_metadata.{table}"
@@ -143,14 +147,14 @@ def _has_metadata(
 ) -> bool:
     """Return whether the metadata is as declared: what is read has these types, and is no view."""
     found = {name: kind for schema, name, kind in tables if schema == "sandbox_metadata"}
-    if found.keys() | _LATER_TABLES != _METADATA.keys() or {*found.values()} != {"BASE TABLE"}:
+    if found.keys() | _LATER_TABLES != METADATA.keys() or {*found.values()} != {"BASE TABLE"}:
         return False
     columns = connection.execute(
         "SELECT table_name, column_name, data_type, is_nullable FROM information_schema.columns"
         " WHERE table_catalog = current_database() AND table_schema = 'sandbox_metadata'"
     )
     return {*columns.fetchall()} == {
-        (table, name, kind, "NO") for table in found for name, kind in _METADATA[table].items()
+        (table, name, kind, "NO") for table in found for name, kind in METADATA[table].items()
     }
 
 

@@ -25,6 +25,7 @@ from target_segment_objects.sandbox.warehouse.column_types import (
     to_text,
 )
 from target_segment_objects.sandbox.warehouse.losses import LossKind
+from target_segment_objects.sandbox.warehouse.lost_values import LostValueLog
 from target_segment_objects.sandbox.warehouse.session_columns import ID_COLUMN, merge_columns
 
 if TYPE_CHECKING:
@@ -100,9 +101,9 @@ class _StagedColumn:
     positions: list[int] | None
     values: Sequence[Value]
 
-    def get_position(self, index: int) -> int:
-        """Return the position of the object with the value at an index."""
-        return index if self.positions is None else self.positions[index]
+    def list_ids(self, ids: list[str]) -> list[str]:
+        """Return the ids of the objects that have it, of all ids of the chunk."""
+        return ids if self.positions is None else [ids[position] for position in self.positions]
 
 
 class ObjectLoader:
@@ -119,6 +120,7 @@ class ObjectLoader:
         self._types: dict[str, dict[str, ColumnType]] = {}
         self._chunks: dict[str, _Chunk] = {}
         self._losses: dict[tuple[str, str, str], _LossCount] = {}
+        self._lost_values = LostValueLog(connection)
 
     def load_objects(self, objects: Iterable[Object]) -> None:
         """Merge the objects in their order, and record the losses."""
@@ -165,8 +167,7 @@ class ObjectLoader:
             if name not in types:
                 continue  # only nulls: they create no column
             values, losses = convert_column(types[name], column.values)
-            for index, kind in losses.items():
-                self._count_loss(collection, chunk.ids[column.get_position(index)], name, kind)
+            self._note_losses((collection, name), chunk.ids, column, losses)
             merged[name] = f"v{number}"
             if column.positions is None:
                 staged[f"v{number}"] = values if is_unique else values.take(latest_rows)
@@ -197,14 +198,35 @@ class ObjectLoader:
     ) -> None:
         """Count the values of a property that has no column of its own, unless they are the id."""
         kind = LossKind.SHADOWED if name == ID_COLUMN else LossKind.DISCARDED
-        for index, value in enumerate(column.values):
-            object_id = ids[column.get_position(index)]
-            if value is not None and to_text(value) != object_id:
-                self._count_loss(collection, object_id, name, kind)
+        owners = column.list_ids(ids)
+        losses = {
+            index: kind
+            for index, (object_id, value) in enumerate(zip(owners, column.values, strict=True))
+            if value is not None and to_text(value) != object_id
+        }
+        self._note_losses((collection, name), ids, column, losses)
 
-    def _count_loss(self, collection: str, object_id: str, column: str, kind: LossKind) -> None:
-        loss = self._losses.setdefault((collection, column, kind.value), _LossCount(object_id))
-        loss.count += 1
+    def _note_losses(
+        self,
+        key: tuple[str, str],
+        ids: list[str],
+        column: _StagedColumn,
+        losses: Mapping[int, LossKind],
+    ) -> None:
+        """Count the losses among the values of a column, and note what the values were.
+
+        Args:
+            key: The collection and the column.
+            ids: All ids of the chunk.
+            column: The values.
+            losses: What happened to a value, by its index.
+        """
+        if not losses and not self._lost_values.has_column(key):  # nearly always
+            return
+        owners = column.list_ids(ids)
+        for index, kind in losses.items():
+            self._losses.setdefault((*key, kind.value), _LossCount(owners[index])).count += 1
+        self._lost_values.note_column(key, owners, column.values, losses)
 
     def _write_losses(self) -> None:
         for key, loss in self._losses.items():
@@ -213,6 +235,7 @@ class ObjectLoader:
                 " ON CONFLICT DO UPDATE SET count = count + excluded.count",
                 [*key, loss.count, loss.example_id],
             )
+        self._lost_values.write()
 
     # Tables
 

@@ -65,7 +65,7 @@ function findFaults() {
   for (let i = 1; i < levels.length; i++)
     check(levels[i] <= levels[i - 1] + 1, `h${levels[i]} after h${levels[i - 1]}`);
 
-  for (const element of all("h1, h2, h3, a, button, input, nav, [role=region], [role=img]"))
+  for (const element of all("h1, h2, h3, a, button, input:not([type=hidden]), textarea, nav, [role=region], [role=img]"))
     check(element.hidden || getName(element), `no name: ${element.outerHTML.slice(0, 80)}`);
   checkDistinct(all("nav").map(getName), "two navigations with one name");
   checkDistinct(all("[id]").map((element) => element.id), "two elements with one id");

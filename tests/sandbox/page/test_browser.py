@@ -30,6 +30,7 @@ pytestmark = [
 CHECKS = Path(__file__).with_name("checks.js").read_text(encoding="utf-8")
 ATTACK = "<script>window.attacked = 1</script><img src=x onerror='window.attacked = 2'>"
 LONG_ID = "x" * 100
+QUERY = f"SELECT *, '{ATTACK.replace(chr(39), chr(39) * 2)}' AS \"{ATTACK}\" FROM users"  # noqa: S608 - a query is what is tested
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +82,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             f"/sessions/{failed}",
             "/requests",
             "/requests?rejected",
+            "/requests/1",
+            "/collections?name=us&sort=objects",
+            "/sql",
+            f"/sql?sql={quote(QUERY)}",
             "/nothing",
         )
         yield Site(sandbox.url, sandbox.page_url, paths, client)
@@ -182,6 +187,51 @@ def test_contrast(browser: Browser, site: Site, *, dark: bool) -> None:
         assert [found for found in contrasts if found[0] < 4.5] == [], path
 
 
+@pytest.mark.parametrize("width", [400, 1200])
+def test_id_stays_in_sight(browser: Browser, site: Site, width: int) -> None:
+    """The id of a row is at the left of the table however far that is scrolled, and covers it."""
+    open_page(browser, site, f"/collections/{'z' * 100}")
+    browser.emulate(width=width)
+    moved, covered = browser.evaluate(
+        """const table = document.querySelector('.scroll');
+           const id = table.querySelector('tbody th');
+           const before = id.getBoundingClientRect();
+           table.scrollLeft = 500;
+           const after = id.getBoundingClientRect();
+           const top = document.elementFromPoint(after.left + 3, after.top + after.height / 2);
+           return [[table.scrollLeft, after.left - before.left], id.contains(top)]"""
+    )
+    assert moved == [500, 0]
+    assert covered
+
+
+def test_underlines_are_below_underscores(browser: Browser, site: Site) -> None:
+    """The line under a link is at least as low as the lowest part of a letter of its font."""
+    for path in ("/collections", "/sessions"):
+        open_page(browser, site, path)
+        gaps = browser.evaluate(
+            """const pen = document.createElement('canvas').getContext('2d');
+               return [...document.querySelectorAll('main .mono a, main a.mono')].map(a => {
+                 const style = getComputedStyle(a);
+                 pen.font = style.font;
+                 const depth = pen.measureText('_').actualBoundingBoxDescent;
+                 return parseFloat(style.textUnderlineOffset) - depth;
+               })"""
+        )
+        assert gaps
+        assert min(gaps) > 0
+
+
+def test_first_line_links_to_the_problems(browser: Browser, site: Site) -> None:
+    """A link of the first line goes to its section, which is above the collections."""
+    for name in ("missing", "losses", "rejections"):
+        open_page(browser, site, "/")
+        browser.driver.find_element(By.ID, f"to-{name}").click()
+        assert browser.driver.current_url.endswith(f"#{name}-title")
+        top = f"return document.getElementById('{name}-title').getBoundingClientRect().top"
+        assert 0 <= browser.evaluate(top) <= 900
+
+
 # Structure and keyboard
 
 
@@ -195,11 +245,11 @@ def test_structure(browser: Browser, site: Site) -> None:
 
 def test_keyboard_reaches_everything(browser: Browser, site: Site) -> None:
     """Tab stops at each link, field and button, in the order of the page, visibly."""
-    for path in ("/", "/collections/users"):
+    for path in ("/", "/collections", "/collections/users", "/sql"):
         open_page(browser, site, path)
         count = browser.evaluate(
-            "return [...document.querySelectorAll('a, button, input, [tabindex=\"0\"]')]"
-            ".filter(e => !e.hidden).length"
+            "return [...document.querySelectorAll('a, button, input, textarea, [tabindex=\"0\"]')]"
+            ".filter(e => !e.hidden && e.type !== 'hidden').length"
         )
         places = []
         for _ in range(count):
@@ -227,13 +277,25 @@ def test_keyboard_from_overview_to_object(browser: Browser, site: Site) -> None:
     assert focused(browser, "getBoundingClientRect().top") >= 0
     press(browser, Keys.ENTER)
     wait_for(lambda: focused(browser, "id") == "main")
-    press(browser, Keys.TAB, Keys.TAB)
+    press(browser, *[Keys.TAB] * 5)  # past the list of collections, the query and two downloads
     assert focused(browser, "id") == "id"
     press(browser, "row 42", Keys.ENTER)
     wait_for(lambda: "id=row+42" in browser.driver.current_url)
     browser.driver.find_element(By.LINK_TEXT, "row 42").send_keys(Keys.ENTER)
     wait_for(lambda: "/object?id=row%2042" in browser.driver.current_url)
     assert text_of(browser, "h1") == "row 42"
+
+
+def test_query_with_the_keyboard(browser: Browser, site: Site) -> None:
+    """Ctrl+Enter runs the query in the box; Enter is a new line; the box keeps the query."""
+    open_page(browser, site, "/sql")
+    box = browser.driver.find_element(By.ID, "sql")
+    box.send_keys("SELECT 6 * 7", Keys.ENTER, "AS answer", Keys.CONTROL + Keys.ENTER)
+    wait_for(lambda: "/sql?sql=" in browser.driver.current_url)
+    assert "answer\n42" in text_of(browser, ".rows")
+    assert browser.evaluate("return document.getElementById('sql').value") == (
+        "SELECT 6 * 7\nAS answer"
+    )
 
 
 # Live

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import html
-import http.client
 import re
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import pytest
 
@@ -26,29 +24,15 @@ from target_segment_objects.sandbox.warehouse.history import MAX_HISTORY_BYTES, 
 from target_segment_objects.sandbox.warehouse.losses import LOSS_LABELS
 from tests.support import wait_for
 from tests.support.bare_http import BareClient, object_line
+from tests.support.page_client import get_page
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Iterator
-    from http.client import HTTPMessage
 
 DOCS = Path(__file__).parents[3] / "docs"
 MARKUP = "<script>alert('&\"')</script>"
 """What must be escaped wherever it is shown."""
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """The response to a GET."""
-
-    status: int
-    headers: HTTPMessage
-    body: str
-
-    @property
-    def text(self) -> str:
-        """The text without tags, with single spaces."""
-        return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", self.body)).split())
 
 
 @pytest.fixture
@@ -56,25 +40,6 @@ def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
     """A running sandbox with a page and an empty warehouse."""
     with Sandbox(tmp_path / "warehouse.duckdb", serve_page=True) as running:
         yield running
-
-
-def get_page(
-    sandbox: Sandbox, path: str, *, host: str | None = None, method: str = "GET", waits: bool = True
-) -> Page:
-    """Get a page, once every accepted session is loaded unless it should not wait."""
-    if waits:
-        _ = sandbox.warehouse
-    path += f"{'&' if '?' in path else '?'}{urlsplit(sandbox.page_url).query}"
-    address = urlsplit(sandbox.url)
-    connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=30)
-    try:
-        connection.putrequest(method, path, skip_host=True)
-        connection.putheader("Host", address.netloc if host is None else host)
-        connection.endheaders()
-        response = connection.getresponse()
-        return Page(response.status, response.headers, response.read().decode())
-    finally:
-        connection.close()
 
 
 def object_path(object_id: str) -> str:
@@ -103,9 +68,87 @@ def test_overview(sandbox: Sandbox) -> None:
     assert "All accepted objects were loaded (2); 1 value changed, see below." in text
     assert "users 2 objects 2 columns 1 value changed" in text
     assert f"users .n 1 {LOSS_LABELS['fraction']} 2" in text
-    assert re.search(rf"400 POST /v0/upload/{sync_id} .* line 2: ", text)
+    assert re.search(rf"400 POST /v0/upload/{sync_id} .* line 2 : ", text)
     assert re.search(rf"no part yet {sync_id} open 0 objects 0 parts, 0 bytes 1 Keep Alive", text)
     assert "at most 1 of 20" in text
+
+
+def test_problems_come_first(sandbox: Sandbox) -> None:
+    """Losses, rejections and sessions that failed are above the rest, and linked from the top."""
+    client = BareClient(sandbox.url)
+    client.load_files(object_line({"n": 1}) + object_line({"n": 1.5}, object_id="2"))
+    body = get_page(sandbox, "/").body
+    assert 'id="to-losses"' in body
+    assert 'id="to-rejections"' not in body
+    failed = client.start_session()
+    client.upload_lines(failed, object_line())
+    client.upload_lines(failed, b"{}\n")
+    client.finish_session(failed, "the tap failed")
+    page = get_page(sandbox, "/")
+    first = re.search('<p class="banner bad">.*?</p>', page.body, re.DOTALL)
+    assert first is not None
+    links = re.findall('href="#([^"]*)">([^<]*)<', first.group())
+    assert links == [
+        ("missing-title", "1 session not loaded"),
+        ("losses-title", "1 changed value"),
+        ("rejections-title", "1 rejected request"),
+    ]
+    order = [page.body.index(f'id="{name}"') for name, _ in links]
+    assert order == sorted(order)
+    assert (
+        order[-1] < page.body.index('id="load-title"') < page.body.index('id="collections-title"')
+    )
+    assert "discarded by the sender" in page.text[: page.text.index("Values that a warehouse")]
+
+
+def test_rejection_alone_is_a_warning(sandbox: Sandbox) -> None:
+    """If all accepted objects were loaded, but a request was rejected, the top is not green."""
+    client = BareClient(sandbox.url)
+    client.load_files(object_line())
+    assert 'class="banner good"' in get_page(sandbox, "/").body
+    client.keep_alive("nothing")
+    assert 'class="banner warn"' in get_page(sandbox, "/").body
+
+
+def test_overview_has_some_collections_and_the_list_all(sandbox: Sandbox) -> None:
+    """The overview has the first 12; the list can be filtered and sorted, and repeats no loss."""
+    letters = "abcdefghijklm"
+    client = BareClient(sandbox.url)
+    client.load_files(
+        b"".join(
+            object_line({"n": number}, object_id=str(item), collection=f"c_{letter}")
+            for number, letter in enumerate(letters)
+            for item in range(number + 1)
+        )
+        + object_line({"n": "x"}, object_id="0", collection="c_a")
+    )
+    overview = get_page(sandbox, "/")
+    assert "All 13 collections" in overview.text
+    assert "c_l" in overview.text
+    assert "c_m" not in overview.text
+
+    def list_names(query: str) -> list[str]:
+        return re.findall(r'id="c-([a-z_]+)"', get_page(sandbox, f"/collections{query}").body)
+
+    names = [f"c_{letter}" for letter in letters]
+    assert list_names("") == list_names("?sort=nothing") == names
+    assert list_names("?sort=objects") == names[::-1]
+    assert list_names("?sort=changed_values&name=c_") == names
+    assert list_names("?name=_b") == ["c_b"]
+    assert "1 collection of 13" in get_page(sandbox, "/collections?name=_b").text
+    assert "No name contains zz" in get_page(sandbox, "/collections?name=zz").text
+    assert "Values that a warehouse changes" in overview.text
+    assert "Values that a warehouse changes" not in get_page(sandbox, "/collections").text
+
+
+def test_ids_that_are_numbers_are_in_their_order(sandbox: Sandbox) -> None:
+    """2 is before 10; numbers are before other ids, and too long ones are text."""
+    ids = ["10", "b", "2", "-1", "007", "1.5", "9" * 30, "A"]
+    lines = [object_line(object_id=object_id) for object_id in ids]
+    BareClient(sandbox.url).load_files(b"".join(lines))
+    body = get_page(sandbox, "/collections/users").body
+    shown = re.findall(r"<bdi>([^<]*)</bdi></a>", body)
+    assert shown == ["-1", "2", "007", "10", "1.5", "9" * 30, "A", "b"]
 
 
 def test_overview_of_what_redshift_cuts_off(sandbox: Sandbox) -> None:
@@ -115,6 +158,8 @@ def test_overview_of_what_redshift_cuts_off(sandbox: Sandbox) -> None:
     assert "no value was lost. 1 value would be cut off on Redshift, see below." in text
     assert f"users .s 1 {LOSS_LABELS['bytes']} 1" in text
     assert "1 value changed" not in text
+    assert "Values on Redshift" in text
+    assert "changed value" not in text
 
 
 def test_accepted_sessions_are_not_called_loaded(
@@ -167,13 +212,29 @@ def test_collection(sandbox: Sandbox) -> None:
     assert "users" in get_page(sandbox, "/collections").text
 
 
+def test_lost_value_is_marked_in_its_row(sandbox: Sandbox) -> None:
+    """A row shows what a value was; the object's page says, too, what happened to it."""
+    client = BareClient(sandbox.url)
+    client.load_files(object_line({"n": 1, "s": "a"}))
+    client.load_files(object_line({"n": "soon", "id": "other", "s": "b"}, object_id="2"))
+    page = get_page(sandbox, "/collections/users")
+    assert "1 1 a 2 null was soon b" in page.text
+    assert page.body.count(' class="was"') == 1
+    text = get_page(sandbox, object_path("2")).text
+    assert f"n bigint null was soon : {LOSS_LABELS['type']}" in text
+    assert f"id not stored was other : {LOSS_LABELS['shadowed']}" in text
+    assert text.count("was other") == 1
+    client.load_files(object_line({"n": 2}, object_id="2"))
+    assert "was soon" not in get_page(sandbox, "/collections/users").text
+
+
 def test_names_that_a_warehouse_changes(sandbox: Sandbox) -> None:
     """Renamed tables and columns are shown as in the terminal; the collection keeps its name."""
     BareClient(sandbox.url).load_files(object_line({"2fa": 1}))
     title = "Names that a warehouse does not take as they are"
     text = get_page(sandbox, "/collections").text
     assert f"{title} Table or column Name users._2fa {describe_name('_2fa')}" in text
-    assert f"users._2fa {describe_name('_2fa')}" in get_page(sandbox, "/").text
+    assert title not in get_page(sandbox, "/").text  # it is no problem of a load
     assert f"_2fa bigint {describe_name('_2fa')}" in get_page(sandbox, "/collections/users").text
     BareClient(sandbox.url).load_files(object_line(collection="user"))
     assert f"_user {describe_name('_user')}" in get_page(sandbox, "/collections").text
@@ -283,6 +344,30 @@ def test_requests(sandbox: Sandbox) -> None:
     assert f"400 POST /v0/upload/{sync_id}" in rejected
 
 
+def test_rejected_request_links_to_its_lines(sandbox: Sandbox) -> None:
+    """Wherever a rejection is listed, its line is a link to the line and those beside it."""
+    client = BareClient(sandbox.url)
+    sync_id = client.start_session()
+    lines = [object_line({"name": f"row {number}"}) for number in range(1, 6)]
+    lines[2] = object_line({"name": ["row 3"]})
+    client.upload_lines(sync_id, b"".join(lines))
+    for path in ("/", "/requests", "/requests?rejected", f"/sessions/{sync_id}"):
+        assert re.search('<a [^>]*href="/requests/1">line 3</a>', get_page(sandbox, path).body)
+    text = get_page(sandbox, "/requests/1").text
+    assert re.search(r'line 3 : .* 2 {"id".*"row 2".* 3 rejected {"id".*"row 3".* 4 {"id"', text)
+    assert "row 1" not in text
+    assert "row 5" not in text
+    assert get_page(sandbox, "/requests/2").status == 404
+    [record] = get_page(sandbox, "/api/requests?rejected").json["requests"]
+    assert [number for number, _ in record["lines"]] == [2, 3, 4]
+
+
+def test_rejection_without_lines(sandbox: Sandbox) -> None:
+    """A request that was rejected for another reason says so."""
+    BareClient(sandbox.url).keep_alive("nothing")
+    assert "not in one line of a file" in get_page(sandbox, "/requests/1").text
+
+
 def test_report(sandbox: Sandbox) -> None:
     """The report is also there as text."""
     BareClient(sandbox.url).load_files(object_line({"name": "Ann"}))
@@ -306,7 +391,12 @@ def test_everything_sent_is_escaped(sandbox: Sandbox) -> None:
     client.send_request(f"/v0/{quote(MARKUP)}")
     client.finish_session(sync_id, MARKUP)
     paths = ["/", "/collections", "/collections/users", "/sessions", f"/sessions/{sync_id}"]
-    paths += ["/requests", object_path(MARKUP), f"/collections/users?id={quote(MARKUP[:5])}"]
+    paths += [
+        "/requests",
+        "/requests/1",
+        object_path(MARKUP),
+        f"/collections/users?id={quote(MARKUP[:5])}",
+    ]
     shown = 0
     for path in paths:
         page = get_page(sandbox, path)
@@ -314,12 +404,21 @@ def test_everything_sent_is_escaped(sandbox: Sandbox) -> None:
         assert "<script>" not in page.body, path
         assert page.body.count("<script") == 1, path  # our own file
         shown += MARKUP in page.text
-    assert shown == 7  # all but the list of requests, which has paths as they were sent
+    assert shown == 6  # requests have paths and lines as they were sent; collections have no value
 
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "/collections", "/sessions", "/requests", "/report.txt", "/static/page.js", "/none"],
+    [
+        "/",
+        "/collections",
+        "/sessions",
+        "/requests",
+        "/sql",
+        "/report.txt",
+        "/static/page.js",
+        "/none",
+    ],
 )
 def test_security_headers(sandbox: Sandbox, path: str) -> None:
     """Every response has the headers, and the policy allows nothing inline or from elsewhere."""

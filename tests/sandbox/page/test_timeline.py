@@ -55,7 +55,7 @@ def test_a_long_pause_begins_a_group(pause: float, count: int) -> None:
     """Sessions with a pause of more than 30 seconds between them are two loads."""
     groups = draw(build_row("a", 0, 10), build_row("b", 10 + pause, 50))
     assert len(groups) == count
-    assert groups[0].sessions[-1].record.sync_id == "b"  # the newest group is the first
+    assert groups[0].sessions[0].record.sync_id == "b"  # the newest is the first
 
 
 def test_pause_counts_from_the_latest_end() -> None:
@@ -81,7 +81,7 @@ def test_bars_share_a_scale() -> None:
     )
     [group] = draw(session, build_row("b", 2, 10))
     assert group.seconds == 10
-    first, second = group.sessions
+    second, first = group.sessions
     assert first.bars == (
         Bar("session", 0, 800),
         Bar("upload", 100, 100),
@@ -91,6 +91,33 @@ def test_bars_share_a_scale() -> None:
     )
     assert second.bars == (Bar("session", 200, 800),)
     assert (session.open_seconds, session.load_seconds) == (6, 2)
+
+
+@pytest.mark.parametrize("outcome", ["open", "expired", ""])
+def test_session_that_is_never_finished(outcome: str) -> None:
+    """It lasts until its last call, and so does not make the bars of the others too small."""
+    idle = build_record(
+        "a",
+        0,
+        3600 if outcome else None,
+        outcome=outcome,
+        calls=(Call("upload", at(1), at(2), was_accepted=True),),
+    )
+    later, first = draw(idle, build_row("b", 0, 4), build_row("c", 600, 604), now=3600)
+    assert [session.record.sync_id for session in later.sessions] == ["c"]
+    assert later.sessions[0].bars == (Bar("session", 0, SCALE),)
+    assert (first.seconds, [session.record.sync_id for session in first.sessions]) == (
+        4,
+        ["b", "a"],
+    )
+    assert first.sessions[1].bars == (Bar("session", 0, 500), Bar("upload", 250, 250))
+
+
+def test_session_of_an_earlier_run_without_calls() -> None:
+    """One that was never finished there is a point at its start: when it was used is not known."""
+    [group] = draw(build_row("a", 0, 3600, "open"), build_row("b", 0, 10))
+    assert group.seconds == 10
+    assert group.sessions[1].bars == (Bar("session", 0, 4),)
 
 
 def test_running_session_grows() -> None:
@@ -111,7 +138,7 @@ def test_states() -> None:
         build_row("d", 3, 4, "expired"),
         now=10,
     )
-    states = [session.record.state for session in group.sessions]
+    states = [session.record.state for session in reversed(group.sessions)]
     assert [(STATE_LABELS[state], SEVERITIES.get(state, "bad")) for state in states] == [
         ("accepted, not loaded yet", "busy"),
         ("loading", "busy"),

@@ -67,3 +67,9 @@ if (document.querySelector("[data-live]")) {
   document.addEventListener("visibilitychange", update);
   setTimeout(keepUpdating, INTERVAL_MS);
 }
+
+document.getElementById("sql")?.addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+  event.preventDefault();
+  event.target.form.requestSubmit();
+});
