@@ -13,10 +13,10 @@ import msgspec
 from singer_sdk.singerlib.json import serialize_json
 
 from target_segment_objects.exceptions import InputError
+from target_segment_objects.gzip_reading import GZIP_ERRORS
 from target_segment_objects.mapping.values import DECODING_ERRORS
 from target_segment_objects.singer.batch_storage import open_batch_file
 from target_segment_objects.singer.raw_input import (
-    GZIP_ERRORS,
     MAX_LINE_BYTES,
     LineTooLongError,
     explain_read_error,

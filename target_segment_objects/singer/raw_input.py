@@ -11,18 +11,13 @@ from __future__ import annotations
 import contextlib
 import gzip
 import io
-import zlib
 from typing import IO, TYPE_CHECKING, Final, cast
+
+from target_segment_objects.gzip_reading import GZIP_ERRORS, open_gzip
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
-
-GZIP_ERRORS: tuple[type[Exception], ...] = (EOFError, zlib.error)
-with contextlib.suppress(ImportError):  # not every platform has a wheel of it
-    from isal.igzip_lib import IsalError
-
-    GZIP_ERRORS += (cast("type[Exception]", IsalError),)  # its stub is wrong
 
 MAX_LINE_BYTES: Final = 64 * 1024 * 1024
 """Longest line without its end; our choice. An object may have 400 KB."""
@@ -123,7 +118,7 @@ def explain_read_error(cause: Exception) -> str:
     """Return why an input cannot be read, without an end of the sentence."""
     if isinstance(cause, EOFError):
         return "its gzip data ends too early, so the file is incomplete"
-    if isinstance(cause, GZIP_ERRORS):
+    if isinstance(cause, GZIP_ERRORS) and not isinstance(cause, gzip.BadGzipFile):
         return "its gzip data is damaged"
     reason = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
     return str(reason).rstrip(".")
@@ -158,8 +153,8 @@ class _RawInput(io.RawIOBase):
         prefix = _read_prefix(self._file)
         if prefix.startswith(GZIP_MAGIC):
             compressed = cast("IO[bytes]", _PrefixedInput(prefix, self._file))
-            open_gzip = _open_complete_gzip if self._is_complete else _open_gzip
-            self._file = open_gzip(compressed)
+            open_file = open_gzip if self._is_complete else _open_growing_gzip
+            self._file = open_file(compressed)
             prefix = _read_prefix(self._file)
         elif self._require_gzip:
             raise gzip.BadGzipFile("Not a gzipped file" if prefix else "Not gzip, but empty")
@@ -177,20 +172,9 @@ def _refuse_format(prefix: bytes) -> None:
             raise OSError(reason)
 
 
-def _open_gzip(file: IO[bytes]) -> IO[bytes]:
+def _open_growing_gzip(file: IO[bytes]) -> IO[bytes]:
+    """Open a file that a tap still writes: each line is read as soon as it is there."""
     return cast("IO[bytes]", gzip.GzipFile(fileobj=file, mode="rb"))
-
-
-def _open_complete_gzip(file: IO[bytes]) -> IO[bytes]:
-    """Open a file with isal, which is faster, where it is installed.
-
-    isal waits for more input than the next line needs.
-    """
-    try:
-        from isal import igzip  # noqa: PLC0415 - for BATCH files only
-    except ImportError:  # not every platform has a wheel of it
-        return _open_gzip(file)
-    return cast("IO[bytes]", igzip.IGzipFile(fileobj=file, mode="rb"))  # type: ignore[no-untyped-call]
 
 
 class _PrefixedInput(io.RawIOBase):

@@ -22,11 +22,11 @@ import msgspec
 from singer_sdk.singerlib.encoding.base import GenericSingerReader
 
 from target_segment_objects.exceptions import InputError, InvalidMessageError
+from target_segment_objects.gzip_reading import GZIP_ERRORS
 from target_segment_objects.mapping.json_lines import UnreadableLineError, decode_object
 from target_segment_objects.mapping.values import DECODING_ERRORS, ENCODER
 from target_segment_objects.singer.raw_input import (
     BYTE_ORDER_MARK,
-    GZIP_ERRORS,
     MAX_LINE_BYTES,
     LineTooLongError,
     explain_read_error,
