@@ -52,7 +52,13 @@ _CAPABILITIES: Final = [
 
 
 class TargetSegmentObjects(Target):
-    """Loads any tap's records into Segment's Objects Bulk API."""
+    """Loads any tap's records into Segment's Objects Bulk API.
+
+    Creating it checks the settings; nothing is sent or written yet.
+
+    Args:
+        **kwargs: As the SDK's `Target` takes them.
+    """
 
     name = "target-segment-objects"
     config_jsonschema: ClassVar[dict[str, Any]] = copy.deepcopy(SETTINGS)  # the SDK adds its own
@@ -62,11 +68,6 @@ class TargetSegmentObjects(Target):
     capabilities: ClassVar[list[CapabilitiesEnum]] = _CAPABILITIES
 
     def __init__(self, **kwargs: Any) -> None:  # noqa: ANN401 - the SDK's own arguments
-        """Check the settings; nothing is sent or written yet.
-
-        Args:
-            **kwargs: As the SDK's `Target` takes them.
-        """
         super().__init__(**kwargs)
         self.max_parallelism = 1  # the SDK's sinks have nothing to drain: delivery has threads
         self.stats = RunStats()

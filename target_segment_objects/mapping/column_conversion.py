@@ -23,6 +23,7 @@ from target_segment_objects.mapping.schema import PropertyType
 from target_segment_objects.mapping.values import (
     ENCODER,
     ENCODING_ERRORS,
+    INT64_RANGE,
     MAX_UTF8_BYTES,
     encode_json_texts,
     has_non_finite,
@@ -41,7 +42,6 @@ ColumnConversion: TypeAlias = "Callable[[Column, set[int]], Column]"
 _MAX_NUMBER_BYTES: Final = 300  # a longer number may not fit a 64-bit float
 _DIGITS: Final = b"0123456789"
 _NUMBER_STARTS: Final = b"-0123456789"
-_INT64_RANGE: Final = (-(2**63), 2**63 - 1)
 
 _ABSENT: Final[frozenset[type]] = frozenset({NoneType, UnsetType})
 _BOOLEANS: Final[frozenset[type]] = _ABSENT | {bool}
@@ -116,10 +116,10 @@ def compile_conversion(
         return _convert_integers
     if property_type is PropertyType.BOOLEAN:
         return lambda column, odd: _set_aside(column, _BOOLEANS, odd)
-    is_long = compile_length_check(max_length)
+    check_lengths = compile_length_check(max_length)
     if property_type is PropertyType.TIMESTAMP:
         return lambda column, odd: convert_timestamps(
-            is_long(_set_aside(column, _STRINGS, odd), odd), odd
+            check_lengths(_set_aside(column, _STRINGS, odd), odd), odd
         )
     convert_texts = compile_text_conversion(max_length)
     return lambda column, odd: convert_texts(_set_aside(column, _TEXTS, odd), odd)
@@ -244,7 +244,7 @@ def _encode_numbers(column: Column, odd: set[int]) -> Column:
 
 def _convert_integers(column: Column, odd: set[int]) -> Column:
     column = _set_aside(column, _INTEGERS, odd)
-    lowest, highest = _INT64_RANGE
+    lowest, highest = INT64_RANGE
     integers = select_present(column)
     if integers and not (lowest <= min(integers) and max(integers) <= highest):
         odd.update(

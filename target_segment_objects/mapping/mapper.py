@@ -51,19 +51,19 @@ if TYPE_CHECKING:
 
 
 class _TypedSpan(NamedTuple):
-    """What became of lines that were decoded with types; positions are those in the group.
+    """The result of mapping lines with types; positions are those in the group.
 
     Attributes:
         objects: The JSON of the objects.
         rows: The position of each object's line.
-        left: The positions of the lines that are left to the untyped decoder.
+        remaining: The positions of the lines that the untyped decoder takes.
         first_values: The properties that had no value before, each with the position of the line
             that has one; sorted.
     """
 
     objects: list[bytes]
     rows: Sequence[int]
-    left: Sequence[int]
+    remaining: Sequence[int]
     first_values: Sequence[tuple[int, PropertyPath]]
 
 
@@ -225,8 +225,8 @@ class RecordMapper:
                 example = functools.partial(_read_example, lines[start], self.stream, decoding)
                 self._layout.compile_types(layout, len(lines) - start, example)
             span = self._map_typed(layout, lines, start, decoding)
-            if start or span.left:
-                start = self._map_left(layout, lines, decoded, span, decoding, group)
+            if start or span.remaining:
+                start = self._map_remaining(layout, lines, decoded, span, decoding, group)
                 continue
             if span.first_values:
                 self._sent.store_before(len(lines), span.first_values, group.unsaved)
@@ -243,11 +243,11 @@ class RecordMapper:
         if types is None:
             return _TypedSpan([], (), every_row, ())
         decoded = decoding.typed(types, lines[start:] if start else lines)
-        left: set[int] = set()
+        remaining: set[int] = set()
         rows: Sequence[int] = every_row
         if decoded.undecoded:
-            left.update(every_row[at] for at in decoded.undecoded)
-            rows = [row for row in every_row if row not in left]
+            remaining.update(every_row[at] for at in decoded.undecoded)
+            rows = [row for row in every_row if row not in remaining]
         if not rows:
             return _TypedSpan([], (), every_row, ())
         failed: set[int] = set()
@@ -275,11 +275,11 @@ class RecordMapper:
             unsent = layout.select_unsent(self._sent.valueless)
             first_values = find_first_values(converted, unsent, rows, failed)
         if failed:
-            left.update(rows[at] for at in failed)
+            remaining.update(rows[at] for at in failed)
             rows, objects = drop_rows(rows, failed), drop_rows(objects, failed)
-        return _TypedSpan(cast("list[bytes]", objects), rows, sorted(left), first_values)
+        return _TypedSpan(cast("list[bytes]", objects), rows, sorted(remaining), first_values)
 
-    def _map_left(
+    def _map_remaining(
         self,
         layout: Layout,
         lines: Sequence[bytes],
@@ -288,7 +288,7 @@ class RecordMapper:
         decoding: _Decoding,
         group: MappedRecords,
     ) -> int:
-        """Map the lines that are left to the untyped decoder, and add all objects in order.
+        """Map the lines that the untyped decoder takes, and add all objects in order.
 
         Returns:
             Where the next span begins: after a record that changes how properties are sent, or at
@@ -296,7 +296,7 @@ class RecordMapper:
         """
         end = len(lines)
         first_values = span.first_values
-        for rows in _split_rows(span.left, [row for row, _ in first_values]):
+        for rows in _split_rows(span.remaining, [row for row, _ in first_values]):
             first_values = self._sent.store_before(rows[0], first_values, group.unsaved)
             part = self._decode_and_map(layout, lines, rows, decoded, decoding)
             group.add(part, rows)

@@ -29,6 +29,7 @@ from target_segment_objects.mapping.schema_simplification import (
     refuse_keywords,
     simplify_schema,
 )
+from target_segment_objects.mapping.values import INT64_RANGE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from target_segment_objects.mapping.naming import PropertyPath
     from target_segment_objects.mapping.schema_simplification import Schema
 
-_INT64_RANGE: Final = (-(2**63), 2**63 - 1)
 _SURROGATES: Final = re.compile(r"[\ud800-\udfff]")
 _ESCAPED_CHARACTERS: Final = re.compile(r'["\\\x00-\x1f\ud800-\udfff]')
 
@@ -285,7 +285,7 @@ def define_message_type(
 
 def build_plain_type(property_type: PropertyType, max_length: int | None) -> Any:  # noqa: ANN401
     """Return a type of the values that need no conversion, or one of a whole column."""
-    lowest, highest = _INT64_RANGE
+    lowest, highest = INT64_RANGE
     return {
         PropertyType.STRING: Annotated[str, Meta(max_length=max_length)],
         PropertyType.TIMESTAMP: Annotated[str, Meta(max_length=max_length)],
@@ -314,7 +314,7 @@ def _build_exact_type(schema: Schema, property_type: PropertyType, max_length: i
 
 
 def _build_integer(schema: Schema) -> Any:  # noqa: ANN401 - a type
-    lowest, highest = _INT64_RANGE
+    lowest, highest = INT64_RANGE
     minimum, maximum = schema.get("minimum", lowest), schema.get("maximum", highest)
     if not (type(minimum) is type(maximum) is int):
         return None

@@ -120,7 +120,7 @@ class StreamLayout:
         layout = self._layout
         is_outdated = layout is None or self._compiled_for[0] != self._sent.version
         if not is_outdated and self._compiled_for != depends_on:
-            is_outdated = self._is_worth(self._untyped_count / self._patience)
+            is_outdated = self._is_worth_compiling(self._untyped_count / self._patience)
             if is_outdated:
                 self._patience = min(2 * self._patience, _MAX_PATIENCE)
         if layout is None or is_outdated:
@@ -151,7 +151,7 @@ class StreamLayout:
         if (
             self.types is None
             and self._can_use_types
-            and self._is_worth(self._untyped_count + count)
+            and self._is_worth_compiling(self._untyped_count + count)
         ):
             self.types = self._create_decoder(layout, get_example())
             self._can_use_types = self.types is not None
@@ -164,7 +164,7 @@ class StreamLayout:
         self.tree = build_tree(properties)
         self._layout = None
 
-    def _is_worth(self, count: float) -> bool:
+    def _is_worth_compiling(self, count: float) -> bool:
         """Return whether so many records take more time than compiling what saves it."""
         property_count = len(self.properties) + len(self._sent.undeclared)
         return count >= min(property_count / _PROPERTIES_PER_RECORD, _MAX_RECORDS)

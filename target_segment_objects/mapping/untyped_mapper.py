@@ -92,7 +92,7 @@ class UntypedMapper:
         violations = self._find_violations(records, tree, errors)
         invalid = {*errors}
         columns, extra_values = build_dict_columns(records, layout.root, len(layout.properties))
-        _set_aside_types(layout, columns, extra_values)
+        _set_aside_values(layout, columns, extra_values)
         ids = self._build_ids(records, errors)
         converted, odd = _convert_columns(layout, columns)
         errors |= self._values.convert_odd_values(
@@ -280,7 +280,7 @@ class UntypedMapper:
         return InvalidRecordError(self._stream, reason)
 
 
-def _set_aside_types(layout: Layout, columns: list[Column], extra_values: ExtraValues) -> None:
+def _set_aside_values(layout: Layout, columns: list[Column], extra_values: ExtraValues) -> None:
     """Take values out of their columns that do not have the type that was sent first."""
     for position, sent_type in layout.checked_types.items():
         path, column = layout.properties[position].path, columns[position]

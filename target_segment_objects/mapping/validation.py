@@ -86,7 +86,18 @@ class Violation(msgspec.Struct, frozen=True):
 
 
 class RecordValidator(BaseJSONSchemaValidator):
-    """Validates the records of one stream against one schema."""
+    """Validates the records of one stream against one schema.
+
+    Args:
+        stream: The stream's name, for messages.
+        schema: Its JSON schema. It must not be changed later.
+        warnings: Takes what is not checked.
+        max_depth: How many levels of objects are flattened; None for all.
+
+    Raises:
+        InvalidJSONSchema: It is not a valid schema.
+        UnmappableStreamError: It is nested too deeply.
+    """
 
     def __init__(
         self,
@@ -96,18 +107,6 @@ class RecordValidator(BaseJSONSchemaValidator):
         warnings: DataWarnings,
         max_depth: int | None = None,
     ) -> None:
-        """Check the schema.
-
-        Args:
-            stream: The stream's name, for messages.
-            schema: Its JSON schema. It must not be changed later.
-            warnings: Takes what is not checked.
-            max_depth: How many levels of objects are flattened; None for all.
-
-        Raises:
-            InvalidJSONSchema: It is not a valid schema.
-            UnmappableStreamError: It is nested too deeply.
-        """
         super().__init__(schema)
         self._stream = stream
         self._warnings = warnings

@@ -35,6 +35,7 @@ _MAX_PLAIN_EXPONENT: Final = 307  # a number with more digits is written with an
 _OUT_OF_RANGE: Final = "a number beyond the range of a 64-bit float"
 
 MAX_UTF8_BYTES: Final = 4  # of one character
+INT64_RANGE: Final = (-(2**63), 2**63 - 1)
 
 ENCODING_ERRORS: Final = (ValueError, RecursionError)
 """What encoding a value can raise; a `UnicodeEncodeError` is a `ValueError`."""

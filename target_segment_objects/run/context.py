@@ -145,8 +145,9 @@ class RunContext:
         if limit is None or self._has_failed_limit or not self._exceeds_reject_limit(at_end=at_end):
             return
         self._has_failed_limit = True
+        verb = "is" if stats.records_rejected == 1 else "are"
         msg = (
-            f"{stats.records_rejected} of {format_count(stats.records_read, 'record')} are "
+            f"{stats.records_rejected} of {format_count(stats.records_read, 'record')} {verb} "
             f"invalid, more than max_invalid_records allows ({limit.setting}). Fix the cause at "
             "the source or in stream_maps, or raise the limit."
         )
