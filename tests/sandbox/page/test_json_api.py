@@ -190,14 +190,14 @@ def test_empty_files() -> None:
 
 def test_documented_paths(sandbox: Sandbox) -> None:
     """Every path of the documentation is there."""
-    text = (Path(__file__).parents[3] / "docs" / "sandbox.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[3] / "docs" / "sandbox-page.md").read_text(encoding="utf-8")
     names = {
         "NAME": "users",
         "SYNC_ID": get_page(sandbox, "/api/sessions").json[0]["sync_id"],
         "QUERY": "FROM+users",
         "=ID": "=1",
     }
-    paths = re.findall(r"`(/api/[^`]*)`", re.sub(r"(?s).*### JSON", "", text))
+    paths = re.findall(r"`(/api/[^`]*)`", re.sub(r"(?s).*## JSON", "", text))
     assert len(set(paths)) == 11
     for path in paths:
         for name, value in names.items():

@@ -512,7 +512,7 @@ def test_wide_collection(sandbox: Sandbox, count: int) -> None:
 
 def test_documented_limits() -> None:
     """The documentation has the numbers of the code, and a picture that loads fast."""
-    text = " ".join((DOCS / "sandbox.md").read_text(encoding="utf-8").split())
+    text = " ".join((DOCS / "sandbox-page.md").read_text(encoding="utf-8").split())
     for sentence in (
         f"the newest {MAX_REQUESTS}, and the newest {MAX_REJECTIONS} that were rejected",
         f"the newest {MAX_SESSIONS}, each with its newest {MAX_CALLS} calls",

@@ -156,7 +156,7 @@ def test_collection_links_to_its_query_and_files(sandbox: Sandbox) -> None:
 
 def test_documented_limits() -> None:
     """The documentation has the numbers of the code."""
-    text = (Path(__file__).parents[3] / "docs" / "sandbox.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[3] / "docs" / "sandbox-page.md").read_text(encoding="utf-8")
     for sentence in (
         f"of at most {MAX_QUERY_CHARACTERS:,} characters",
         f"| Time | {QUERY_SECONDS:g} seconds |",
