@@ -181,6 +181,7 @@ class _SchemaReader:
         self._max_depth = max_depth
         resource = DRAFT202012.create_resource(root)
         self._resolver = referencing.Registry().with_resource("", resource).resolver()
+        self._targets: dict[str, object] = {}
         self._recursive_refs: dict[str, bool] = {}
         self._target_refs: dict[str, frozenset[str]] = {}
         self._target_sizes: dict[tuple[str, bool], int] = {}
@@ -303,12 +304,15 @@ class _SchemaReader:
     def _resolve_ref(self, ref: str) -> object:
         """Return the target of a reference within the schema; None if there is none.
 
-        The registry holds this schema alone and fetches nothing.
+        The registry holds this schema alone and fetches nothing. `_is_recursive` looks up all that
+        a reference leads to, in a loop: a lookup near Python's recursion limit would panic in Rust.
         """
-        try:
-            return self._resolver.lookup(ref).contents
-        except (referencing.exceptions.Unresolvable, *MALFORMED_SCHEMA_ERRORS):
-            return None
+        if ref not in self._targets:
+            try:
+                self._targets[ref] = self._resolver.lookup(ref).contents
+            except (referencing.exceptions.Unresolvable, *MALFORMED_SCHEMA_ERRORS):
+                self._targets[ref] = None
+        return self._targets[ref]
 
 
 def _read_types(schema: JsonSchema) -> frozenset[str]:

@@ -188,11 +188,22 @@ def test_definitions_that_are_not_used_do_not_count() -> None:
 
 
 @pytest.mark.timeout(20)
-def test_long_chain_of_references_is_refused() -> None:
-    """The message names the property; Python's recursion limit does not show."""
+@pytest.mark.parametrize("frames", range(5))
+def test_long_chain_of_references_is_refused(frames: int) -> None:
+    """The message names the property; Python's recursion limit does not show.
+
+    Wherever the limit is met: within a lookup of a reference, Rust would panic.
+    """
     definitions = build_chain(2000, lambda ref: {"properties": {"a": {"$ref": ref}}})
+
+    def read_below(frames: int) -> None:
+        if frames:
+            read_below(frames - 1)
+        else:
+            read_types({"p": {"$ref": "#/$defs/d0"}}, **{"$defs": definitions})
+
     with pytest.raises(SchemaTooLargeError, match="nested too deeply") as raised:
-        read_types({"p": {"$ref": "#/$defs/d0"}}, **{"$defs": definitions})
+        read_below(frames)
     assert raised.value.property == "p"
 
 
