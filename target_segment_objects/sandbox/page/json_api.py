@@ -16,7 +16,6 @@ from target_segment_objects.sandbox.errors import RefusedQueryError, WarehouseEr
 from target_segment_objects.sandbox.page import views
 from target_segment_objects.sandbox.page.downloads import name_columns, send_json, send_rows
 from target_segment_objects.sandbox.page.parameters import parse_number, require_collection
-from target_segment_objects.sandbox.page.timeline import merge_sessions
 from target_segment_objects.sandbox.wording import list_special_names
 
 if TYPE_CHECKING:
@@ -101,21 +100,18 @@ class JsonApi:
     def _send_overview(self, _: Request) -> Response:
         shown, requests = self._sessions.list_records(), self._requests.take_snapshot()
         with self._warehouse.snapshot() as warehouse:
-            ended, losses = warehouse.sessions(), warehouse.losses()
-            collections = views.list_collections(warehouse, losses)
+            overview = views.build_overview(warehouse, shown)
             names = list_special_names(warehouse.list_columns())
-        sessions = merge_sessions(shown, ended)
-        result, severity = views.describe_state(sessions, ended, losses)
         return send_json(
             {
-                "result": result,
-                "severity": severity,
-                "objects": sum(collection.objects for collection in collections),
-                "collections": len(collections),
-                "sessions": len(sessions),
+                "result": overview.result,
+                "severity": overview.severity,
+                "objects": overview.objects,
+                "collections": len(overview.collections),
+                "sessions": len(overview.sessions),
                 "requests": requests.count,
                 "rejected_requests": requests.rejected_count,
-                "losses": [asdict(loss) for loss in losses],
+                "losses": [asdict(loss) for loss in overview.losses],
                 "names": [{"name": name, "remark": remark} for name, remark in names],
             }
         )
@@ -209,9 +205,7 @@ class JsonApi:
 
     def _list_sessions(self) -> list[SessionRecord]:
         """Return all sessions, the newest first."""
-        shown = self._sessions.list_records()
-        with self._warehouse.snapshot() as warehouse:
-            return merge_sessions(shown, warehouse.sessions())[::-1]
+        return views.list_sessions(self._sessions, self._warehouse)[::-1]
 
 
 def _describe_session(session: SessionRecord) -> dict[str, Any]:

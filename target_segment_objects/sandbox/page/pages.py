@@ -35,6 +35,8 @@ from target_segment_objects.sandbox.terminal_report import render_report
 from target_segment_objects.sandbox.wording import list_special_names
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from starlette.requests import Request
     from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -115,21 +117,19 @@ class Pages:
         return add_security_headers(end_quietly(app))
 
     def _show_overview(self, request: Request) -> Response:
-        # Those of this run first: one that ends in between is then in both, and not in neither.
         shown, requests = self._sessions.list_records(), self._requests.take_snapshot()
         with self._warehouse.snapshot() as warehouse:
-            ended, losses = warehouse.sessions(), warehouse.losses()
-            collections = views.list_collections(warehouse, losses)
-        sessions = merge_sessions(shown, ended)
-        result, severity = views.describe_state(sessions, ended, losses)
+            overview = views.build_overview(warehouse, shown)
+        sessions, collections = overview.sessions, overview.collections
+        severity = overview.severity
         if severity == "good" and requests.rejections:
             severity = "warn"
         return self._templates.render_page(
             "overview",
             api_url=str(request.base_url).rstrip("/"),
-            result=result,
+            result=overview.result,
             severity=severity,
-            objects=sum(collection.objects for collection in collections),
+            objects=overview.objects,
             session_count=len(sessions),
             requests=requests,
             rejections=requests.rejections[:_OVERVIEW_REJECTIONS],
@@ -140,7 +140,7 @@ class Pages:
             collections=collections,
             max_collections=_OVERVIEW_COLLECTIONS,
             changed_values=sum(collection.changed_values for collection in collections),
-            losses=losses,
+            losses=overview.losses,
             max_losses=_OVERVIEW_LOSSES,
         )
 
@@ -202,7 +202,7 @@ class Pages:
         )
 
     def _show_sessions(self, _: Request) -> Response:
-        sessions = self._list_sessions()
+        sessions = views.list_sessions(self._sessions, self._warehouse)
         return self._templates.render_page(
             "sessions",
             count=len(sessions),
@@ -212,7 +212,11 @@ class Pages:
 
     def _show_session(self, request: Request) -> Response:
         sync_id = request.path_params["sync_id"]
-        sessions = [session for session in self._list_sessions() if session.sync_id == sync_id]
+        sessions = [
+            session
+            for session in views.list_sessions(self._sessions, self._warehouse)
+            if session.sync_id == sync_id
+        ]
         if not sessions:
             raise HTTPException(_NOT_FOUND, views.NO_SESSION)
         [group] = group_sessions(sessions, read_utc_clock())
@@ -266,31 +270,37 @@ class Pages:
     def _send_report(self, request: Request) -> Response:
         """Send the report as text to `show`, which cannot open the file while it is served."""
         options = request.query_params
-        try:
-            self._queue.wait_until_loaded()
-        except WarehouseError as error:
-            return PlainTextResponse(str(error), _UNAVAILABLE)
-        with self._warehouse.snapshot() as warehouse:
-            text = render_report(
+
+        def render(warehouse: Warehouse, rows: int) -> str:
+            return render_report(
                 warehouse,
-                rows=parse_number(options.get("rows", ""), 5, 0, 1000),
+                rows=rows,
                 width=parse_number(options.get("width", ""), 100, 20, 1000),
                 color_system=options.get("color"),
                 is_terminal="terminal" in options,
             )
-        return PlainTextResponse(text)
+
+        return self._send_when_loaded(request, render, "text/plain")
 
     def _send_json_report(self, request: Request) -> Response:
         """Send the report as JSON to `show`."""
+
+        def render(warehouse: Warehouse, rows: int) -> str:
+            return render_json(warehouse, rows=rows)
+
+        return self._send_when_loaded(request, render, "application/json")
+
+    def _send_when_loaded(
+        self, request: Request, render: Callable[[Warehouse, int], str], media_type: str
+    ) -> Response:
+        """Send a report, with as many rows of each collection as requested."""
         try:
             self._queue.wait_until_loaded()
         except WarehouseError as error:
             return PlainTextResponse(str(error), _UNAVAILABLE)
         rows = parse_number(request.query_params.get("rows", ""), 5, 0, 1000)
         with self._warehouse.snapshot() as warehouse:
-            return PlainTextResponse(
-                render_json(warehouse, rows=rows), media_type="application/json"
-            )
+            return PlainTextResponse(render(warehouse, rows), media_type=media_type)
 
     def _send_static_file(self, request: Request) -> Response:
         file = self._static_files.get(request.path_params["name"])
@@ -306,11 +316,6 @@ class Pages:
         reason = "There is no page at this address." if detail == "Not Found" else detail
         return self._templates.render_page("error", status=http_error.status_code, reason=reason)
 
-    def _list_sessions(self) -> list[SessionRecord]:
-        shown = self._sessions.list_records()
-        with self._warehouse.snapshot() as warehouse:
-            return merge_sessions(shown, warehouse.sessions())
-
 
 def dispatch_pages(api: ASGIApp, pages: ASGIApp) -> ASGIApp:
     """Join API and pages: GET requests go to the pages, but all below /v0 and others to the API."""
@@ -322,7 +327,7 @@ def dispatch_pages(api: ASGIApp, pages: ASGIApp) -> ASGIApp:
     return handle
 
 
-def _group_newest(sessions: list[SessionRecord], count: int) -> list[SessionGroup]:
+def _group_newest(sessions: Sequence[SessionRecord], count: int) -> list[SessionGroup]:
     return group_sessions(sessions[-count:], read_utc_clock())
 
 

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from target_segment_objects.plurals import format_count
 from target_segment_objects.sandbox.column_names import describe_name, table_name
+from target_segment_objects.sandbox.page.timeline import merge_sessions
 from target_segment_objects.sandbox.session_record import LOADED
 from target_segment_objects.sandbox.warehouse.database_file import METADATA
 from target_segment_objects.sandbox.warehouse.losses import REDSHIFT_LOSS, Loss
-from target_segment_objects.sandbox.wording import (
-    describe_result,
-)
+from target_segment_objects.sandbox.wording import describe_result
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from target_segment_objects.sandbox.session_record import SessionRecord
+    from target_segment_objects.sandbox.sessions import SessionRegistry
     from target_segment_objects.sandbox.warehouse.database import Warehouse
     from target_segment_objects.sandbox.warehouse.history import Version
     from target_segment_objects.sandbox.warehouse.lost_values import LostValue
@@ -56,6 +56,30 @@ class CollectionView:
     objects: int
     columns: int
     changed_values: int
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """What is loaded, of this run and of earlier ones.
+
+    Attributes:
+        result: One sentence that says whether everything is loaded.
+        severity: How bad that is: "good", "warn" or "bad".
+        sessions: All sessions, in the order of their starts.
+        collections: All collections.
+        losses: All losses.
+    """
+
+    result: str
+    severity: str
+    sessions: Sequence[SessionRecord]
+    collections: Sequence[CollectionView]
+    losses: Sequence[Loss]
+
+    @property
+    def objects(self) -> int:
+        """The number of objects in all collections."""
+        return sum(collection.objects for collection in self.collections)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +125,28 @@ class VersionView:
     properties: tuple[PropertyView, ...]
 
 
-def describe_state(
+def list_sessions(registry: SessionRegistry, warehouse: Warehouse) -> list[SessionRecord]:
+    """Return the sessions of this run and of earlier runs, in the order of their starts."""
+    # Those of this run first: one that ends in between is then in both, and not in neither.
+    shown = registry.list_records()
+    with warehouse.snapshot() as snapshot:
+        return merge_sessions(shown, snapshot.sessions())
+
+
+def build_overview(warehouse: Warehouse, shown: Sequence[SessionRecord]) -> Overview:
+    """Return what is loaded.
+
+    Args:
+        warehouse: A snapshot of the warehouse.
+        shown: The sessions of this run, listed before the snapshot was taken: see `list_sessions`.
+    """
+    ended, losses = warehouse.sessions(), warehouse.losses()
+    sessions = merge_sessions(shown, ended)
+    result, severity = _describe_state(sessions, ended, losses)
+    return Overview(result, severity, sessions, list_collections(warehouse, losses), losses)
+
+
+def _describe_state(
     sessions: Sequence[SessionRecord], ended: Sequence[SessionRecord], losses: Sequence[Loss]
 ) -> tuple[str, str]:
     """Return in one sentence whether everything is loaded, and how bad that is.
