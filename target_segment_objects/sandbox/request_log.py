@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from target_segment_objects.sandbox.wording import escape_text
+from target_segment_objects.sandbox.wording import escape_text, shorten_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -202,12 +202,16 @@ def log_requests(app: ASGIApp, log: RequestLog) -> ASGIApp:
             log.end_request(
                 RequestRecord(
                     started=started,
-                    method=_shorten_text(scope["method"]),
-                    path=_shorten_text(scope["raw_path"].decode("ascii", "backslashreplace")),
+                    method=shorten_text(scope["method"], _MAX_TEXT_CHARACTERS),
+                    path=shorten_text(
+                        scope["raw_path"].decode("ascii", "backslashreplace"), _MAX_TEXT_CHARACTERS
+                    ),
                     status=status,
                     seconds=time.monotonic() - began,
                     body_bytes=body_bytes,
-                    reason="" if rejection is None else _shorten_text(rejection.reason),
+                    reason=""
+                    if rejection is None
+                    else shorten_text(rejection.reason, _MAX_TEXT_CHARACTERS),
                     line=None if rejection is None else rejection.line,
                     lines=() if rejection is None else rejection.lines,
                 )
@@ -230,10 +234,3 @@ def format_request(record: RequestRecord) -> str:
         place = "" if record.line is None else f"line {record.line}: "
         line += f": {place}{record.reason}"
     return escape_text(line)
-
-
-def _shorten_text(text: str) -> str:
-    """Limit the length of a text that comes from a client."""
-    if len(text) <= _MAX_TEXT_CHARACTERS:
-        return text
-    return text[: _MAX_TEXT_CHARACTERS - 1] + "…"

@@ -120,7 +120,12 @@ def escape_text(text: str, limit: int = sys.maxsize) -> str:
         character if character.isprintable() else repr(character)[1:-1]
         for character in text[: limit + 1]
     )
-    return escaped if len(escaped) <= limit else escaped[: limit - 1] + "…"
+    return shorten_text(escaped, limit)
+
+
+def shorten_text(text: str, limit: int) -> str:
+    """Truncate a text to a number of characters, with an ellipsis at its end."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def format_plain(value: object) -> str:
