@@ -61,7 +61,7 @@ def fit_table(
 
 
 def shorten(text: str, width: int) -> str:
-    """Return a text that is not longer than a width; an ellipsis stands for its end."""
+    """Truncate a text to a width, with an ellipsis at its end."""
     return text if len(text) <= width else f"{text[: width - 1]}…"
 
 

@@ -239,7 +239,7 @@ async def _respond_nobody(_: Request, __: Exception) -> Response:
 
 
 def _to_rejection(request: Request, error: Exception) -> RejectedRequestError:
-    """Return what the client is told of an error."""
+    """Return the rejection that is sent to the client for an error."""
     match error:
         case RejectedRequestError():
             return error

@@ -374,7 +374,7 @@ def test_streams_of_one_collection_are_not_in_one_block() -> None:
     ],
 )
 def test_stream_is_found_in_any_order_of_members(form: str) -> None:
-    """Streams that alternate are told apart, also where no line begins as another does."""
+    """Alternating streams are distinguished, even if no two lines begin the same."""
     streams = ["record", "type", "a", "a", "record"]
     swapped = form.index("%d") < form.index("%s")
     lines = [
